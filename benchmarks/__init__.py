@@ -1,0 +1,1 @@
+"""Measurements of this pack beside named alternatives."""

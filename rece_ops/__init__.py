@@ -1,0 +1,34 @@
+"""Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
+
+from .eraser import Eraser, EraserSet
+from .erase import Derivation, Epoch, Erasure, derive_embedding, edit, erase
+from .errors import EraserFileError, InputError, NumericalError, RECEError
+from .gram import gram_matrix
+from .measures import ConceptMeasures, Measures, measure, relative_changes
+from .pairs import ConceptPair
+from .settings import PRESETS, RECESettings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "ConceptMeasures",
+    "ConceptPair",
+    "Derivation",
+    "Epoch",
+    "Eraser",
+    "EraserFileError",
+    "EraserSet",
+    "Erasure",
+    "InputError",
+    "Measures",
+    "NumericalError",
+    "RECEError",
+    "RECESettings",
+    "derive_embedding",
+    "edit",
+    "erase",
+    "gram_matrix",
+    "measure",
+    "relative_changes",
+]

@@ -1,0 +1,258 @@
+"""RECE (arXiv:2407.12383) as one context transform: the edit, the derivation, and their iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .eraser import Eraser
+from .errors import InputError
+from .gram import gram_matrix
+from .linalg import SPDSolver, add_to_diagonal, mirror_upper, to_float64
+from .moments import PairMoments, pair_moments, second_moment
+from .pairs import ConceptPair, check_same_dimension
+from .settings import RECESettings
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """What one derive-and-erase step found.
+
+    Attributes:
+        number: 1 for the first epoch.
+        edit_condition: condition number κ₂ of λI + Σ μ p pᵀ + Σ η c' c'ᵀ.
+        derivation_condition: condition number κ₂ of λ_r I + TᵀGT.
+    """
+
+    number: int
+    edit_condition: float
+    derivation_condition: float
+    _gram: Tensor
+    _before: Eraser
+    _pairs: tuple[ConceptPair, ...]
+    _regularization: float
+
+    @cached_property
+    def derived(self) -> tuple[Tensor, ...]:
+        """The embedding [n, d] of each concept that regenerates it from the weights before this epoch.
+
+        Computed when first asked for: the erasure itself needs only their second moments.
+        """
+        derivation = Derivation(self._gram, self._before, self._regularization)
+        return tuple(derivation.embedding(pair.concept) for pair in self._pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Erasure:
+    """A finished erasure.
+
+    Attributes:
+        eraser: the context transform T, in the dtype and on the device of the concepts.
+        epochs: one record per derive-and-erase step.
+        edit_condition: condition number κ₂ of λI + Σ μ p pᵀ + Σ η c cᵀ of the first edit.
+        gram: G [d, d] of the original projections, float64.
+        settings: the settings it was made with.
+        pairs: the concepts.
+    """
+
+    eraser: Eraser
+    epochs: tuple[Epoch, ...]
+    edit_condition: float
+    gram: Tensor
+    settings: RECESettings
+    pairs: tuple[ConceptPair, ...]
+
+    def eraser_at(self, epoch: int) -> Eraser:
+        """The eraser after the first edit (0) or after that epoch (1 …).
+
+        Raises:
+            InputError: there was no such epoch.
+        """
+        if not 0 <= epoch <= len(self.epochs):
+            raise InputError(f"There is no epoch {epoch}: this erasure has 0 (the first edit) to {len(self.epochs)}.")
+        if epoch == len(self.epochs):
+            return self.eraser
+        return _finished(self.epochs[epoch]._before, self.pairs[0].concept)
+
+
+class Derivation:
+    """RECE's derivation from weights W·T: c' = K c with K = (λ_r I + TᵀGT)⁻¹ TᵀG (Eq. 7 of the paper).
+
+    c' is the embedding whose output under the edited projections comes closest to that of c under the
+    original ones, Σ_l ‖W_l T c' − W_l c‖² + λ_r ‖c'‖².
+
+    Args:
+        gram: G [d, d] of the original projections, float64.
+        eraser: T.
+        regularization: λ_r.
+
+    Raises:
+        NumericalError: λ_r I + TᵀGT is too ill-conditioned.
+    """
+
+    def __init__(self, gram: Tensor, eraser: Eraser, regularization: float) -> None:
+        self._eraser = eraser.to(gram.device, gram.dtype)
+        self._gram_after = self._eraser.apply_to_weight(gram)
+        quadratic = self._eraser.apply_to_weight(self._gram_after.T)
+        self._solver = SPDSolver(
+            add_to_diagonal(mirror_upper(quadratic), regularization),
+            "The derivation of the embedding that regenerates the concept",
+            "Raise 'regularization', or use fewer epochs.",
+        )
+        self.condition = self._solver.condition
+
+    def rows(self, rows: Tensor | None) -> Tensor:
+        """K c for every row c [n, d] (None: for the rows of the identity), in float64."""
+        return self._solver.solve_rows(self._gram_after if rows is None else rows @ self._gram_after)
+
+    def outputs_of(self, rows: Tensor) -> Tensor:
+        """T x for every row x [n, d]: what the original projections see of an embedding after the erasure."""
+        return self._eraser.apply_to_context(rows)
+
+    def embedding(self, concept: Tensor) -> Tensor:
+        """K c for every token of `concept` [n, d], in its dtype and on its device."""
+        derived = self.rows(to_float64(concept, self._gram_after.device))
+        return derived.to(concept.dtype).to(concept.device)
+
+
+def derive_embedding(gram: Tensor, eraser: Eraser, concept: Tensor, regularization: float) -> Tensor:
+    """The embedding [n, d] that regenerates `concept` [n, d] from the erased weights: see `Derivation`."""
+    return Derivation(gram, eraser, regularization).embedding(concept)
+
+
+def edit(moments: PairMoments, preserved: Tensor, settings: RECESettings) -> tuple[Eraser, float]:
+    """One closed-form edit (UCE, Eq. 3 of the paper) as a context transform, and its condition number.
+
+    S = (λI + Σ η c* cᵀ + Σ μ p pᵀ) B⁻¹ with B = λI + Σ η c cᵀ + Σ μ p pᵀ, hence
+    S − I = (Σ η (c* − c) cᵀ) B⁻¹.
+
+    Args:
+        moments: the token pairs (c, c*) with their weights η.
+        preserved: Σ p pᵀ [d, d], float64.
+        settings: λ and μ are read from it.
+    """
+    system = moments.second_moment().add_(preserved, alpha=settings.preserve_scale)
+    solver = SPDSolver(
+        add_to_diagonal(system, settings.edit_regularization),
+        "The edit",
+        "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'.",
+    )
+    del system
+    displaced, basis = moments.displacement()
+    if basis is not None and 2 * basis.shape[0] < basis.shape[1]:
+        return Eraser(displaced.T, solver.solve_rows(basis)), solver.condition
+    full = displaced.T if basis is None else displaced.T @ basis
+    del displaced, basis
+    return Eraser(solver.solve_rows(full)), solver.condition
+
+
+def erase(
+    projections: Mapping[str, Tensor],
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor] = (),
+    settings: RECESettings = RECESettings(),
+    *,
+    epoch_preserve: Sequence[Tensor] | None = None,
+    progress: Progress | None = None,
+) -> Erasure:
+    """Erase concepts from all projections at once: the first edit, then `settings.epochs` epochs of RECE.
+
+    Every projection W [out, d] becomes W·T with one T [d, d] (see `Eraser`); the projections are read
+    once, for their Gram matrix, and are not changed. All solves run in float64 on the device of the
+    projections, or on the CPU where that has no float64.
+
+    Args:
+        projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
+        pairs: what to erase, and towards what; at least one.
+        preserve: token embeddings [n, d] of the prompts whose outputs shall stay, for the first edit.
+        settings: coefficients.
+        epoch_preserve: the same for the epochs' edits; None means the same as `preserve`.
+        progress: called as progress(done, total, stage) after every step; may raise to cancel.
+
+    Returns:
+        The erasure; its eraser is in the dtype of the concepts (float32 at least) and on their device.
+
+    Raises:
+        InputError: an input is missing, has a wrong shape or is not finite.
+        NumericalError: a solve is too ill-conditioned; the message names the setting to change.
+    """
+    later_preserve = preserve if epoch_preserve is None else epoch_preserve
+    dimension = check_same_dimension(pairs, [*preserve, *later_preserve])
+    steps = _Steps(progress, len(projections) + 2 + settings.epochs)
+    gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
+    if gram.shape[0] != dimension:
+        raise InputError(
+            f"The projections read token embeddings of dimension {gram.shape[0]}, but the concepts have "
+            f"dimension {dimension}: the text encoder belongs to another model."
+        )
+
+    first, every = pair_moments(pairs, settings.erase_scale, gram.device)
+    preserved = second_moment(preserve, dimension, gram.device)
+    steps.done("gathering concepts")
+    eraser, edit_condition = edit(first, preserved, settings)
+    del first
+    steps.done("first edit")
+    if epoch_preserve is not None:
+        preserved = second_moment(later_preserve, dimension, gram.device)
+
+    epochs: list[Epoch] = []
+    for number in range(1, settings.epochs + 1):
+        record, eraser = _epoch(number, gram, eraser, every, preserved, settings, tuple(pairs))
+        epochs.append(record)
+        steps.done(f"epoch {number}")
+    return Erasure(_finished(eraser, pairs[0].concept), tuple(epochs), edit_condition, gram, settings, tuple(pairs))
+
+
+def _epoch(
+    number: int,
+    gram: Tensor,
+    before: Eraser,
+    concepts: PairMoments,
+    preserved: Tensor,
+    settings: RECESettings,
+    pairs: tuple[ConceptPair, ...],
+) -> tuple[Epoch, Eraser]:
+    """Derive the embeddings that regenerate the concepts from `before`, and erase them too."""
+    derived, derivation_condition = _derive(gram, before, concepts, settings.regularization)
+    step, edit_condition = edit(derived, preserved, settings)
+    snapshot = before.to(dtype=_result_dtype(pairs[0].concept)) if before.is_dense else before
+    record = Epoch(number, edit_condition, derivation_condition, gram, snapshot, pairs, settings.regularization)
+    return record, before @ step
+
+
+def _derive(
+    gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float
+) -> tuple[PairMoments, float]:
+    derivation = Derivation(gram, eraser, regularization)
+    return concepts.mapped(derivation.rows), derivation.condition
+
+
+def _result_dtype(concept: Tensor) -> torch.dtype:
+    return torch.promote_types(concept.dtype, torch.float32)
+
+
+def _finished(eraser: Eraser, like: Tensor) -> Eraser:
+    """`eraser` as the caller gets it: least rank, balanced factors, dtype and device of the concepts."""
+    dtype = _result_dtype(like)
+    if not eraser.is_dense:
+        # Directions below a fraction of one rounding unit of the result change nothing in it.
+        eraser = eraser.compressed(tolerance=torch.finfo(dtype).eps / 8)
+    return eraser.to(like.device, dtype)
+
+
+class _Steps:
+    """Counts steps and tells `progress` of each."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def done(self, stage: str) -> None:
+        self._done += 1
+        if self._progress is not None:
+            self._progress(self._done, self._total, stage)

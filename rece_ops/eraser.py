@@ -1,0 +1,287 @@
+"""The eraser: one linear map of token embeddings that carries a whole erasure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .eraser_file import Factors, read_eraser_file, write_eraser_file
+from .errors import EraserFileError, InputError
+
+TEXT_STREAM = "text"
+
+
+class Eraser:
+    """The context transform T = I + left @ right of one text stream, W' = W·T.
+
+    `left` [d, r] and `right` [r, d] are kept thin while that is smaller than the full matrix, else
+    T − I is kept dense; the caller need not know. An eraser never changes after it is made.
+
+    Args:
+        left: [d, r], or T − I itself [d, d] when `right` is None.
+        right: [r, d] or None.
+        metadata: provenance, plain JSON values.
+
+    Raises:
+        InputError: shapes or dtypes do not fit together.
+    """
+
+    __slots__ = ("_left", "_right", "metadata")
+
+    def __init__(self, left: Tensor, right: Tensor | None = None, metadata: Mapping[str, Any] | None = None) -> None:
+        _check_factors(left, right)
+        if right is not None and 2 * left.shape[1] >= left.shape[0]:
+            left, right = left @ right, None
+        self._left = left
+        self._right = right
+        self.metadata: dict[str, Any] = dict(metadata or {})
+
+    @classmethod
+    def identity(cls, dimension: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Eraser:
+        """The eraser that changes nothing (rank 0)."""
+        empty = torch.zeros(dimension, 0, dtype=dtype, device=device)
+        return cls(empty, empty.T)
+
+    @property
+    def left(self) -> Tensor:
+        """[d, r]; with `right`, T − I = left @ right."""
+        return self._left
+
+    @property
+    def right(self) -> Tensor:
+        """[r, d]; the identity where T − I is kept dense."""
+        if self._right is not None:
+            return self._right
+        return torch.eye(self.dimension, dtype=self.dtype, device=self.device)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether T − I is kept as one full matrix."""
+        return self._right is None
+
+    @property
+    def rank(self) -> int:
+        """r, an upper bound on the rank of T − I (d where it is kept dense)."""
+        return self._left.shape[1]
+
+    @property
+    def dimension(self) -> int:
+        """d, the size of a token embedding."""
+        return self._left.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the factors."""
+        return self._left.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the factors."""
+        return self._left.device
+
+    def factors(self) -> Factors:
+        """The stored tensors as they are: (left, right), or (T − I, None)."""
+        return Factors(self._left, self._right)
+
+    def matrix(self) -> Tensor:
+        """T [d, d], in the dtype of the factors."""
+        return self.difference().add(torch.eye(self.dimension, dtype=self.dtype, device=self.device))
+
+    def difference(self) -> Tensor:
+        """T − I [d, d], in the dtype of the factors."""
+        return self._left if self._right is None else self._left @ self._right
+
+    def apply_to_weight(self, weight: Tensor) -> Tensor:
+        """W·T for a projection W [out, d], in its dtype and on its device.
+
+        Raises:
+            InputError: the projection reads another dimension.
+        """
+        return self._transform(weight, transposed=False)
+
+    def apply_to_context(self, context: Tensor) -> Tensor:
+        """c·Tᵀ for token embeddings c [..., d], in their dtype and on their device: W·(T·c) = (W·T)·c.
+
+        Raises:
+            InputError: the token embeddings have another dimension.
+        """
+        return self._transform(context, transposed=True)
+
+    def scaled(self, strength: float) -> Eraser:
+        """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself."""
+        if not isinstance(strength, (int, float)) or not abs(strength) < float("inf"):
+            raise InputError(f"strength is {strength}: give a finite number, usually 0 to 1.")
+        return Eraser(self._left * strength, self._right, self.metadata)
+
+    def __matmul__(self, second: Eraser) -> Eraser:
+        """First this eraser, then `second`: W·T_first·T_second, without metadata.
+
+        T₁T₂ − I = [L₁, T₁L₂]·[R₁; R₂]: earlier factors stay, later ones are moved by T₁.
+        """
+        if not isinstance(second, Eraser):
+            return NotImplemented
+        if second.dimension != self.dimension:
+            raise InputError(
+                f"An eraser of dimension {self.dimension} cannot be combined with one of dimension "
+                f"{second.dimension}: combine erasers of the same architecture."
+            )
+        dtype = torch.promote_types(self.dtype, second.dtype)
+        first, later = self.to(dtype=dtype), second.to(device=self.device, dtype=dtype)
+        moved = first._times(later._left)
+        if first._right is not None and later._right is not None:
+            return Eraser(torch.cat([first._left, moved], dim=1), torch.cat([first._right, later._right]))
+        if later._right is not None:
+            moved = moved @ later._right
+        return Eraser(moved.add_(first.difference()))
+
+    def compressed(self, tolerance: float = 0.0, max_rank: int | None = None) -> Eraser:
+        """The same transform with balanced factors of the least rank, by the SVD of left @ right.
+
+        Args:
+            tolerance: directions with singular values up to `tolerance` times the largest are dropped; the
+                spectral norm of T − I changes by no more than that, relatively.
+            max_rank: keep at most this many directions (the largest ones).
+        """
+        left_basis, left_rest = torch.linalg.qr(self._left)
+        right_basis, right_rest = torch.linalg.qr(self.right.T)
+        u, sigma, vh = torch.linalg.svd(left_rest @ right_rest.T)
+        kept = int((sigma > tolerance * sigma[:1]).sum())
+        kept = kept if max_rank is None else min(kept, max_rank)
+        root = sigma[:kept].sqrt()
+        return Eraser(left_basis @ (u[:, :kept] * root), (vh[:kept] * root[:, None]) @ right_basis.T, self.metadata)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Eraser:
+        """The same eraser with its factors on another device or in another dtype."""
+        if (device is None or torch.device(device) == self.device) and dtype in (None, self.dtype):
+            return self
+        right = None if self._right is None else self._right.to(device=device, dtype=dtype)
+        return Eraser(self._left.to(device=device, dtype=dtype), right, self.metadata)
+
+    def with_metadata(self, metadata: Mapping[str, Any]) -> Eraser:
+        """The same eraser with other provenance."""
+        return Eraser(self._left, self._right, metadata)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write this eraser as a file with the one stream `text`. See `EraserSet.save`."""
+        write_eraser_file(path, {TEXT_STREAM: self.factors()}, self.metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Eraser:
+        """Read a file with one stream.
+
+        Raises:
+            EraserFileError: the file is unsound (see `read_eraser_file`) or holds several streams.
+        """
+        streams, provenance = read_eraser_file(path)
+        if len(streams) != 1:
+            raise EraserFileError(
+                f"'{os.path.basename(path)}' holds {len(streams)} text streams ({', '.join(sorted(streams))}): "
+                "load it with EraserSet.load."
+            )
+        (factors,) = streams.values()
+        return cls(*factors, provenance)
+
+    def __repr__(self) -> str:
+        kind = "dense" if self.is_dense else f"rank {self.rank}"
+        return f"Eraser(dimension={self.dimension}, {kind}, {str(self.dtype).removeprefix('torch.')})"
+
+    def _times(self, columns: Tensor) -> Tensor:
+        """T @ columns, a new tensor."""
+        if self._right is None:
+            return torch.addmm(columns, self._left, columns)
+        return torch.addmm(columns, self._left, self._right @ columns)
+
+    def _transform(self, rows: Tensor, transposed: bool) -> Tensor:
+        if rows.shape[-1] != self.dimension:
+            raise InputError(
+                f"This eraser is for token embeddings of dimension {self.dimension}, but the tensor it is applied "
+                f"to reads {rows.shape[-1]}: it belongs to another architecture."
+            )
+        # Half precision would round the product of the factors away; float32 keeps it.
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        flat = rows.reshape(-1, self.dimension).to(dtype)
+        factors = [f.to(device=rows.device, dtype=dtype) for f in self.factors() if f is not None]
+        if transposed:
+            factors = [factor.T for factor in reversed(factors)]
+        change = flat
+        for factor in factors[:-1]:
+            change = change @ factor
+        return torch.addmm(flat, change, factors[-1]).to(rows.dtype).reshape(rows.shape)
+
+
+class EraserSet(Mapping[str, Eraser]):
+    """The erasers of every text stream of one architecture, under the streams' names: an ERASER.
+
+    SD1, SD2 and SDXL have the one stream `text`; other architectures have several, each with a
+    transform and a dimension of its own.
+
+    Args:
+        streams: eraser by stream name; at least one.
+        metadata: provenance of the whole, plain JSON values.
+    """
+
+    def __init__(self, streams: Mapping[str, Eraser], metadata: Mapping[str, Any] | None = None) -> None:
+        if not streams:
+            raise InputError("An ERASER needs at least one text stream.")
+        self._streams = dict(streams)
+        self.metadata: dict[str, Any] = dict(metadata or {})
+
+    def __getitem__(self, stream: str) -> Eraser:
+        return self._streams[stream]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._streams)
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def scaled(self, strength: float) -> EraserSet:
+        """Every stream scaled: T_s = I + s(T − I)."""
+        return EraserSet({name: eraser.scaled(strength) for name, eraser in self.items()}, self.metadata)
+
+    def combined(self, second: EraserSet, metadata: Mapping[str, Any]) -> EraserSet:
+        """First this set, then `second`, stream by stream.
+
+        Raises:
+            InputError: the two have different streams or dimensions.
+        """
+        if set(self) != set(second):
+            raise InputError(
+                f"An ERASER with the text streams {sorted(self)} cannot be combined with one that has "
+                f"{sorted(second)}: combine erasers of the same architecture."
+            )
+        return EraserSet({name: self[name] @ second[name] for name in self}, metadata)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all streams and the provenance to one safetensors file, in one step.
+
+        Raises:
+            OSError: the file could not be written; an old one is left as it was.
+        """
+        write_eraser_file(path, {name: eraser.factors() for name, eraser in self.items()}, self.metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> EraserSet:
+        """Read a file with any number of streams.
+
+        Raises:
+            EraserFileError: see `read_eraser_file`.
+        """
+        streams, provenance = read_eraser_file(path)
+        return cls({name: Eraser(*factors, provenance) for name, factors in streams.items()}, provenance)
+
+
+def _check_factors(left: Tensor, right: Tensor | None) -> None:
+    if left.ndim != 2 or not left.is_floating_point():
+        raise InputError(f"The left factor is {left.dtype} {list(left.shape)}: give floats [dimension, rank].")
+    if right is None and left.shape[0] != left.shape[1]:
+        raise InputError(f"A dense difference T − I must be square, not {list(left.shape)}.")
+    if right is not None and (right.shape != (left.shape[1], left.shape[0]) or right.dtype != left.dtype):
+        raise InputError(
+            f"The factors {left.dtype} {list(left.shape)} and {right.dtype} {list(right.shape)} do not fit together: "
+            "give left [dimension, rank] and right [rank, dimension] of one dtype."
+        )

@@ -1,0 +1,216 @@
+"""Numbers that say what an erasure did, all in the metric of the model's own outputs.
+
+For token rows x the norm is ‖x‖_G = √(Σ_t x_tᵀ G x_t) = √(Σ_l Σ_t ‖W_l x_t‖²), with G of the original
+projections: how far the outputs of all projections together are apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .erase import Derivation, Erasure
+from .eraser import Eraser
+from .gram import check_projection
+from .linalg import WARN_CONDITION, to_float64
+from .pairs import ConceptPair
+
+# The weights themselves would be gone (W' = 0) at a change of 1: half of that is a model in ruins.
+MAX_TOTAL_CHANGE = 0.5
+
+_PAIRS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class ConceptMeasures:
+    """One concept after an erasure.
+
+    Attributes:
+        name: the concept.
+        residual: ‖T c − c*‖_G / ‖c − c*‖_G over the subject tokens: the share of the way from target back to
+            concept that is left; 1 before an erasure, 0 where the concept gives exactly the target's output.
+        regeneration: per eraser (first edit, epoch 1, …): max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all
+            tokens, c' being the derived embedding: 1 where some embedding brings the concept's outputs back
+            fully, 0 where none comes closer than the target does.
+        distance: ‖c − c*‖_G / ‖c‖_G over all tokens: how far concept and target were apart at first.
+    """
+
+    name: str
+    residual: float
+    regeneration: tuple[float, ...]
+    distance: float
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Everything worth telling about an erasure.
+
+    Attributes:
+        concepts: one record per concept.
+        drift: by preserved prompt, ‖(T − I) p‖_G / ‖p‖_G: relative change of its outputs.
+        total_change: √(Σ_l ‖W_l' − W_l‖² / Σ_l ‖W_l‖²).
+        conditions: condition number of each solve, by name.
+        warnings: sentences that name the setting to change; empty if all is well.
+    """
+
+    concepts: tuple[ConceptMeasures, ...]
+    drift: Mapping[str, float]
+    total_change: float
+    conditions: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+def measure(
+    erasure: Erasure,
+    preserved: Mapping[str, Tensor],
+    on_step: Callable[[], None] | None = None,
+) -> Measures:
+    """All measures of `erasure`; `preserved` maps the name of a prompt to its token embeddings [n, d].
+
+    `on_step` is called between the parts and may raise to cancel.
+    """
+    step = on_step or (lambda: None)
+    gram, pairs = erasure.gram, erasure.pairs
+    regeneration = []
+    for epoch in range(len(erasure.epochs) + 1):
+        derivation = Derivation(gram, erasure.eraser_at(epoch), erasure.settings.regularization)
+        regeneration.append(regenerations(gram, derivation, pairs, step))
+    residual, distance = residuals(gram, erasure.eraser, pairs, step), distances(gram, pairs, step)
+    concepts = tuple(
+        ConceptMeasures(pair.name, residual[i], tuple(values[i] for values in regeneration), distance[i])
+        for i, pair in enumerate(pairs)
+    )
+    drifts = {name: drift(gram, erasure.eraser, tokens) for name, tokens in preserved.items()}
+    change = total_change(gram, erasure.eraser)
+    conditions = condition_numbers(erasure)
+    return Measures(concepts, drifts, change, conditions, _warnings(concepts, drifts, change, conditions))
+
+
+def residuals(
+    gram: Tensor, eraser: Eraser, pairs: Sequence[ConceptPair], step: Callable[[], None] = lambda: None
+) -> list[float]:
+    """‖T c − c*‖_G / ‖c − c*‖_G over the subject tokens, per concept; 0 where concept and target are the same."""
+    eraser = eraser.to(gram.device, gram.dtype)
+    left = _energies(gram, pairs, ConceptPair.subject_rows, lambda c, t: eraser.apply_to_context(c) - t, step)
+    whole = _energies(gram, pairs, ConceptPair.subject_rows, lambda c, t: c - t, step)
+    return _ratios(left, whole)
+
+
+def regenerations(
+    gram: Tensor, derivation: Derivation, pairs: Sequence[ConceptPair], step: Callable[[], None] = lambda: None
+) -> list[float]:
+    """max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all tokens, per concept, c' derived by `derivation`."""
+    missed = _energies(
+        gram, pairs, ConceptPair.all_rows, lambda c, t: derivation.outputs_of(derivation.rows(c)) - c, step
+    )
+    gap = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: t - c, step)
+    return [max(0.0, 1.0 - ratio) for ratio in _ratios(missed, gap)]
+
+
+def distances(
+    gram: Tensor, pairs: Sequence[ConceptPair], step: Callable[[], None] = lambda: None
+) -> list[float]:
+    """‖c − c*‖_G / ‖c‖_G over all tokens, per concept."""
+    apart = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
+    return _ratios(apart, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
+
+
+def drift(gram: Tensor, eraser: Eraser, tokens: Tensor) -> float:
+    """‖(T − I) p‖_G / ‖p‖_G of a prompt's token embeddings [n, d]."""
+    rows = to_float64(tokens, gram.device)
+    moved = eraser.to(gram.device, gram.dtype).apply_to_context(rows) - rows
+    energies = [float(((x @ gram) * x).sum().clamp(min=0)) for x in (moved, rows)]
+    return _ratio(energies[0] ** 0.5, energies[1] ** 0.5)
+
+
+def total_change(gram: Tensor, eraser: Eraser) -> float:
+    """√(tr((T−I)ᵀ G (T−I)) / tr G) = √(Σ_l ‖W_l' − W_l‖² / Σ_l ‖W_l‖²)."""
+    left, right = eraser.to(gram.device, gram.dtype).factors()
+    inner = left.T @ gram @ left
+    energy = inner.diagonal().sum() if right is None else (inner * (right @ right.T)).sum()
+    return float((energy.clamp(min=0) / gram.diagonal().sum()).sqrt())
+
+
+def relative_changes(projections: Mapping[str, Tensor], eraser: Eraser) -> dict[str, float]:
+    """‖W' − W‖ / ‖W‖ (Frobenius) of every projection, read one at a time."""
+    changes = {}
+    for name in projections:
+        weight = projections[name]
+        check_projection(name, weight, eraser.dimension)
+        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        left, right = eraser.to(weight.device, weight.dtype).factors()
+        moved = weight @ left if right is None else (weight @ left) @ right
+        changes[name] = _ratio(float(torch.linalg.matrix_norm(moved)), float(torch.linalg.matrix_norm(weight)))
+    return changes
+
+
+def condition_numbers(erasure: Erasure) -> dict[str, float]:
+    """κ₂ of every solve of `erasure`, by a name that says which."""
+    conditions = {"first edit": erasure.edit_condition}
+    for epoch in erasure.epochs:
+        conditions[f"derivation of epoch {epoch.number}"] = epoch.derivation_condition
+        conditions[f"edit of epoch {epoch.number}"] = epoch.edit_condition
+    return conditions
+
+
+def _energies(
+    gram: Tensor,
+    pairs: Sequence[ConceptPair],
+    rows_of: Callable[[ConceptPair], tuple[Tensor, Tensor]],
+    vector: Callable[[Tensor, Tensor], Tensor],
+    step: Callable[[], None],
+) -> Tensor:
+    """‖vector(c, c*)‖²_G summed over the token rows of each pair: [pairs], many pairs to a product."""
+    found = []
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        rows = [rows_of(pair) for pair in pairs[start : start + _PAIRS_AT_ONCE]]
+        vectors = vector(*(to_float64(torch.cat(side), gram.device) for side in zip(*rows, strict=True)))
+        energy = ((vectors @ gram) * vectors).sum(dim=1)
+        found += [part.sum() for part in energy.split([concept.shape[0] for concept, _ in rows])]
+        step()
+    return torch.stack(found).clamp(min=0)
+
+
+def _ratios(part: Tensor, whole: Tensor) -> list[float]:
+    return torch.where(whole > 0, (part / whole).sqrt(), 0.0).tolist()
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else 0.0
+
+
+def _warnings(
+    concepts: Sequence[ConceptMeasures],
+    drifts: Mapping[str, float],
+    change: float,
+    conditions: Mapping[str, float],
+) -> tuple[str, ...]:
+    """What a person should know before trusting the result.
+
+    A preserved prompt that moved as far as a concept is from its target is as lost as that concept;
+    half of that distance is where its pictures visibly change into something else.
+    """
+    found = []
+    reach = min((concept.distance for concept in concepts), default=0.0)
+    for name, moved in drifts.items():
+        if reach > 0 and moved > 0.5 * reach:
+            found.append(
+                f"The preserved prompt '{name}' moves by {moved:.0%}, while the concept is only {reach:.0%} away from "
+                "its target: its pictures may come out blank or wrong. Lower 'epochs' or 'erase_scale', or raise "
+                "'edit_regularization' or 'preserve_scale'."
+            )
+    if change > MAX_TOTAL_CHANGE:
+        found.append(
+            f"The weights change by {change:.0%} of their size: pictures may come out blank or noisy. Lower "
+            "'erase_scale' or 'epochs', or raise 'edit_regularization'."
+        )
+    for name, condition in conditions.items():
+        if condition > WARN_CONDITION:
+            found.append(
+                f"The {name} is ill-conditioned (condition number {condition:.1e}): its result is only roughly right. "
+                "Raise 'edit_regularization' or 'regularization'."
+            )
+    return tuple(found)

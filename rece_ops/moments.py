@@ -1,0 +1,162 @@
+"""Second moments: all that an edit or a derivation needs to know of the concepts.
+
+With token pairs (c, c*) of weight η, an edit reads C = Σ η c cᵀ and X = Σ η c* cᵀ, and nothing else.
+The derivation is linear, c' = K c, so an epoch only moves them: C' = K C Kᵀ, X' = X Kᵀ.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .linalg import add_upper_gram, mirror_upper, to_float64
+from .pairs import ConceptPair
+
+_CHUNK_ROWS = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class PairMoments:
+    """C = UᵀMU and X = VᵀU of a set of token pairs, with U, V [r, d] and M [r, r], r ≤ d.
+
+    Few tokens are kept as they are (rows of U and V, scaled by √η; M = I). More tokens than
+    dimensions are folded into U = I, M = C, Vᵀ = X. A derivation then only replaces U by U·Kᵀ,
+    so an epoch costs the same for a thousand concepts as for ten.
+
+    Attributes:
+        basis: U, or None for the identity.
+        core: M, or None for the identity.
+        cross: V.
+    """
+
+    basis: Tensor | None
+    core: Tensor | None
+    cross: Tensor
+
+    def second_moment(self) -> Tensor:
+        """C [d, d], a new tensor."""
+        if self.basis is None:
+            assert self.core is not None  # by construction: one of the two is given
+            return self.core.clone()
+        if self.core is None:
+            total = self.basis.new_zeros(self.basis.shape[1], self.basis.shape[1])
+            add_upper_gram(total, self.basis)
+            return mirror_upper(total)
+        return self.basis.T @ (self.core @ self.basis)
+
+    def displacement(self) -> tuple[Tensor, Tensor | None]:
+        """Σ η (c* − c) cᵀ = X − C as factors (V − MU [r, d], U): the product is firstᵀ·second."""
+        if self.basis is None:
+            assert self.core is not None
+            return self.cross - self.core, None
+        weighted = self.basis if self.core is None else self.core @ self.basis
+        return self.cross - weighted, self.basis
+
+    def mapped(self, linear: Callable[[Tensor | None], Tensor]) -> PairMoments:
+        """The moments of (K c, c*), where `linear` maps rows c (None: the rows of I) to rows K c."""
+        return PairMoments(linear(self.basis), self.core, self.cross)
+
+
+def pair_moments(
+    pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device
+) -> tuple[PairMoments, PairMoments]:
+    """Moments of the first edit (subject tokens) and of every epoch (all tokens), float64 on `device`."""
+    rows = sum(pair.all_rows()[0].shape[0] for pair in pairs)
+    if rows <= pairs[0].dimension:
+        return (
+            _token_moments([(pair.subject_rows(), pair.scale) for pair in pairs], erase_scale, device),
+            _token_moments([(pair.all_rows(), pair.scale) for pair in pairs], erase_scale, device),
+        )
+    return _folded_moments(pairs, erase_scale, device)
+
+
+def second_moment(prompts: Iterable[Tensor], dimension: int, device: torch.device) -> Tensor:
+    """Σ p pᵀ over all tokens p of all `prompts` (each [n, d]): [d, d], float64 on `device`."""
+    return _weighted_moment(((tokens, 1.0) for tokens in prompts), dimension, device)
+
+
+def _token_moments(
+    weighted: Sequence[tuple[tuple[Tensor, Tensor], float]], erase_scale: float, device: torch.device
+) -> PairMoments:
+    concepts, targets = [], []
+    for (concept, target), scale in weighted:
+        root = (erase_scale * scale) ** 0.5
+        concepts.append(to_float64(concept, device) * root)
+        targets.append(to_float64(target, device) * root)
+    return PairMoments(basis=torch.cat(concepts), core=None, cross=torch.cat(targets))
+
+
+def _folded_moments(
+    pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device
+) -> tuple[PairMoments, PairMoments]:
+    dimension = pairs[0].dimension
+    subject = _weighted_moment(
+        ((pair.subject_rows()[0], erase_scale * pair.scale) for pair in pairs), dimension, device
+    )
+    # All tokens = subject tokens + the few before and after them, so that no token is read twice.
+    rest = _weighted_moment(
+        ((tokens, erase_scale * pair.scale) for pair in pairs for tokens in _outside_subject(pair)),
+        dimension,
+        device,
+    )
+    subject_cross = _cross_moment([(*pair.subject_rows(), pair.scale) for pair in pairs], erase_scale, device)
+    all_cross = _cross_moment([(*pair.all_rows(), pair.scale) for pair in pairs], erase_scale, device)
+    return (
+        PairMoments(basis=None, core=subject, cross=subject_cross),
+        PairMoments(basis=None, core=rest.add_(subject), cross=all_cross),
+    )
+
+
+def _outside_subject(pair: ConceptPair) -> list[Tensor]:
+    """The tokens that an epoch pairs but the first edit does not (before and after the subject)."""
+    every = pair.all_rows()[0]
+    start, stop = pair.concept_start, pair.concept_start + pair.subject_rows()[0].shape[0]
+    return [every[:start], every[stop:]]
+
+
+def _weighted_moment(
+    weighted: Iterable[tuple[Tensor, float]], dimension: int, device: torch.device
+) -> Tensor:
+    """Σ w·xᵀx over (x [n, d], w), in float64, gathering tokens into chunks that keep a core busy."""
+    total = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
+    chunk = torch.empty(_CHUNK_ROWS, dimension, dtype=torch.float64, device=device)
+    filled = 0
+    for tokens, weight in weighted:
+        for part in tokens.split(_CHUNK_ROWS):
+            if filled + part.shape[0] > _CHUNK_ROWS:
+                add_upper_gram(total, chunk[:filled])
+                filled = 0
+            block = chunk[filled : filled + part.shape[0]]
+            block.copy_(part.to(device))
+            if weight != 1.0:
+                block.mul_(weight**0.5)
+            filled += part.shape[0]
+    add_upper_gram(total, chunk[:filled])
+    return mirror_upper(total)
+
+
+def _cross_moment(
+    rows: Sequence[tuple[Tensor, Tensor, float]], erase_scale: float, device: torch.device
+) -> Tensor:
+    """V = Xᵀ = Σ η c c*ᵀ [d, d] over (concept rows, target rows, scale).
+
+    Concepts with the same target tokens are summed first: a thousand concepts mapped to the empty
+    prompt cost one product.
+    """
+    dimension = rows[0][0].shape[1]
+    total = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
+    groups: dict[tuple[object, ...], list[tuple[Tensor, Tensor, float]]] = defaultdict(list)
+    for row in rows:
+        target = row[1]
+        groups[(target.data_ptr(), target.dtype, *target.shape, *target.stride())].append(row)
+    for group in groups.values():
+        target = group[0][1]
+        concept_sum = torch.zeros(target.shape, dtype=torch.float64, device=device)
+        for concept, _, scale in group:
+            concept_sum.add_(concept.to(device), alpha=erase_scale * scale)
+        total.addmm_(concept_sum.T, to_float64(target, device))
+    return total

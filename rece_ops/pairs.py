@@ -1,0 +1,105 @@
+"""What is to be erased, and towards what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .settings import check_coefficient
+
+
+@dataclass(frozen=True, eq=False)
+class ConceptPair:
+    """Token embeddings of one concept and of what it is mapped to.
+
+    The first edit pairs the tokens of both from their last subject token to the end, the longer cut
+    at the end; every later epoch pairs all tokens (the published code's pairing).
+
+    Attributes:
+        name: the concept as a person wrote it, for reports.
+        concept: [n, d] token embeddings of the concept.
+        target: [m, d] token embeddings of the target.
+        concept_start: index of the concept's last subject token (the one before end-of-text).
+        target_start: the same for the target.
+        scale: weight of this pair beside the others (multiplies η).
+
+    Raises:
+        InputError: a shape, an index or the scale is out of range, or a value is not finite.
+    """
+
+    name: str
+    concept: Tensor
+    target: Tensor
+    concept_start: int = 0
+    target_start: int = 0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_tokens(self.concept, f"concept '{self.name}'")
+        check_tokens(self.target, f"the target of concept '{self.name}'", dimension=self.dimension)
+        check_coefficient(f"the weight of concept '{self.name}'", self.scale)
+        self._check_start("concept_start", self.concept_start, self.concept.shape[0])
+        self._check_start("target_start", self.target_start, self.target.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        """d, the size of a token embedding."""
+        return self.concept.shape[1]
+
+    def subject_rows(self) -> tuple[Tensor, Tensor]:
+        """Concept and target tokens as the first edit pairs them: two tensors [k, d]."""
+        count = min(self.concept.shape[0] - self.concept_start, self.target.shape[0] - self.target_start)
+        return (
+            self.concept[self.concept_start : self.concept_start + count],
+            self.target[self.target_start : self.target_start + count],
+        )
+
+    def all_rows(self) -> tuple[Tensor, Tensor]:
+        """Concept and target tokens as every epoch pairs them: two tensors [min(n, m), d]."""
+        count = min(self.concept.shape[0], self.target.shape[0])
+        return self.concept[:count], self.target[:count]
+
+    def _check_start(self, field: str, start: int, tokens: int) -> None:
+        if not 0 <= start < tokens:
+            raise InputError(
+                f"{field} of concept '{self.name}' is {start}: give the index of a token, 0 to {tokens - 1}."
+            )
+
+
+def check_tokens(tokens: Tensor, what: str, dimension: int | None = None) -> None:
+    """Raise InputError unless `tokens` is a finite floating-point tensor [n ≥ 1, d]."""
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] == 0:
+        shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise InputError(f"The token embeddings of {what} are {shape}: give a tensor [tokens, dimension].")
+    if not tokens.is_floating_point():
+        raise InputError(f"The token embeddings of {what} are {tokens.dtype}: give floating-point numbers.")
+    if dimension is not None and tokens.shape[1] != dimension:
+        raise InputError(
+            f"The token embeddings of {what} have dimension {tokens.shape[1]}, the others {dimension}: "
+            "encode all prompts with the same text encoder."
+        )
+    if not bool(torch.isfinite(tokens).all()):
+        raise InputError(
+            f"The token embeddings of {what} hold NaN or infinite values: check the text encoder "
+            "(a half-precision overflow is the usual cause)."
+        )
+
+
+def check_same_dimension(pairs: Sequence[ConceptPair], preserved: Sequence[Tensor]) -> int:
+    """The common dimension of all token embeddings; raises InputError where they differ or none is given."""
+    if not pairs:
+        raise InputError("No concept is given: give at least one ConceptPair.")
+    dimension = pairs[0].dimension
+    for pair in pairs:
+        if pair.dimension != dimension:
+            raise InputError(
+                f"Concept '{pair.name}' has token embeddings of dimension {pair.dimension}, the others "
+                f"{dimension}: encode all prompts with the same text encoder."
+            )
+    for index, tokens in enumerate(preserved):
+        check_tokens(tokens, f"preserved prompt {index + 1}", dimension)
+    return dimension

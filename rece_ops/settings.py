@@ -1,0 +1,70 @@
+"""Settings of an erasure, and the authors' own choices of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+from .errors import InputError
+
+MAX_EPOCHS = 50
+
+
+@dataclass(frozen=True)
+class RECESettings:
+    """Coefficients of RECE (arXiv:2407.12383, Eq. 3 and 7).
+
+    Attributes:
+        epochs: derive-and-erase steps after the first edit; 0 is UCE alone.
+        regularization: λ_r of the derivation; larger keeps derived embeddings small.
+        edit_regularization: λ of the edit; larger keeps every projection closer to what it was.
+        erase_scale: η, weight of the pairs concept → target.
+        preserve_scale: μ, weight of the preserved prompts.
+
+    Raises:
+        InputError: a coefficient is no number, not finite, or out of range.
+    """
+
+    epochs: int = 3
+    regularization: float = 0.1
+    edit_regularization: float = 0.1
+    erase_scale: float = 1.0
+    preserve_scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int):
+            raise InputError(f"epochs is {self.epochs!r}: give a whole number from 0 to {MAX_EPOCHS}.")
+        if not 0 <= self.epochs <= MAX_EPOCHS:
+            raise InputError(f"epochs is {self.epochs}: give a number from 0 (UCE alone) to {MAX_EPOCHS}.")
+        for name in ("regularization", "edit_regularization", "erase_scale"):
+            check_coefficient(name, getattr(self, name))
+        check_coefficient("preserve_scale", self.preserve_scale, zero_allowed=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain numbers, for provenance."""
+        return asdict(self)
+
+
+def check_coefficient(name: str, value: Any, zero_allowed: bool = False) -> None:
+    """Raise InputError unless `value` is a finite number above zero (or zero, where that is allowed)."""
+    bound = "zero or more" if zero_allowed else "above zero"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InputError(f"{name} is {value!r}, which is no number: give a finite number {bound}.")
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero_allowed):
+        raise InputError(f"{name} is {value}: give a finite number {bound}.")
+
+
+PRESETS: Mapping[str, RECESettings] = MappingProxyType(
+    {
+        "nudity": RECESettings(epochs=3, regularization=1e-1),
+        "unsafe": RECESettings(epochs=2, regularization=1e-1),
+        "artistic style": RECESettings(epochs=1, regularization=1e-3),
+        "hard object": RECESettings(epochs=1, regularization=1e-3),
+        "easy object": RECESettings(epochs=1, regularization=1e-1),
+        "UCE only": RECESettings(epochs=0),
+    }
+)
+"""The settings of the paper's experiments, by kind of concept (λ and μ are 0.1 in all of them)."""
