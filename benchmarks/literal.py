@@ -70,4 +70,5 @@ def _derive(original: Weights, edited: Weights, concept: Tensor, regularization:
     for name, weight in edited.items():
         quadratic += weight.T @ weight
         mixed += weight.T @ original[name]
-    return concept @ (torch.linalg.inv(quadratic) @ mixed).T
+    linear: Tensor = torch.linalg.inv(quadratic) @ mixed
+    return concept @ linear.T

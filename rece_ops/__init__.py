@@ -1,9 +1,10 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
-from .eraser import Eraser, EraserSet
 from .erase import Derivation, Epoch, Erasure, derive_embedding, edit, erase
+from .eraser import Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
 from .gram import gram_matrix
+from .lora import lora_factors
 from .measures import ConceptMeasures, Measures, measure, relative_changes
 from .pairs import ConceptPair
 from .settings import PRESETS, RECESettings
@@ -29,6 +30,7 @@ __all__ = [
     "edit",
     "erase",
     "gram_matrix",
+    "lora_factors",
     "measure",
     "relative_changes",
 ]

@@ -15,7 +15,7 @@ from .gram import gram_matrix
 from .linalg import SPDSolver, add_to_diagonal, mirror_upper, to_float64
 from .moments import PairMoments, pair_moments, second_moment
 from .pairs import ConceptPair, check_same_dimension
-from .settings import RECESettings
+from .settings import DEFAULT_SETTINGS, RECESettings
 
 Progress = Callable[[int, int, str], None]
 
@@ -156,7 +156,7 @@ def erase(
     projections: Mapping[str, Tensor],
     pairs: Sequence[ConceptPair],
     preserve: Sequence[Tensor] = (),
-    settings: RECESettings = RECESettings(),
+    settings: RECESettings = DEFAULT_SETTINGS,
     *,
     epoch_preserve: Sequence[Tensor] | None = None,
     progress: Progress | None = None,
@@ -226,9 +226,7 @@ def _epoch(
     return record, before @ step
 
 
-def _derive(
-    gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float
-) -> tuple[PairMoments, float]:
+def _derive(gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float) -> tuple[PairMoments, float]:
     derivation = Derivation(gram, eraser, regularization)
     return concepts.mapped(derivation.rows), derivation.condition
 

@@ -72,11 +72,12 @@ def read_eraser_file(path: str | os.PathLike[str]) -> tuple[dict[str, Factors], 
         with safe_open(file, framework="pt") as reader:
             provenance = _check_metadata(file.name, reader.metadata() or {})
             layout = _check_layout(file.name, reader)
-            return {stream: _read_factors(file.name, reader, stream, parts) for stream, parts in layout.items()}, provenance
+            streams = {name: _read_factors(file.name, reader, name, parts) for name, parts in layout.items()}
     except (SafetensorError, OSError, UnicodeDecodeError) as error:
         raise EraserFileError(
             f"'{file.name}' is damaged or no safetensors file ({error}): save the eraser again."
         ) from error
+    return streams, provenance
 
 
 def _check_size(file: Path) -> None:
@@ -118,7 +119,7 @@ def _check_metadata(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _check_layout(name: str, reader: Any) -> dict[str, set[str]]:
     layout: dict[str, set[str]] = {}
-    for key in reader.keys():
+    for key in reader.keys():  # noqa: SIM118 (no mapping: it does not iterate)
         match = _KEY.fullmatch(key)
         if match is None:
             raise EraserFileError(f"'{name}' holds a tensor '{key[:80]}' that no eraser has.")

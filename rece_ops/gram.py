@@ -13,9 +13,7 @@ from .linalg import add_upper_gram, float64_device, mirror_upper
 _CHUNK_ROWS = 4096
 
 
-def gram_matrix(
-    projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None
-) -> Tensor:
+def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None) -> Tensor:
     """G = Σ_l W_lᵀ W_l over all projections W_l [out_l, d], as a float64 tensor [d, d].
 
     The mapping is read once, one projection at a time, so it may compute each weight when asked.
@@ -36,7 +34,7 @@ def gram_matrix(
             columns = weight.shape[-1]
             total = torch.zeros(columns, columns, dtype=torch.float64, device=device)
         check_projection(name, weight, total.shape[0])
-        for rows in weight.to(total.device).split(_CHUNK_ROWS):
+        for rows in torch.split(weight.to(total.device), _CHUNK_ROWS):
             add_upper_gram(total, rows.to(torch.float64))
         if on_projection is not None:
             on_projection(name)
@@ -53,4 +51,6 @@ def check_projection(name: str, weight: Tensor, dimension: int) -> None:
             f"{dimension}: give weights [out, {dimension}] that read the same text stream."
         )
     if not bool(torch.isfinite(weight).all()):
-        raise InputError(f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged.")
+        raise InputError(
+            f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -19,10 +20,10 @@ _ESTIMATE_VECTORS = 4
 _ESTIMATE_STEPS = 10
 
 
-@lru_cache(maxsize=None)
-def _has_float64(device_type: str, index: int | None) -> bool:
+@cache
+def _has_float64(device: torch.device) -> bool:
     try:
-        torch.ones(1, dtype=torch.float64, device=torch.device(device_type, index))
+        torch.ones(1, dtype=torch.float64, device=device)
     except (TypeError, RuntimeError):
         return False
     return True
@@ -30,12 +31,12 @@ def _has_float64(device_type: str, index: int | None) -> bool:
 
 def float64_device(device: torch.device) -> torch.device:
     """`device` itself where it computes in float64, else the CPU (MPS, DirectML)."""
-    return device if _has_float64(device.type, device.index) else torch.device("cpu")
+    return device if _has_float64(device) else torch.device("cpu")
 
 
 def to_float64(tensor: Tensor, device: torch.device) -> Tensor:
     """`tensor` in float64 on `device`; the cast happens on the side that has float64."""
-    if tensor.device != device and not _has_float64(tensor.device.type, tensor.device.index):
+    if tensor.device != device and not _has_float64(tensor.device):
         return tensor.to(device).to(torch.float64)
     return tensor.to(device=device, dtype=torch.float64)
 
@@ -105,15 +106,15 @@ class SPDSolver:
     def _estimate_condition(self) -> float:
         """κ₂(A) = σ_max/σ_min by block power and inverse iteration: a lower bound, tight to a few per cent."""
         generator = torch.Generator().manual_seed(0)
-        start = torch.randn(
-            self._lower.shape[0], _ESTIMATE_VECTORS, generator=generator, dtype=torch.float64
-        ).to(self._lower.device)
+        start = torch.randn(self._lower.shape[0], _ESTIMATE_VECTORS, generator=generator, dtype=torch.float64).to(
+            self._lower.device
+        )
         largest = self._power_norm(start, lambda x: self._lower @ (self._lower.T @ x))
         smallest = self._power_norm(start, lambda x: torch.cholesky_solve(x, self._lower))
         return largest * smallest
 
     @staticmethod
-    def _power_norm(start: Tensor, apply) -> float:
+    def _power_norm(start: Tensor, apply: Callable[[Tensor], Tensor]) -> float:
         vectors = start
         norms = torch.linalg.vector_norm(vectors, dim=0)
         for _ in range(_ESTIMATE_STEPS):

@@ -110,9 +110,7 @@ def regenerations(
     return [max(0.0, 1.0 - ratio) for ratio in _ratios(missed, gap)]
 
 
-def distances(
-    gram: Tensor, pairs: Sequence[ConceptPair], step: Callable[[], None] = lambda: None
-) -> list[float]:
+def distances(gram: Tensor, pairs: Sequence[ConceptPair], step: Callable[[], None] = lambda: None) -> list[float]:
     """‖c − c*‖_G / ‖c‖_G over all tokens, per concept."""
     apart = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
     return _ratios(apart, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
@@ -134,7 +132,9 @@ def total_change(gram: Tensor, eraser: Eraser) -> float:
     return float((energy.clamp(min=0) / gram.diagonal().sum()).sqrt())
 
 
-def relative_changes(projections: Mapping[str, Tensor], eraser: Eraser) -> dict[str, float]:
+def relative_changes(
+    projections: Mapping[str, Tensor], eraser: Eraser, on_projection: Callable[[str], None] | None = None
+) -> dict[str, float]:
     """‖W' − W‖ / ‖W‖ (Frobenius) of every projection, read one at a time."""
     changes = {}
     for name in projections:
@@ -144,6 +144,8 @@ def relative_changes(projections: Mapping[str, Tensor], eraser: Eraser) -> dict[
         left, right = eraser.to(weight.device, weight.dtype).factors()
         moved = weight @ left if right is None else (weight @ left) @ right
         changes[name] = _ratio(float(torch.linalg.matrix_norm(moved)), float(torch.linalg.matrix_norm(weight)))
+        if on_projection is not None:
+            on_projection(name)
     return changes
 
 
@@ -169,7 +171,7 @@ def _energies(
         rows = [rows_of(pair) for pair in pairs[start : start + _PAIRS_AT_ONCE]]
         vectors = vector(*(to_float64(torch.cat(side), gram.device) for side in zip(*rows, strict=True)))
         energy = ((vectors @ gram) * vectors).sum(dim=1)
-        found += [part.sum() for part in energy.split([concept.shape[0] for concept, _ in rows])]
+        found += [part.sum() for part in torch.split(energy, [concept.shape[0] for concept, _ in rows])]
         step()
     return torch.stack(found).clamp(min=0)
 

@@ -118,15 +118,13 @@ def _outside_subject(pair: ConceptPair) -> list[Tensor]:
     return [every[:start], every[stop:]]
 
 
-def _weighted_moment(
-    weighted: Iterable[tuple[Tensor, float]], dimension: int, device: torch.device
-) -> Tensor:
+def _weighted_moment(weighted: Iterable[tuple[Tensor, float]], dimension: int, device: torch.device) -> Tensor:
     """Σ w·xᵀx over (x [n, d], w), in float64, gathering tokens into chunks that keep a core busy."""
     total = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
     chunk = torch.empty(_CHUNK_ROWS, dimension, dtype=torch.float64, device=device)
     filled = 0
     for tokens, weight in weighted:
-        for part in tokens.split(_CHUNK_ROWS):
+        for part in torch.split(tokens, _CHUNK_ROWS):
             if filled + part.shape[0] > _CHUNK_ROWS:
                 add_upper_gram(total, chunk[:filled])
                 filled = 0
@@ -139,9 +137,7 @@ def _weighted_moment(
     return mirror_upper(total)
 
 
-def _cross_moment(
-    rows: Sequence[tuple[Tensor, Tensor, float]], erase_scale: float, device: torch.device
-) -> Tensor:
+def _cross_moment(rows: Sequence[tuple[Tensor, Tensor, float]], erase_scale: float, device: torch.device) -> Tensor:
     """V = Xᵀ = Σ η c c*ᵀ [d, d] over (concept rows, target rows, scale).
 
     Concepts with the same target tokens are summed first: a thousand concepts mapped to the empty

@@ -57,6 +57,8 @@ def check_coefficient(name: str, value: Any, zero_allowed: bool = False) -> None
         raise InputError(f"{name} is {value}: give a finite number {bound}.")
 
 
+DEFAULT_SETTINGS = RECESettings()
+
 PRESETS: Mapping[str, RECESettings] = MappingProxyType(
     {
         "nudity": RECESettings(epochs=3, regularization=1e-1),

@@ -1,0 +1,1 @@
+"""The nodes a person wires; everything that touches ComfyUI's internals is in `nodes.host`."""

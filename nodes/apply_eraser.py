@@ -1,0 +1,108 @@
+"""Put an ERASER on another MODEL, and put two ERASERs together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..rece_ops import EraserSet, __version__
+from .host.adapter import apply_eraser
+from .host.compat import build
+from .host.errors import WrongConnectionError
+from .report import eraser_description
+from .types import CATEGORY, Eraser
+
+
+class ApplyEraser(io.ComfyNode):
+    """MODEL + ERASER + strength → MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_ApplyEraser",
+            display_name="Apply Eraser (RECE)",
+            category=CATEGORY,
+            description=(
+                "Puts an erasure on a model. One made on a base model fits its fine-tunes. LoRAs before this node are "
+                "erased too; a LoRA added after it can bring a concept back."
+            ),
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The model to erase from. It is not changed; the output is a patched clone."
+                ),
+                Eraser.Input("eraser", tooltip="From 'Erase Concepts', 'Load Eraser' or 'Combine Erasers'."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="0 leaves the model as it is, 1 is the whole erasure; in between it is linear.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "patched_model", display_name="model", tooltip="The model with the erasure in its patch chain."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
+        present = connected(eraser)
+        return io.NodeOutput(apply_eraser(model, present, strength), ui=ui.PreviewText(eraser_description(present)))
+
+
+class CombineErasers(io.ComfyNode):
+    """ERASER, then ERASER → one ERASER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        strength = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.01}
+        return build(
+            io.Schema,
+            node_id="RECE_CombineErasers",
+            display_name="Combine Erasers (RECE)",
+            category=CATEGORY,
+            description=(
+                "Makes one erasure of two, the first applied before the second. Erasing all concepts in one 'Erase "
+                "Concepts' node spares more; combine what you only have as files."
+            ),
+            inputs=[
+                Eraser.Input("first", tooltip="The erasure that comes first."),
+                Eraser.Input("second", tooltip="The erasure that comes after it; made for the same architecture."),
+                io.Float.Input("strength_first", tooltip="How much of the first erasure: 0 none, 1 all.", **strength),
+                io.Float.Input("strength_second", tooltip="How much of the second erasure: 0 none, 1 all.", **strength),
+            ],
+            outputs=[Eraser.Output("eraser", display_name="eraser", tooltip="Both erasures as one.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        first: EraserSet | None,
+        second: EraserSet | None,
+        strength_first: float,
+        strength_second: float,
+    ) -> io.NodeOutput:
+        parts = [(connected(first), strength_first), (connected(second), strength_second)]
+        scaled = [eraser.scaled(strength) for eraser, strength in parts]
+        metadata = {
+            "method": "combined",
+            "parts": [{**eraser.metadata, "strength": strength} for eraser, strength in parts],
+            "architecture": parts[0][0].metadata.get("architecture"),
+            "pack_version": __version__,
+        }
+        combined = scaled[0].combined(scaled[1], metadata)
+        return io.NodeOutput(combined, ui=ui.PreviewText(eraser_description(combined)))
+
+
+def connected(eraser: EraserSet | None) -> EraserSet:
+    """`eraser` itself; raises WrongConnectionError where another pack's node sent something else."""
+    if not isinstance(eraser, EraserSet):
+        raise WrongConnectionError(
+            f"The ERASER input got {type(eraser).__name__}: connect the ERASER of an 'Erase Concepts' or 'Load Eraser' node."
+        )
+    return eraser

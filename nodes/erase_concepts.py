@@ -1,0 +1,168 @@
+"""The main node: concepts typed, concepts gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..rece_ops import RECESettings
+from ..rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
+from . import presets
+from .concept_lines import parse_concepts, parse_preserved
+from .host.adapter import apply_eraser
+from .host.compat import build
+from .host.erasing import ErasureRequest, run_erasure
+from .report import erasure_report, erasure_summary
+from .templates import TEMPLATES
+from .types import CATEGORY, Eraser
+
+
+class EraseConcepts(io.ComfyNode):
+    """MODEL + CLIP + concepts → MODEL without them, ERASER, report."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_EraseConcepts",
+            display_name="Erase Concepts (RECE)",
+            category=CATEGORY,
+            description=(
+                "Removes concepts (nudity, a painter's style, an object, a person) from the weights of a loaded model, "
+                "in closed form, without training. Place it after the LoRAs that shall be erased too: a LoRA added "
+                "later can bring a concept back."
+            ),
+            search_aliases=["unlearn", "censor", "safety", "nsfw", "remove concept", "UCE"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The model to erase from. It is not changed; the output is a patched clone."
+                ),
+                io.Clip.Input(
+                    "clip", tooltip="The text encoder that belongs to the model, as you use it for your prompts."
+                ),
+                io.String.Input(
+                    "concepts",
+                    multiline=True,
+                    default="nudity",
+                    placeholder="nudity\nVan Gogh -> art\nchurch -> : 0.8",
+                    tooltip=(
+                        "One concept a line. 'a -> b' maps a to b; without an arrow to the empty prompt (or to the "
+                        "preset's target). ' : 0.8' at the end weighs a line. '#' starts a comment."
+                    ),
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=presets.NAMES,
+                    default=presets.DEFAULT,
+                    tooltip="The authors' settings by kind of concept; 'custom' uses the numbers below.",
+                ),
+                io.String.Input(
+                    "preserve",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    placeholder="a person wearing clothes\nClaude Monet",
+                    tooltip="Prompts that should stay as they are, one a line. The empty prompt is always preserved.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How much of the erasure goes into the model: 0 none, 1 all. The ERASER output is always whole.",
+                ),
+                io.Combo.Input(
+                    "templates",
+                    options=list(TEMPLATES),
+                    default="none",
+                    optional=True,
+                    tooltip="Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
+                ),
+                *_custom_inputs(),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "patched_model", display_name="model", tooltip="The model without the concepts: sample from it."
+                ),
+                Eraser.Output(
+                    "eraser",
+                    display_name="eraser",
+                    tooltip="The erasure itself: save it, apply it to a fine-tune, combine it.",
+                ),
+                io.String.Output("report", display_name="report", tooltip="What was done, in plain words and numbers."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        concepts: str,
+        preset: str,
+        preserve: str = "",
+        strength: float = 1.0,
+        templates: str = "none",
+        epochs: int = DEFAULT_SETTINGS.epochs,
+        regularization: float = DEFAULT_SETTINGS.regularization,
+        edit_regularization: float = DEFAULT_SETTINGS.edit_regularization,
+        erase_scale: float = DEFAULT_SETTINGS.erase_scale,
+        preserve_scale: float = DEFAULT_SETTINGS.preserve_scale,
+    ) -> io.NodeOutput:
+        custom = RECESettings(epochs, regularization, edit_regularization, erase_scale, preserve_scale)
+        lines = parse_concepts(concepts, presets.default_target(preset))
+        request = ErasureRequest(
+            lines, parse_preserved(preserve, lines), presets.settings_of(preset, custom), templates
+        )
+        result = run_erasure(model, clip, request)
+        patched = apply_eraser(model, result.eraser, strength)
+        report = erasure_report(request, result, strength)
+        return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(erasure_summary(result)))
+
+
+def _custom_inputs() -> list[io.Input]:
+    """The numbers that the preset 'custom' opens."""
+    coefficient = {"min": 0.0, "max": 1e6, "step": 0.0001, "round": False, "optional": True, "advanced": True}
+    return [
+        build(
+            io.Int.Input,
+            "epochs",
+            default=DEFAULT_SETTINGS.epochs,
+            min=0,
+            max=MAX_EPOCHS,
+            optional=True,
+            advanced=True,
+            tooltip="Only for 'custom': derive-and-erase steps after the first edit. 0 is UCE alone.",
+        ),
+        build(
+            io.Float.Input,
+            "regularization",
+            default=DEFAULT_SETTINGS.regularization,
+            tooltip="Only for 'custom': λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less.",
+            **coefficient,
+        ),
+        build(
+            io.Float.Input,
+            "edit_regularization",
+            default=DEFAULT_SETTINGS.edit_regularization,
+            tooltip="Only for 'custom': λ of the edit. Larger keeps the weights closer to what they were.",
+            **coefficient,
+        ),
+        build(
+            io.Float.Input,
+            "erase_scale",
+            default=DEFAULT_SETTINGS.erase_scale,
+            tooltip="Only for 'custom': η, weight of the concepts in the edit.",
+            **coefficient,
+        ),
+        build(
+            io.Float.Input,
+            "preserve_scale",
+            default=DEFAULT_SETTINGS.preserve_scale,
+            tooltip="Only for 'custom': μ, weight of the preserved prompts in the edit.",
+            **coefficient,
+        ),
+    ]

@@ -1,0 +1,178 @@
+"""The eraser on disk: save it, load it, save it as a LoRA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..rece_ops import EraserSet
+from ..rece_ops.files import save_atomically
+from .apply_eraser import connected
+from .host.architectures import architecture_of
+from .host.compat import build
+from .host.device import Progress, compute_device
+from .host.lora import lora_metadata, lora_tensors
+from .host.storage import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
+from .report import eraser_description
+from .types import CATEGORY, Eraser
+
+KEEP_BOTH, REPLACE = "keep both", "replace"
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class SaveEraser(io.ComfyNode):
+    """ERASER → a small file in models/erasers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_SaveEraser",
+            display_name="Save Eraser (RECE)",
+            category=CATEGORY,
+            description="Writes an erasure to models/erasers, with the concepts and settings it was made with.",
+            is_output_node=True,
+            inputs=[
+                Eraser.Input("eraser", tooltip="The erasure to save."),
+                _file_name("my_eraser"),
+                _if_exists(),
+            ],
+            outputs=[
+                io.String.Output(
+                    "file_name", display_name="file name", tooltip="The name under which 'Load Eraser' finds it."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, eraser: EraserSet | None, file_name: str, if_exists: str) -> io.NodeOutput:
+        present = connected(eraser)
+        path = path_to_save(ERASERS, file_name, replace=if_exists == REPLACE)
+        present.save(path)
+        name = shown(ERASERS, path)
+        return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/{ERASERS}/{name} ({_size(path.stat().st_size)})."))
+
+
+class LoadEraser(io.ComfyNode):
+    """A file in models/erasers → ERASER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_LoadEraser",
+            display_name="Load Eraser (RECE)",
+            category=CATEGORY,
+            description="Reads an erasure from models/erasers. The file is checked before anything of it is used.",
+            inputs=[io.Combo.Input("eraser_name", options=eraser_names(), tooltip="A file in models/erasers.")],
+            outputs=[
+                Eraser.Output("eraser", display_name="eraser", tooltip="The erasure, for 'Apply Eraser'."),
+                io.String.Output(
+                    "description", display_name="description", tooltip="What it erases, and how it was made."
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, eraser_name: str) -> str:
+        """Re-run the node when the file behind the name has changed."""
+        status = existing_eraser(eraser_name).stat()
+        return f"{status.st_mtime_ns}-{status.st_size}"
+
+    @classmethod
+    def execute(cls, eraser_name: str) -> io.NodeOutput:
+        eraser = EraserSet.load(existing_eraser(eraser_name))
+        description = eraser_description(eraser)
+        return io.NodeOutput(eraser, description, ui=ui.PreviewText(description))
+
+
+class SaveEraserAsLoRA(io.ComfyNode):
+    """MODEL + ERASER → a LoRA in models/loras."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_SaveEraserAsLoRA",
+            display_name="Save Eraser as LoRA (RECE)",
+            category=CATEGORY,
+            description=(
+                "Writes an erasure as a LoRA that the stock loaders, A1111/Forge and diffusers read. It is exact for the "
+                "model connected here, and close on its fine-tunes; the eraser file is exact on all of them."
+            ),
+            is_output_node=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The model without the erasure, with the LoRAs it shall be exact for."),
+                Eraser.Input("eraser", tooltip="The erasure to save."),
+                _file_name("my_eraser_lora"),
+                _if_exists(),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Baked into the file: at LoRA strength 1 it erases with this strength.",
+                ),
+                io.Int.Input(
+                    "max_rank",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    tooltip="0 keeps the erasure exactly. A smaller rank makes a smaller file and the closest LoRA of that rank.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(_DTYPES),
+                    default="float32",
+                    tooltip="float32 is exact; float16 halves the file and rounds the change by about 0.05 %.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "file_name", display_name="file name", tooltip="The name under which 'Load LoRA' finds it."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        eraser: EraserSet | None,
+        file_name: str,
+        if_exists: str,
+        strength: float,
+        max_rank: int,
+        dtype: str,
+    ) -> io.NodeOutput:
+        present, architecture = connected(eraser), architecture_of(model)
+        checked_name(file_name)
+        progress = Progress(architecture.projections)
+        device = compute_device(max(stream.dimension for stream in architecture.streams))
+        tensors = lora_tensors(model, present, strength, max_rank, _DTYPES[dtype], device, progress.step)
+        path = path_to_save("loras", file_name, replace=if_exists == REPLACE)
+        save_atomically(path, tensors, lora_metadata(architecture, present))
+        name = shown("loras", path)
+        return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/loras/{name} ({_size(path.stat().st_size)})."))
+
+
+def _file_name(default: str) -> io.Input:
+    return io.String.Input(
+        "file_name", default=default, tooltip="Name of the file; '/' makes sub-folders. '.safetensors' is added."
+    )
+
+
+def _if_exists() -> io.Input:
+    return io.Combo.Input(
+        "if_exists",
+        options=[KEEP_BOTH, REPLACE],
+        default=KEEP_BOTH,
+        tooltip="If there is such a file: add a number to the new name, or take the old one's place.",
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

@@ -1,0 +1,19 @@
+"""The list of nodes that ComfyUI is told about."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .apply_eraser import ApplyEraser, CombineErasers
+from .erase_concepts import EraseConcepts
+from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
+from .host.storage import register_eraser_folder
+
+
+class RECEExtension(ComfyExtension):
+    """Concept erasure nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The nodes. The folder is registered here because older hosts never call `on_load`."""
+        register_eraser_folder()
+        return [EraseConcepts, ApplyEraser, CombineErasers, SaveEraser, LoadEraser, SaveEraserAsLoRA]

@@ -1,0 +1,111 @@
+"""Reports in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..rece_ops import ConceptMeasures, EraserSet
+from .host.erasing import ErasureRequest, ErasureResult
+
+_MOST_CONCEPTS = 40
+
+
+def erasure_report(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
+    """The long report: everything a person would ask about afterwards."""
+    parts = [_headline(request, result, strength), _concepts(result.measures.concepts), _preserved(result)]
+    parts += [_weights(result), _solves(result.measures.conditions), _known_gaps(result)]
+    parts += [f"Warning: {sentence}" for sentence in result.measures.warnings]
+    return "\n".join(part for part in parts if part)
+
+
+def erasure_summary(result: ErasureResult) -> str:
+    """The few lines shown on the node."""
+    concepts = result.measures.concepts
+    lines = [
+        f"{concept.name}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
+        for concept in concepts[:5]
+    ]
+    if len(concepts) > 5:
+        lines.append(f"… and {len(concepts) - 5} more")
+    lines.append(f"weights changed by {result.measures.total_change:.0%}, in {result.seconds:.1f} s")
+    lines += [f"Warning: {sentence}" for sentence in result.measures.warnings]
+    return "\n".join(lines)
+
+
+def eraser_description(eraser: EraserSet) -> str:
+    """What an ERASER is, from its provenance and its tensors."""
+    lines = [_made_from(eraser.metadata)]
+    for name, stream in eraser.items():
+        kind = "dense" if stream.is_dense else f"rank {stream.rank}"
+        lines.append(f"Text stream '{name}': dimension {stream.dimension}, {kind}.")
+    return "\n".join(lines)
+
+
+def _made_from(metadata: Mapping[str, Any]) -> str:
+    if metadata.get("method") == "combined":
+        parts = [part for part in metadata.get("parts", []) if isinstance(part, Mapping)]
+        return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in parts)
+    concepts, targets = _texts(metadata.get("concepts")), _texts(metadata.get("targets"))
+    pairs = [f"{concept} → {target or '(empty prompt)'}" for concept, target in zip(concepts, targets, strict=False)]
+    method, architecture = metadata.get("method", "unknown method"), metadata.get("architecture", "unknown model")
+    preserved = _texts(metadata.get("preserve"))
+    kept = f", preserving {', '.join(preserved)}" if preserved else ""
+    strength = metadata.get("strength")
+    scaled = f", at strength {strength}" if strength is not None else ""
+    return f"{method} on {architecture}: {', '.join(pairs) or 'no concepts recorded'}{kept}{scaled}."
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(text) for text in value] if isinstance(value, list) else []
+
+
+def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
+    settings = request.settings
+    method = f"RECE with {settings.epochs} epoch(s)" if settings.epochs else "UCE (first edit only)"
+    count = len(request.concepts)
+    return (
+        f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model with {method}: "
+        f"{result.architecture.projections} projections, {result.seconds:.2f} s on {result.device.type}, "
+        f"strength {strength:g}."
+    )
+
+
+def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
+    lines = ["Concepts (residual: what is left, 0 % none; regeneration: how far the derived embedding brings it back):"]
+    for concept in concepts[:_MOST_CONCEPTS]:
+        path = " → ".join(f"{value:.0%}" for value in concept.regeneration)
+        lines.append(f"  {concept.name}: residual {concept.residual:.1%}, regeneration {path}")
+    if len(concepts) > _MOST_CONCEPTS:
+        rest = concepts[_MOST_CONCEPTS:]
+        worst = max(rest, key=lambda concept: concept.residual)
+        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({worst.name})")
+    return "\n".join(lines)
+
+
+def _preserved(result: ErasureResult) -> str:
+    lines = ["Drift of what should stay (relative change of its outputs):"]
+    lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in result.measures.drift.items()]
+    return "\n".join(lines)
+
+
+def _weights(result: ErasureResult) -> str:
+    least, most = (pick(result.changes, key=result.changes.__getitem__) for pick in (min, max))
+    return (
+        f"Weights: changed by {result.measures.total_change:.1%} in all; least {least} ({result.changes[least]:.1%}), "
+        f"most {most} ({result.changes[most]:.1%})."
+    )
+
+
+def _solves(conditions: Mapping[str, float]) -> str:
+    listed = ", ".join(f"{name} {condition:.1e}" for name, condition in conditions.items())
+    return f"Condition numbers: {listed}."
+
+
+def _known_gaps(result: ErasureResult) -> str:
+    if not result.architecture.name.startswith("SDXL"):
+        return ""
+    return (
+        "Note: SDXL also reads a pooled text embedding (label_emb), which this version leaves as it is; "
+        "a concept can leak through it."
+    )

@@ -1,0 +1,20 @@
+"""Prompt templates that widen a concept, as the UCE and RECE experiments used them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "none": (),
+        "artist": ("painting by {}", "art by {}", "artwork by {}", "picture by {}", "style of {}"),
+        "object": ("image of {}", "photo of {}", "portrait of {}", "picture of {}", "painting of {}"),
+    }
+)
+"""Templates by name; the concept itself always comes first."""
+
+
+def widened(concept: str, templates: str) -> list[str]:
+    """The prompts that stand for `concept`: itself, and itself in every template."""
+    return [concept, *(template.replace("{}", concept) for template in TEMPLATES[templates])]

@@ -1,0 +1,273 @@
+"""Properties of an erasure that hold whatever the weights and concepts are."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+from random_examples import pairs, prompts, stack
+
+from rece_ops import ConceptPair, InputError, NumericalError, RECESettings, erase, measure, relative_changes
+
+DIMENSION = 32
+TOKENS = 5
+seeds = st.integers(0, 10_000)
+
+
+@given(seeds, st.integers(0, 3))
+def test_inputs_are_not_changed(seed: int, epochs: int) -> None:
+    projections = stack(DIMENSION, seed=seed)
+    concepts, preserve = pairs(2, TOKENS, DIMENSION, seed), prompts(1, TOKENS, DIMENSION, seed)
+    tensors = [*projections.values(), *preserve, *(t for pair in concepts for t in (pair.concept, pair.target))]
+    before = [tensor.clone() for tensor in tensors]
+    erasure = erase(projections, concepts, preserve, RECESettings(epochs=epochs))
+    measure(erasure, {"kept": preserve[0]})
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, before, strict=True))
+
+
+@given(seeds)
+def test_the_first_edit_minimises_the_papers_objective(seed: int) -> None:
+    """Σ η‖W'c − W c*‖² + Σ μ‖W'p − W p‖² + λ‖W' − W‖² has no smaller value nearby (it is convex)."""
+    projections = stack(DIMENSION, layers=1, seed=seed)
+    (weight,) = projections.values()
+    concepts, preserve = pairs(2, TOKENS, DIMENSION, seed), prompts(2, TOKENS, DIMENSION, seed + 1)
+    settings = RECESettings(epochs=0, edit_regularization=0.3, erase_scale=0.7, preserve_scale=0.2)
+    eraser = erase(projections, concepts, preserve, settings).eraser
+
+    def objective(candidate: torch.Tensor) -> torch.Tensor:
+        total = settings.edit_regularization * (candidate - weight).square().sum()
+        for pair in concepts:
+            concept, target = pair.subject_rows()
+            total = total + settings.erase_scale * (concept @ candidate.T - target @ weight.T).square().sum()
+        for tokens in preserve:
+            total = total + settings.preserve_scale * (tokens @ (candidate - weight).T).square().sum()
+        return total
+
+    edited = eraser.apply_to_weight(weight).requires_grad_()
+    gradient = torch.autograd.grad(objective(edited), edited)[0]
+    # The gradient is a difference of terms of order 10 to 100; rounding times condition number (1e4) leaves 1e-9.
+    assert gradient.abs().max() < 1e-8
+
+
+@given(seeds)
+def test_a_heavily_preserved_prompt_stays(seed: int) -> None:
+    preserve = prompts(1, TOKENS, DIMENSION, seed + 1)
+    drifts = []
+    for scale in (0.0, 0.1, 10.0, 1e6):
+        settings = RECESettings(epochs=0, preserve_scale=scale)
+        erasure = erase(stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), preserve, settings)
+        drifts.append(measure(erasure, {"kept": preserve[0]}).drift["kept"])
+    assert drifts == sorted(drifts, reverse=True)
+    assert drifts[-1] < 1e-4 * drifts[0]
+
+
+@given(seeds)
+def test_more_edit_regularization_changes_less(seed: int) -> None:
+    changes = []
+    for regularization in (1e-3, 1e-1, 1.0, 100.0):
+        settings = RECESettings(epochs=0, edit_regularization=regularization)
+        erasure = erase(stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), (), settings)
+        changes.append(float(erasure.eraser.difference().norm()))
+    assert changes == sorted(changes, reverse=True)
+
+
+@given(seeds)
+def test_the_span_that_no_concept_touches_is_preserved(seed: int) -> None:
+    """T − I reads only B⁻¹c: embeddings orthogonal to all concepts and preserved prompts pass unchanged."""
+    concepts = pairs(1, TOKENS, DIMENSION, seed)
+    erasure = erase(stack(DIMENSION, seed=seed), concepts, (), RECESettings(epochs=0))
+    basis, _ = torch.linalg.qr(concepts[0].concept.T, mode="complete")
+    untouched = basis[:, TOKENS:].T
+    torch.testing.assert_close(erasure.eraser.apply_to_context(untouched), untouched, rtol=0, atol=1e-12)
+
+
+@given(seeds)
+def test_the_order_of_concepts_and_layers_does_not_matter(seed: int) -> None:
+    projections, concepts = stack(DIMENSION, seed=seed), pairs(3, TOKENS, DIMENSION, seed, targets=2)
+    forward = erase(projections, concepts, (), RECESettings(epochs=2)).eraser.matrix()
+    backward = erase(
+        dict(reversed(projections.items())), list(reversed(concepts)), (), RECESettings(epochs=2)
+    ).eraser.matrix()
+    # Sums in another order: rounding times the condition number of the solves (about 1e5 here).
+    torch.testing.assert_close(forward, backward, rtol=0, atol=1e-9 * float(forward.abs().max()))
+
+
+@given(seeds)
+def test_a_pair_of_weight_two_counts_as_two_pairs(seed: int) -> None:
+    projections, (pair,) = stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed)
+    double = ConceptPair("double", pair.concept, pair.target, pair.concept_start, pair.target_start, scale=2.0)
+    once = erase(projections, [double], (), RECESettings(epochs=1)).eraser.matrix()
+    twice = erase(projections, [pair, pair], (), RECESettings(epochs=1)).eraser.matrix()
+    torch.testing.assert_close(once, twice, rtol=0, atol=1e-9 * float(once.abs().max()))
+
+
+def test_half_precision_inputs_give_a_float32_eraser_near_the_exact_one() -> None:
+    projections = stack(DIMENSION)
+    concepts = pairs(1, TOKENS, DIMENSION, dtype=torch.float16)
+    exact = [
+        ConceptPair(p.name, p.concept.double(), p.target.double(), p.concept_start, p.target_start) for p in concepts
+    ]
+    ours = erase(projections, concepts, (), RECESettings(epochs=2)).eraser
+    reference = erase(projections, exact, (), RECESettings(epochs=2)).eraser
+    assert ours.dtype == torch.float32
+    # One rounding of each balanced factor to float32.
+    error = (ours.matrix().double() - reference.matrix()).norm() / reference.difference().norm()
+    assert error < 4 * torch.finfo(torch.float32).eps
+
+
+def test_eraser_at_walks_through_the_epochs() -> None:
+    projections, concepts = stack(DIMENSION), pairs(1, TOKENS, DIMENSION)
+    full = erase(projections, concepts, (), RECESettings(epochs=3))
+    for epochs in range(4):
+        alone = erase(projections, concepts, (), RECESettings(epochs=epochs)).eraser
+        torch.testing.assert_close(full.eraser_at(epochs).matrix(), alone.matrix(), rtol=0, atol=1e-9)
+    with pytest.raises(InputError, match="no epoch 4"):
+        full.eraser_at(4)
+
+
+def test_progress_is_told_of_every_step_and_may_cancel() -> None:
+    told: list[tuple[int, int]] = []
+    projections, concepts = stack(DIMENSION, layers=3), pairs(1, TOKENS, DIMENSION)
+    erase(projections, concepts, settings=RECESettings(epochs=2), progress=lambda i, n, _: told.append((i, n)))
+    assert told == [(i, 7) for i in range(1, 8)]
+
+    class Cancelled(BaseException):
+        pass
+
+    def cancel(done: int, total: int, stage: str) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        erase(projections, concepts, progress=cancel)
+
+
+def test_projections_are_read_once_and_one_at_a_time() -> None:
+    reads: list[str] = []
+
+    class Lazy(dict[str, torch.Tensor]):
+        def __getitem__(self, key: str) -> torch.Tensor:
+            reads.append(key)
+            return super().__getitem__(key)
+
+    projections = Lazy(stack(DIMENSION))
+    erase(projections, pairs(1, TOKENS, DIMENSION), (), RECESettings(epochs=3))
+    assert reads == list(projections)
+
+
+# What a tired person might give, and the words of the answer.
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("epochs", -1, "epochs is -1"),
+        ("epochs", 51, "epochs is 51"),
+        ("epochs", 1.5, "whole number"),
+        ("epochs", True, "whole number"),
+        ("regularization", 0.0, "regularization is 0.0: give a finite number above zero"),
+        ("regularization", float("nan"), "finite"),
+        ("edit_regularization", -0.1, "above zero"),
+        ("edit_regularization", float("inf"), "finite"),
+        ("erase_scale", 0, "above zero"),
+        ("erase_scale", "1", "no number"),
+        ("preserve_scale", -1e-9, "zero or more"),
+    ],
+)
+def test_settings_out_of_range_are_refused(field: str, value: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RECESettings(**{field: value})
+
+
+def test_bad_inputs_are_refused_in_a_sentence() -> None:
+    projections, concepts = stack(DIMENSION), pairs(1, TOKENS, DIMENSION)
+    with pytest.raises(InputError, match="No concept"):
+        erase(projections, [])
+    with pytest.raises(InputError, match="no projection"):
+        erase({}, concepts)
+    with pytest.raises(InputError, match="belongs to another model"):
+        erase(stack(DIMENSION + 1), concepts)
+    with pytest.raises(InputError, match="preserved prompt 1 have dimension 8"):
+        erase(projections, concepts, [torch.zeros(TOKENS, 8)])
+    with pytest.raises(InputError, match="same text encoder"):
+        erase(projections, [*concepts, *pairs(1, TOKENS, 8)])
+    broken = stack(DIMENSION)
+    broken["layer2"][0, 0] = float("nan")
+    with pytest.raises(InputError, match="'layer2' holds NaN"):
+        erase(broken, concepts)
+    with pytest.raises(InputError, match="'layer1' has shape"):
+        erase({**projections, "layer1": torch.zeros(3, 4)}, concepts)
+
+
+def test_bad_pairs_are_refused_in_a_sentence() -> None:
+    good = torch.zeros(TOKENS, DIMENSION)
+    with pytest.raises(InputError, match="NaN or infinite"):
+        ConceptPair("x", good + float("inf"), good)
+    with pytest.raises(InputError, match="dimension 3"):
+        ConceptPair("x", good, torch.zeros(TOKENS, 3))
+    with pytest.raises(InputError, match="give a tensor"):
+        ConceptPair("x", good[0], good)
+    with pytest.raises(InputError, match="floating-point"):
+        ConceptPair("x", good.int(), good)
+    with pytest.raises(InputError, match="target_start of concept 'x' is 5"):
+        ConceptPair("x", good, good, 0, TOKENS)
+    with pytest.raises(InputError, match="weight of concept 'x'"):
+        ConceptPair("x", good, good, scale=0.0)
+
+
+def test_an_ill_conditioned_solve_names_the_setting_to_change() -> None:
+    projections, concepts = stack(DIMENSION), pairs(1, TOKENS, DIMENSION)
+    with pytest.raises(NumericalError, match="Raise 'edit_regularization'"):
+        erase(projections, concepts, (), RECESettings(edit_regularization=1e-13))
+    with pytest.raises(NumericalError, match="Raise 'regularization'"):
+        erase({"thin": torch.ones(1, DIMENSION)}, concepts, (), RECESettings(regularization=1e-14))
+
+
+def test_condition_numbers_are_the_true_ones() -> None:
+    projections, concepts = stack(DIMENSION), pairs(1, TOKENS, DIMENSION)
+    erasure = erase(projections, concepts, (), RECESettings(epochs=0))
+    concept = concepts[0].subject_rows()[0]
+    true = float(torch.linalg.cond(0.1 * torch.eye(DIMENSION) + concept.T @ concept))
+    # The estimate is a lower bound; ten steps of power iteration come within a tenth here.
+    assert 0.9 * true <= erasure.edit_condition <= true * (1 + 1e-9)
+
+
+def test_measures_mean_what_their_definitions_say() -> None:
+    projections, concepts = stack(DIMENSION), pairs(2, TOKENS, DIMENSION, targets=2)
+    kept = prompts(1, TOKENS, DIMENSION, seed=9)[0]
+    erasure = erase(projections, concepts, [kept], RECESettings(epochs=2))
+    found = measure(erasure, {"kept": kept})
+    weights = torch.cat(list(projections.values()))
+    edited = erasure.eraser.apply_to_weight(weights)
+    for pair, measured in zip(concepts, found.concepts, strict=True):
+        concept, target = pair.subject_rows()
+        left = (concept @ edited.T - target @ weights.T).norm()
+        assert measured.residual == pytest.approx(float(left / ((concept - target) @ weights.T).norm()), rel=1e-9)
+        derived = erasure.epochs[1].derived[concepts.index(pair)]
+        before = erasure.eraser_at(1).apply_to_weight(weights)
+        missed = (derived @ before.T - pair.concept @ weights.T).norm()
+        gap = ((pair.target - pair.concept) @ weights.T).norm()
+        assert measured.regeneration[1] == pytest.approx(max(0.0, 1 - float(missed / gap)), rel=1e-7, abs=1e-9)
+        assert len(measured.regeneration) == 3
+    drift = (kept @ (edited - weights).T).norm() / (kept @ weights.T).norm()
+    assert found.drift["kept"] == pytest.approx(float(drift), rel=1e-9)
+    assert found.total_change == pytest.approx(float((edited - weights).norm() / weights.norm()), rel=1e-9)
+    for name, change in relative_changes(projections, erasure.eraser).items():
+        exact = (erasure.eraser.apply_to_weight(projections[name]) - projections[name]).norm()
+        assert change == pytest.approx(float(exact / projections[name].norm()), rel=1e-9)
+
+
+def test_an_untouched_model_has_residual_one_and_is_fully_regenerated() -> None:
+    projections, concepts = stack(DIMENSION), pairs(1, TOKENS, DIMENSION)
+    settings = RECESettings(epochs=0, edit_regularization=1e9, regularization=1e-6)
+    found = measure(erase(projections, concepts, (), settings), {})
+    assert found.concepts[0].residual == pytest.approx(1.0, abs=1e-6)
+    assert found.concepts[0].regeneration[0] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_ruined_model_is_warned_of() -> None:
+    concepts = pairs(4, TOKENS, DIMENSION)
+    kept = concepts[0].concept.clone()
+    erasure = erase(stack(DIMENSION), concepts, (), RECESettings(epochs=0))
+    warnings = measure(erasure, {"kept": kept}).warnings
+    assert any("'kept' moves by" in sentence and "erase_scale" in sentence for sentence in warnings)

@@ -1,0 +1,139 @@
+"""Properties of the eraser as an object."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+
+from rece_ops import Eraser, EraserSet, InputError
+
+DIMENSION = 20
+# Sums of 20 products of numbers of order one in float64, in another order.
+CLOSE = {"rtol": 1e-11, "atol": 1e-11}
+
+
+def random_eraser(rank: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Eraser:
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.randn(DIMENSION, rank, generator=generator, dtype=torch.float64) / 5
+    right = torch.randn(rank, DIMENSION, generator=generator, dtype=torch.float64) / 5
+    return Eraser(left.to(dtype), right.to(dtype), {"seed": seed})
+
+
+erasers = st.builds(random_eraser, st.integers(0, DIMENSION), st.integers(0, 1000))
+weights = st.integers(0, 1000).map(
+    lambda seed: torch.randn(7, DIMENSION, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+)
+
+
+@given(erasers, weights)
+def test_weight_and_context_are_two_views_of_one_erasure(eraser: Eraser, weight: torch.Tensor) -> None:
+    """W T c = W (T c)."""
+    context = torch.randn(2, 5, DIMENSION, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    by_weight = context @ eraser.apply_to_weight(weight).T
+    by_context = eraser.apply_to_context(context) @ weight.T
+    torch.testing.assert_close(by_weight, by_context, **CLOSE)
+    torch.testing.assert_close(eraser.apply_to_weight(weight), weight @ eraser.matrix(), **CLOSE)
+
+
+@given(erasers, st.floats(-2, 2))
+def test_strength_is_linear(eraser: Eraser, strength: float) -> None:
+    identity = torch.eye(DIMENSION, dtype=torch.float64)
+    expected = identity + strength * (eraser.matrix() - identity)
+    torch.testing.assert_close(eraser.scaled(strength).matrix(), expected, **CLOSE)
+
+
+@given(erasers, weights)
+def test_strength_zero_is_the_identity_bit_for_bit(eraser: Eraser, weight: torch.Tensor) -> None:
+    assert torch.equal(eraser.scaled(0.0).apply_to_weight(weight), weight)
+
+
+@given(erasers, erasers, weights)
+def test_composition_is_one_after_the_other(first: Eraser, second: Eraser, weight: torch.Tensor) -> None:
+    one_by_one = second.apply_to_weight(first.apply_to_weight(weight))
+    torch.testing.assert_close((first @ second).apply_to_weight(weight), one_by_one, **CLOSE)
+
+
+@given(erasers, erasers, erasers)
+def test_composition_is_associative(a: Eraser, b: Eraser, c: Eraser) -> None:
+    torch.testing.assert_close(((a @ b) @ c).matrix(), (a @ (b @ c)).matrix(), **CLOSE)
+
+
+@given(erasers)
+def test_identity_is_neutral(eraser: Eraser) -> None:
+    identity = Eraser.identity(DIMENSION)
+    assert torch.equal((identity @ eraser).matrix(), eraser.matrix())
+    torch.testing.assert_close((eraser @ identity).matrix(), eraser.matrix(), **CLOSE)
+
+
+@given(erasers)
+def test_nothing_changes_an_eraser(eraser: Eraser) -> None:
+    before = eraser.matrix().clone()
+    eraser.scaled(0.3)
+    eraser @ eraser
+    eraser.compressed()
+    eraser.apply_to_weight(torch.ones(2, DIMENSION, dtype=torch.float64)).zero_()
+    eraser.to(dtype=torch.float32)
+    assert torch.equal(eraser.matrix(), before)
+
+
+@given(st.integers(0, DIMENSION), st.integers(0, 1000))
+def test_compression_finds_the_least_rank(rank: int, seed: int) -> None:
+    eraser = random_eraser(min(rank, 4), seed)
+    doubled = Eraser(torch.cat([eraser.left, eraser.left], 1), torch.cat([eraser.right, eraser.right], 0) / 2)
+    compressed = doubled.compressed(tolerance=1e-12)
+    assert compressed.rank == eraser.rank
+    torch.testing.assert_close(compressed.matrix(), eraser.matrix(), **CLOSE)
+
+
+def test_compression_to_a_rank_is_the_closest_of_that_rank() -> None:
+    eraser = random_eraser(8)
+    error = eraser.compressed(max_rank=3).matrix() - eraser.matrix()
+    sigma = torch.linalg.svdvals(eraser.matrix() - torch.eye(DIMENSION, dtype=torch.float64))
+    torch.testing.assert_close(torch.linalg.svdvals(error)[0], sigma[3], rtol=1e-10, atol=0)
+
+
+def test_factors_are_kept_thin_only_while_that_is_smaller() -> None:
+    assert not random_eraser(DIMENSION // 2 - 1).is_dense
+    assert random_eraser(DIMENSION // 2).is_dense
+    dense = random_eraser(DIMENSION // 2)
+    torch.testing.assert_close(dense.left @ dense.right, dense.matrix() - torch.eye(DIMENSION, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_results_come_back_in_the_dtype_of_the_input(dtype: torch.dtype) -> None:
+    eraser = random_eraser(4)
+    weight = torch.randn(6, DIMENSION, generator=torch.Generator().manual_seed(1)).to(dtype)
+    result = eraser.apply_to_weight(weight)
+    assert result.dtype == dtype
+    exact = weight.double() @ eraser.matrix()
+    # One rounding to the dtype of the result (half precision computes in float32 in between).
+    assert (result.double() - exact).abs().max() <= 2 * torch.finfo(dtype).eps * exact.abs().max() + 1e-12
+    assert eraser.apply_to_context(weight).dtype == dtype
+
+
+def test_wrong_shapes_are_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match="belongs to another architecture"):
+        random_eraser(3).apply_to_weight(torch.zeros(4, DIMENSION + 1))
+    with pytest.raises(InputError, match="cannot be combined"):
+        random_eraser(3) @ Eraser.identity(DIMENSION + 1)
+    with pytest.raises(InputError, match="do not fit together"):
+        Eraser(torch.zeros(4, 2), torch.zeros(3, 4))
+    with pytest.raises(InputError, match="must be square"):
+        Eraser(torch.zeros(4, 2))
+    with pytest.raises(InputError, match="finite"):
+        random_eraser(3).scaled(float("nan"))
+
+
+def test_a_set_combines_stream_by_stream() -> None:
+    first = EraserSet({"text": random_eraser(2, 1), "pooled": random_eraser(3, 2)}, {"name": "first"})
+    second = EraserSet({"text": random_eraser(2, 3), "pooled": random_eraser(3, 4)})
+    combined = first.combined(second, {"method": "combined"})
+    for stream in first:
+        torch.testing.assert_close(combined[stream].matrix(), (first[stream] @ second[stream]).matrix(), **CLOSE)
+    with pytest.raises(InputError, match="cannot be combined"):
+        first.combined(EraserSet({"text": random_eraser(2)}), {})
+    with pytest.raises(InputError, match="at least one"):
+        EraserSet({})
+    assert first.scaled(0.5).metadata == {"name": "first"}
