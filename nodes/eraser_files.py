@@ -41,7 +41,7 @@ class SaveEraser(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(
-                    "file_name", display_name="file name", tooltip="The name under which 'Load Eraser' finds it."
+                    "saved_name", display_name="file name", tooltip="The name under which 'Load Eraser' finds it."
                 )
             ],
         )
@@ -132,7 +132,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(
-                    "file_name", display_name="file name", tooltip="The name under which 'Load LoRA' finds it."
+                    "saved_name", display_name="file name", tooltip="The name under which 'Load LoRA' finds it."
                 )
             ],
         )

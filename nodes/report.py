@@ -86,6 +86,7 @@ def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
 def _preserved(result: ErasureResult) -> str:
     lines = ["Drift of what should stay (relative change of its outputs):"]
     lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in result.measures.drift.items()]
+    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in result.measures.neutral_drift.items()]
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from .eraser import Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
 from .gram import gram_matrix
 from .lora import lora_factors
-from .measures import ConceptMeasures, Measures, measure, relative_changes
+from .measures import ConceptMeasures, Measures, measure, measure_steps, relative_changes
 from .pairs import ConceptPair
 from .settings import PRESETS, RECESettings
 
@@ -32,5 +32,6 @@ __all__ = [
     "gram_matrix",
     "lora_factors",
     "measure",
+    "measure_steps",
     "relative_changes",
 ]

@@ -19,16 +19,26 @@ from ...rece_ops import (
     __version__,
     erase,
     measure,
+    measure_steps,
     relative_changes,
 )
 from ..concept_lines import ConceptLine
 from ..templates import widened
 from .architectures import Architecture, architecture_of
 from .device import Progress, compute_device
-from .text import EncodedPrompt, TextEncoder
+from .text import TextEncoder
 from .weights import EffectiveWeights
 
-NEUTRAL = ""
+EMPTY = ""
+
+# Everyday prompts that no concept should touch: how much they drift is how much collateral there is.
+NEUTRAL_PROMPTS = (
+    "a photo of a dog in a park",
+    "a landscape with mountains and a lake",
+    "a street in a city at night",
+    "a bowl of fruit on a wooden table",
+    "a portrait of an old man with a beard",
+)
 
 
 @dataclass(frozen=True)
@@ -84,21 +94,30 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
     encoder = TextEncoder(clip, architecture)
     prompts = request.prompts()
     (stream,) = architecture.streams
-    epochs = request.settings.epochs
-    progress = Progress(len(prompts) + len(request.preserved) + 2 * len(stream.keys) + 4 + 3 * epochs)
+    progress = Progress(_steps(request, len(stream.keys)))
 
     pairs = [_pair(encoder, line, prompt, progress) for line, prompt in prompts]
-    preserved = _preserved(encoder, request.preserved, progress)
+    preserved = _tokens(encoder, (EMPTY, *request.preserved), progress)
+    neutral = _tokens(encoder, NEUTRAL_PROMPTS, progress)
     device = compute_device(stream.dimension)
     weights = EffectiveWeights(model, stream.keys, device)
     started = time.perf_counter()
     erasure = erase(weights, pairs, list(preserved.values()), request.settings, progress=progress.step)
     seconds = time.perf_counter() - started
-    measures = measure(erasure, preserved, progress.step)
+    measures = measure(erasure, preserved, neutral, progress.step)
     changes = relative_changes(weights, erasure.eraser, progress.step)
     provenance = _provenance(request, architecture, stream.dimension)
     eraser = EraserSet({stream.name: erasure.eraser.with_metadata(provenance)}, provenance)
     return ErasureResult(eraser, architecture, measures, changes, seconds, device)
+
+
+def _steps(request: ErasureRequest, projections: int) -> int:
+    """How often `run_erasure` will report progress."""
+    prompts = len(request.prompts())
+    encoded = prompts + 1 + len(request.preserved) + len(NEUTRAL_PROMPTS)
+    erased = projections + 2 + request.settings.epochs
+    measured = (2 * (request.settings.epochs + 1) + 4) * measure_steps(prompts)
+    return encoded + erased + measured + projections
 
 
 def _pair(encoder: TextEncoder, line: ConceptLine, prompt: str, progress: Progress) -> ConceptPair:
@@ -119,12 +138,12 @@ def _as_long_as(target: Tensor, concept: Tensor) -> Tensor:
     return target if repeats == 1 else target.repeat(repeats, 1)[: concept.shape[0]]
 
 
-def _preserved(encoder: TextEncoder, prompts: Sequence[str], progress: Progress) -> dict[str, Tensor]:
-    encoded: dict[str, EncodedPrompt] = {}
-    for prompt in (NEUTRAL, *prompts):
-        encoded[prompt] = encoder.encode(prompt)
+def _tokens(encoder: TextEncoder, prompts: Sequence[str], progress: Progress) -> dict[str, Tensor]:
+    found = {}
+    for prompt in prompts:
+        found[prompt] = encoder.encode(prompt).tokens
         progress.step()
-    return {prompt: one.tokens for prompt, one in encoded.items()}
+    return found
 
 
 def _provenance(request: ErasureRequest, architecture: Architecture, dimension: int) -> dict[str, Any]:
