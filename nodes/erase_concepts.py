@@ -6,7 +6,6 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops import RECESettings
 from ..rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
 from . import presets
 from .concept_lines import parse_concepts, parse_preserved
@@ -112,10 +111,16 @@ class EraseConcepts(io.ComfyNode):
         erase_scale: float = DEFAULT_SETTINGS.erase_scale,
         preserve_scale: float = DEFAULT_SETTINGS.preserve_scale,
     ) -> io.NodeOutput:
-        custom = RECESettings(epochs, regularization, edit_regularization, erase_scale, preserve_scale)
+        numbers = {
+            "epochs": epochs,
+            "regularization": regularization,
+            "edit_regularization": edit_regularization,
+            "erase_scale": erase_scale,
+            "preserve_scale": preserve_scale,
+        }
         lines = parse_concepts(concepts, presets.default_target(preset))
         request = ErasureRequest(
-            lines, parse_preserved(preserve, lines), presets.settings_of(preset, custom), templates
+            lines, parse_preserved(preserve, lines), presets.settings_of(preset, numbers), templates
         )
         result = run_erasure(model, clip, request)
         patched = apply_eraser(model, result.eraser, strength)

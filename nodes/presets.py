@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..rece_ops import PRESETS, RECESettings
 
 CUSTOM = "custom"
@@ -11,9 +14,13 @@ NAMES = [*PRESETS, CUSTOM]
 _TARGETS = {"artistic style": "art"}
 
 
-def settings_of(preset: str, custom: RECESettings) -> RECESettings:
-    """The settings of a preset; `custom` for the preset of that name."""
-    return custom if preset == CUSTOM else PRESETS[preset]
+def settings_of(preset: str, numbers: Mapping[str, Any]) -> RECESettings:
+    """The settings of a preset; those made of `numbers` for the preset `custom`.
+
+    Raises:
+        InputError: the preset is `custom`, and a number is out of range.
+    """
+    return RECESettings(**numbers) if preset == CUSTOM else PRESETS[preset]
 
 
 def default_target(preset: str) -> str:

@@ -1,0 +1,111 @@
+"""Token embeddings as sampling sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import comfy.sd
+import pytest
+import torch
+from rece_pack.nodes.host.architectures import architecture_of
+from rece_pack.nodes.host.errors import WrongConnectionError
+from rece_pack.nodes.host.text import TextEncoder, last_subject_token
+from rece_pack.rece_ops import InputError
+from safetensors.torch import save_file
+
+import nodes as comfy_nodes
+
+LONG = " and ".join(f"a house number {i}" for i in range(20))
+PROMPTS = ["", "nudity", "the style of Vincent van Gogh", "a (very) plain car", LONG]
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a textual inversion of three tokens, for CLIP-L and CLIP-G."""
+    folder = tmp_path_factory.mktemp("embeddings")
+    generator = torch.Generator().manual_seed(0)
+    tensors = {"clip_l": torch.randn(3, 768, generator=generator), "clip_g": torch.randn(3, 1280, generator=generator)}
+    save_file(tensors, folder / "my_style.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["sd15", "sd2", "sdxl"])
+def loaded(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path], embeddings: Path) -> tuple[Any, Any]:
+    path = str(checkpoint(request.param))
+    model, clip, *_ = comfy.sd.load_checkpoint_guess_config(path, output_vae=False, embedding_directory=str(embeddings))
+    return model, clip
+
+
+def as_sampled(clip: Any, text: str) -> torch.Tensor:
+    """What the stock CLIPTextEncode node hands to the sampler."""
+    with torch.inference_mode():
+        return comfy_nodes.CLIPTextEncode().encode(clip, text)[0][0][0][0]
+
+
+def test_embeddings_are_those_of_the_stock_text_encode_node(loaded: tuple[Any, Any]) -> None:
+    model, clip = loaded
+    skipped = clip.clone()
+    skipped.clip_layer(-3)
+    encodings = []
+    for one in (clip, skipped):
+        encoder = TextEncoder(one, architecture_of(model))
+        for text in PROMPTS:
+            # Parentheses are weights to the node, but plain text in a concept.
+            typed = text.replace("(", "\\(").replace(")", "\\)")
+            encoded = encoder.encode(text).tokens
+            assert torch.equal(encoded, as_sampled(one, typed))
+            encodings.append(encoded)
+    assert not torch.equal(encodings[1], encodings[1 + len(PROMPTS)]), "clip skip changed nothing"
+
+
+def test_a_textual_inversion_in_a_concept_counts(loaded: tuple[Any, Any]) -> None:
+    model, clip = loaded
+    encoder = TextEncoder(clip, architecture_of(model))
+    tokens = clip.tokenize("embedding:my_style", disable_weights=True)
+    if not any(isinstance(token, torch.Tensor) for windows in tokens.values() for token, *_ in windows[0]):
+        pytest.skip("the inversion holds no vectors of this text encoder's size")
+    encoded = encoder.encode("art in embedding:my_style")
+    assert torch.equal(encoded.tokens, as_sampled(clip, "art in embedding:my_style"))
+    # Start, "art", "in", and three vectors.
+    assert encoded.last_subject == 5
+
+
+def test_the_last_subject_token_is_the_one_before_end_of_text(loaded: tuple[Any, Any]) -> None:
+    model, clip = loaded
+    encoder = TextEncoder(clip, architecture_of(model))
+    assert encoder.encode("").last_subject == 0
+    assert encoder.encode("cat").last_subject == 1
+    assert encoder.encode("a black cat").last_subject == 3
+    long = encoder.encode(LONG)
+    assert long.tokens.shape[0] > 77
+    assert 77 < long.last_subject < long.tokens.shape[0] - 1
+
+
+def test_the_last_subject_token_of_several_encoders_and_windows() -> None:
+    window = [(49406, 1.0), (320, 1.0), (torch.zeros(4), 1.0), (49407, 1.0), (49407, 1.0)]
+    zero_padded = [(49406, 1.0), (320, 1.0), (49407, 1.0), (0, 1.0), (0, 1.0)]
+    assert last_subject_token({"l": [window]}) == 2
+    assert last_subject_token({"l": [zero_padded], "g": [window]}) == 2
+    assert last_subject_token({"l": [window, zero_padded]}) == 5 + 1
+    assert last_subject_token({"l": [[(49406, 1.0), (320, 1.0)]]}) == 1
+
+
+def test_a_text_is_encoded_once(loaded: tuple[Any, Any]) -> None:
+    model, clip = loaded
+    encoder = TextEncoder(clip, architecture_of(model))
+    assert encoder.encode("cat") is encoder.encode("cat")
+
+
+def test_wrong_connections_are_refused(loaded: tuple[Any, Any], checkpoint: Callable[[str], Path]) -> None:
+    model, clip = loaded
+    architecture = architecture_of(model)
+    with pytest.raises(WrongConnectionError, match="CLIP is None"):
+        TextEncoder(None, architecture)
+    with pytest.raises(InputError, match="fills 1?[0-9] windows .* shorten it"):
+        TextEncoder(clip, architecture).encode("word " * 700)
+    other = "sd2" if architecture.name == "SD1" else "sd15"
+    _, foreign, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint(other)), output_vae=False)
+    with pytest.raises(WrongConnectionError, match="connect the CLIP that belongs to the MODEL"):
+        TextEncoder(foreign, architecture).encode("cat")

@@ -1,0 +1,122 @@
+"""The little language of the concept fields."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from rece_pack.nodes.concept_lines import ConceptLine, parse_concepts, parse_preserved
+from rece_pack.nodes.presets import NAMES, default_target, settings_of
+from rece_pack.nodes.templates import TEMPLATES, widened
+from rece_pack.rece_ops import InputError, RECESettings
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("nudity", ConceptLine("nudity", "")),
+        ("  nudity  ", ConceptLine("nudity", "")),
+        ("Van Gogh -> art", ConceptLine("Van Gogh", "art")),
+        ("Van Gogh->art", ConceptLine("Van Gogh", "art")),
+        ("Van Gogh ->", ConceptLine("Van Gogh", "")),
+        ("church -> : 0.8", ConceptLine("church", "", 0.8)),
+        ("church -> temple : .5", ConceptLine("church", "temple", 0.5)),
+        ("church : 2", ConceptLine("church", "", 2.0)),
+        ("church: 0.8", ConceptLine("church", "", 0.8)),
+        ("church:0.8", ConceptLine("church", "", 0.8)),
+        ("church : 1e-1", ConceptLine("church", "", 0.1)),
+        ("a house # with a comment", ConceptLine("a house", "")),
+        ("C# code", ConceptLine("C# code", "")),
+        ("Star Wars: A New Hope", ConceptLine("Star Wars: A New Hope", "")),
+        ("Alien: 3 : 1", ConceptLine("Alien: 3", "", 1.0)),
+        ("a 16:9 picture", ConceptLine("a 16:9 picture", "")),
+        ("16:9", ConceptLine("16:9", "")),
+        ("embedding:my_style -> art", ConceptLine("embedding:my_style", "art")),
+        ("embedding:5", ConceptLine("embedding:5", "")),
+        ("(red) car", ConceptLine("(red) car", "")),
+        ("凡·高 -> 艺术", ConceptLine("凡·高", "艺术")),
+    ],
+)
+def test_a_line_means(line: str, expected: ConceptLine) -> None:
+    assert parse_concepts(line) == [expected]
+
+
+def test_blank_lines_and_comments_are_skipped() -> None:
+    text = "# what to erase\n\nnudity\n   # nothing\nVan Gogh -> art\n"
+    assert [line.concept for line in parse_concepts(text)] == ["nudity", "Van Gogh"]
+
+
+def test_a_line_without_an_arrow_takes_the_presets_target_and_an_empty_one_the_empty_prompt() -> None:
+    lines = parse_concepts("Van Gogh\nMonet ->", default_target("artistic style"))
+    assert [line.target for line in lines] == ["art", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "No concept is given"),
+        ("# only a comment\n\n", "No concept is given"),
+        ("cat\n-> art", "Line 2 .* has no concept"),
+        (": 0.5", "Line 1 .* has no concept"),
+        ("cat : heavy", "weight 'heavy', which is no number"),
+        ("cat :", "which is no number"),
+        ("cat : nan", "weight nan: give a number above 0"),
+        ("cat : inf", "weight inf"),
+        ("cat : -1", "weight -1"),
+        ("cat : 0", "weight 0"),
+        ("cat : 1000", "up to 100"),
+        ("Blade Runner: 2049", "'Alien: 3 : 1'"),
+        ("cat -> Cat", "maps the concept to itself"),
+        ("cat  sat -> cat sat", "maps the concept to itself"),
+        ("cat\ndog\nCAT -> dog", "'CAT' is given twice"),
+        ("cat -> dog -> bird", "two arrows"),
+    ],
+)
+def test_a_bad_line_is_refused_in_a_sentence(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_concepts(text)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused_in_a_sentence(text: str) -> None:
+    try:
+        lines = parse_concepts(text)
+    except InputError as error:
+        assert str(error).endswith((".", "'."))
+    else:
+        assert all(line.concept and 0 < line.weight <= 100 for line in lines)
+
+
+def test_preserved_prompts() -> None:
+    concepts = parse_concepts("nudity\nVan Gogh -> art")
+    assert parse_preserved("Monet\n# x\n\nmonet\n a dog ", concepts) == ["Monet", "a dog"]
+    assert parse_preserved("", concepts) == []
+    with pytest.raises(InputError, match="Line 2 of 'preserve' \\('NUDITY'\\) is also a concept to erase"):
+        parse_preserved("Monet\nNUDITY", concepts)
+
+
+def test_presets_carry_the_authors_numbers() -> None:
+    found = {name: settings_of(name, {"epochs": 7}) for name in NAMES}
+    assert {name: (one.epochs, one.regularization) for name, one in found.items()} == {
+        "nudity": (3, 1e-1),
+        "unsafe": (2, 1e-1),
+        "artistic style": (1, 1e-3),
+        "hard object": (1, 1e-3),
+        "easy object": (1, 1e-1),
+        "UCE only": (0, 0.1),
+        "custom": (7, 0.1),
+    }
+    assert all((one.edit_regularization, one.preserve_scale) == (0.1, 0.1) for one in found.values())
+
+
+def test_numbers_count_only_for_the_preset_custom() -> None:
+    assert settings_of("nudity", {"regularization": -1.0}) == RECESettings()
+    with pytest.raises(InputError, match=r"regularization is -1.0"):
+        settings_of("custom", {"regularization": -1.0})
+
+
+def test_templates_widen_a_concept() -> None:
+    assert widened("Van Gogh", "none") == ["Van Gogh"]
+    assert widened("Van Gogh", "artist")[:2] == ["Van Gogh", "painting by Van Gogh"]
+    assert all(len(widened("x{}", name)) == 1 + len(templates) for name, templates in TEMPLATES.items())
+    assert widened("a{}b", "object")[2] == "photo of a{}b"

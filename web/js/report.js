@@ -1,0 +1,119 @@
+/** Every node of this pack shows what it reported when it last ran. */
+
+import { app } from "../../../scripts/app.js";
+import { after, changeWidgets, setHidden } from "./widgets.js";
+
+const PREFIX = "RECE_";
+const NAME = "rece_report";
+const WARNING = "Warning:";
+const MARGIN = 10;
+const LINE_HEIGHT = 17;
+const LEAST_LINES = 2;
+const MOST_LINES = 10;
+const CHARACTER_WIDTH = 6;
+// Its border and padding, and the gaps before warnings.
+const PADDING = 20;
+
+const STYLE = `
+.rece-report {
+  box-sizing: border-box;
+  padding: 6px 8px;
+  overflow: auto;
+  /* The text scrolls; it never pushes the node open. */
+  contain: size;
+  border: 1px solid var(--border-color);
+  border-radius: 6px;
+  background: var(--comfy-input-bg);
+  color: var(--input-text);
+  font: 12px/${LINE_HEIGHT}px sans-serif;
+  white-space: pre-wrap;
+  overflow-wrap: anywhere;
+  cursor: text;
+  user-select: text;
+}
+.rece-report-warning {
+  margin-top: 4px;
+  padding-left: 6px;
+  border-left: 3px solid #e08a00;
+  /* Mixed with the theme's own text colour, it reads on dark and on light. */
+  color: color-mix(in srgb, #e08a00 60%, var(--input-text));
+}
+`;
+
+function addStyle() {
+  const style = document.createElement("style");
+  style.textContent = STYLE;
+  document.head.append(style);
+}
+
+function createElement() {
+  const element = document.createElement("div");
+  element.className = "rece-report";
+  element.tabIndex = 0;
+  element.setAttribute("role", "status");
+  element.setAttribute("aria-label", "Report of the last run");
+  // Once focused, the wheel scrolls the text instead of zooming.
+  element.dataset.captureWheel = "true";
+  // Selecting text must not drag the node, nor copying it copy the node.
+  for (const type of ["pointerdown", "pointermove", "pointerup"]) {
+    element.addEventListener(type, (event) => event.button !== 1 && event.buttons !== 4 && event.stopPropagation());
+  }
+  element.addEventListener("copy", (event) => event.stopPropagation());
+  return element;
+}
+
+function lineElement(line) {
+  const element = document.createElement("div");
+  // An empty line has a height, too.
+  element.textContent = line || "\u00a0";
+  if (line.startsWith(WARNING)) element.className = "rece-report-warning";
+  return element;
+}
+
+/** About how high `lines` are when they wrap in a node of this width. */
+function heightOf(lines, width) {
+  const columns = Math.max(10, (width - 60) / CHARACTER_WIDTH);
+  const count = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
+  return Math.max(LEAST_LINES, count) * LINE_HEIGHT + PADDING;
+}
+
+/** What the host remembers of the node's last run, for one that is made again from its saved form, as by undo. */
+function rememberedOutput(node) {
+  // Within subgraphs the ids begin anew.
+  return node.graph?.isRootGraph ? app.nodeOutputs?.[node.id] : undefined;
+}
+
+function addReport(node) {
+  const element = createElement();
+  let height = 0;
+  const shownHeight = () => Math.min(height, MOST_LINES * LINE_HEIGHT + PADDING);
+  const widget = node.addDOMWidget(NAME, NAME, element, {
+    serialize: false, // not sent to the server
+    margin: MARGIN,
+    getValue: () => "",
+    getMinHeight: () => shownHeight() + 2 * MARGIN,
+    getMaxHeight: () => height + 2 * MARGIN,
+  });
+  widget.serialize = false; // not saved in the workflow
+  const show = (output) => {
+    if (!Array.isArray(output?.text)) return;
+    const lines = output.text.join("\n").split("\n");
+    changeWidgets(node, () => {
+      element.replaceChildren(...lines.map(lineElement));
+      height = heightOf(lines, node.size[0]);
+      element.style.minHeight = `${shownHeight()}px`;
+      setHidden(widget, false);
+    });
+  };
+  changeWidgets(node, () => setHidden(widget, true));
+  after(node, "onExecuted", show);
+  after(node, "onConfigure", () => show(rememberedOutput(node)));
+}
+
+app.registerExtension({
+  name: "RECE.Report",
+  setup: addStyle,
+  nodeCreated(node) {
+    if (node.comfyClass?.startsWith(PREFIX)) addReport(node);
+  },
+});
