@@ -17,7 +17,7 @@ from ..rece_ops import InputError
 MAX_WEIGHT = 100.0
 
 _COMMENT = re.compile(r"(^|\s)#.*")
-# A colon with a blank before it must carry a weight; `Star Wars: A New Hope` `16:9` and `embedding:5` have none.
+# A colon with a blank before it must carry a weight; `Star Wars: A New Hope`, `16:9` and `embedding:5` have none.
 _WEIGHT = re.compile(r"(?:(?:^|\s):\s*(?P<any>[^:]*)|(?<!\d)(?<!embedding):\s*(?P<number>[+-]?\.?\d[\d.eE+-]*))$")
 
 

@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 from ..rece_ops import EraserSet
 from ..rece_ops.files import save_atomically
 from .apply_eraser import connected
+from .choices import check_choice
 from .host.architectures import architecture_of
 from .host.compat import build
 from .host.device import Progress, compute_device
@@ -49,7 +50,7 @@ class SaveEraser(io.ComfyNode):
     @classmethod
     def execute(cls, eraser: EraserSet | None, file_name: str, if_exists: str) -> io.NodeOutput:
         present = connected(eraser)
-        path = path_to_save(ERASERS, file_name, replace=if_exists == REPLACE)
+        path = path_to_save(ERASERS, file_name, replace=_replaces(if_exists))
         present.save(path)
         name = shown(ERASERS, path)
         return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/{ERASERS}/{name} ({_size(path.stat().st_size)})."))
@@ -150,10 +151,12 @@ class SaveEraserAsLoRA(io.ComfyNode):
     ) -> io.NodeOutput:
         present, architecture = connected(eraser), architecture_of(model)
         checked_name(file_name)
+        replace = _replaces(if_exists)
+        check_choice("dtype", dtype, _DTYPES)
         progress = Progress(architecture.projections)
         device = compute_device(max(stream.dimension for stream in architecture.streams))
         tensors = lora_tensors(model, present, strength, max_rank, _DTYPES[dtype], device, progress.step)
-        path = path_to_save("loras", file_name, replace=if_exists == REPLACE)
+        path = path_to_save("loras", file_name, replace)
         save_atomically(path, tensors, lora_metadata(architecture, present))
         name = shown("loras", path)
         return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/loras/{name} ({_size(path.stat().st_size)})."))
@@ -172,6 +175,11 @@ def _if_exists() -> io.Input:
         default=KEEP_BOTH,
         tooltip="If there is such a file: add a number to the new name, or take the old one's place.",
     )
+
+
+def _replaces(if_exists: str) -> bool:
+    check_choice("if_exists", if_exists, (KEEP_BOTH, REPLACE))
+    return if_exists == REPLACE
 
 
 def _size(count: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..rece_ops import PRESETS, RECESettings
+from .choices import check_choice
 
 CUSTOM = "custom"
 DEFAULT = "nudity"
@@ -18,8 +19,9 @@ def settings_of(preset: str, numbers: Mapping[str, Any]) -> RECESettings:
     """The settings of a preset; those made of `numbers` for the preset `custom`.
 
     Raises:
-        InputError: the preset is `custom`, and a number is out of range.
+        InputError: there is no such preset, or it is `custom` and a number is out of range.
     """
+    check_choice("preset", preset, NAMES)
     return RECESettings(**numbers) if preset == CUSTOM else PRESETS[preset]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from .choices import check_choice
+
 TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "none": (),
@@ -16,5 +18,10 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def widened(concept: str, templates: str) -> list[str]:
-    """The prompts that stand for `concept`: itself, and itself in every template."""
+    """The prompts that stand for `concept`: itself, and itself in every template.
+
+    Raises:
+        InputError: there are no templates of that name.
+    """
+    check_choice("templates", templates, TEMPLATES)
     return [concept, *(template.replace("{}", concept) for template in TEMPLATES[templates])]

@@ -80,7 +80,7 @@ def checked_name(name: str) -> str:
     text = name.strip().replace("\\", "/")
     if not text:
         raise InputError("The file name is empty: type a name, such as 'no_nudity'.")
-    if text.startswith("/") or re.match(r"[A-Za-z]:", text):
+    if text.startswith("/") or re.match(r"[A-Za-z]:/", text):
         raise InputError(
             f"The file name '{name}' is an absolute path: type a name inside the folder, such as 'no_nudity'."
         )

@@ -103,7 +103,7 @@ def test_wrong_connections_are_refused(loaded: tuple[Any, Any], checkpoint: Call
     architecture = architecture_of(model)
     with pytest.raises(WrongConnectionError, match="CLIP is None"):
         TextEncoder(None, architecture)
-    with pytest.raises(InputError, match="fills 1?[0-9] windows .* shorten it"):
+    with pytest.raises(InputError, match=r"fills 1?[0-9] windows .* shorten it"):
         TextEncoder(clip, architecture).encode("word " * 700)
     other = "sd2" if architecture.name == "SD1" else "sd15"
     _, foreign, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint(other)), output_vae=False)

@@ -1,11 +1,12 @@
-/** Every node of this pack shows what it reported when it last ran. */
+/** Every node of this pack shows what it reported when it last ran, or why it failed. */
 
+import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { after, changeWidgets, setHidden } from "./widgets.js";
 
 const PREFIX = "RECE_";
 const NAME = "rece_report";
-const WARNING = "Warning:";
+const MARKED = { "Warning:": "rece-report-warning", "Error:": "rece-report-error" };
 const MARGIN = 10;
 const LINE_HEIGHT = 17;
 const LEAST_LINES = 2;
@@ -13,6 +14,8 @@ const MOST_LINES = 10;
 const CHARACTER_WIDTH = 6;
 // Its border and padding, and the gaps before warnings.
 const PADDING = 20;
+
+const failureListeners = new WeakMap();
 
 const STYLE = `
 .rece-report {
@@ -31,13 +34,15 @@ const STYLE = `
   cursor: text;
   user-select: text;
 }
-.rece-report-warning {
+.rece-report-warning, .rece-report-error {
   margin-top: 4px;
   padding-left: 6px;
-  border-left: 3px solid #e08a00;
+  border-left: 3px solid var(--rece-mark);
   /* Mixed with the theme's own text colour, it reads on dark and on light. */
-  color: color-mix(in srgb, #e08a00 60%, var(--input-text));
+  color: color-mix(in srgb, var(--rece-mark) 60%, var(--input-text));
 }
+.rece-report-warning { --rece-mark: #e08a00; }
+.rece-report-error { --rece-mark: #e5484d; }
 `;
 
 function addStyle() {
@@ -66,7 +71,8 @@ function lineElement(line) {
   const element = document.createElement("div");
   // An empty line has a height, too.
   element.textContent = line || "\u00a0";
-  if (line.startsWith(WARNING)) element.className = "rece-report-warning";
+  const mark = Object.keys(MARKED).find((start) => line.startsWith(start));
+  if (mark) element.className = MARKED[mark];
   return element;
 }
 
@@ -95,9 +101,8 @@ function addReport(node) {
     getMaxHeight: () => height + 2 * MARGIN,
   });
   widget.serialize = false; // not saved in the workflow
-  const show = (output) => {
-    if (!Array.isArray(output?.text)) return;
-    const lines = output.text.join("\n").split("\n");
+  const show = (text) => {
+    const lines = text.split("\n");
     changeWidgets(node, () => {
       element.replaceChildren(...lines.map(lineElement));
       height = heightOf(lines, node.size[0]);
@@ -106,13 +111,31 @@ function addReport(node) {
     });
   };
   changeWidgets(node, () => setHidden(widget, true));
-  after(node, "onExecuted", show);
-  after(node, "onConfigure", () => show(rememberedOutput(node)));
+  const showOutput = (output) => Array.isArray(output?.text) && show(output.text.join("\n"));
+  after(node, "onExecuted", showOutput);
+  after(node, "onConfigure", () => showOutput(rememberedOutput(node)));
+  failureListeners.set(node, (message) => show(`Error: ${message}`));
+}
+
+/** The node of an execution id, which is a path of ids where it is inside a subgraph: `5:3`. */
+function nodeOf(executionId) {
+  const ids = String(executionId).split(":");
+  const last = ids.pop();
+  const graph = ids.reduce((outer, id) => outer?.getNodeById(id)?.subgraph, app.rootGraph);
+  return graph?.getNodeById(last);
+}
+
+/** Newer frontends show what went wrong only after two clicks; here the sentence stands where it is needed. */
+function onExecutionError({ detail }) {
+  failureListeners.get(nodeOf(detail.node_id))?.(detail.exception_message.trim());
 }
 
 app.registerExtension({
   name: "RECE.Report",
-  setup: addStyle,
+  setup() {
+    addStyle();
+    api.addEventListener("execution_error", onExecutionError);
+  },
   nodeCreated(node) {
     if (node.comfyClass?.startsWith(PREFIX)) addReport(node);
   },

@@ -1,0 +1,80 @@
+"""What the tests in the browser share: a real server, headless Chromium, and one page for each renderer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.frontend import PACK, Frontend
+from tests.host.conftest import checkpoint, comfyui, host  # noqa: F401
+from tools.host import CHROMIUM_NAMES, Host
+from tools.server import ComfyServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+# Without most of these, Chromium reaches for the network, many times and in vain.
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+RENDERERS = {"canvas": False, "nodes2": True}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Headless Chromium."""
+    reason = "the browser tests need playwright (pip install -r tools/requirements-test.txt)"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if executable is None:
+        pytest.skip("the browser tests need Chromium (python -m tools.host --chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(
+    chromium: Browser,
+    host: Host,  # noqa: F811
+    checkpoint: Callable[[str], Path],  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ComfyServer]:
+    """A running server with the pack under another name and a small checkpoint; not without a browser."""
+    server = ComfyServer(host, tmp_path_factory.mktemp("browser"), pack_name=PACK)
+    server.link_model(checkpoint("sd15"))
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=RENDERERS)
+def opened(request: pytest.FixtureRequest, chromium: Browser, server: ComfyServer) -> Iterator[Frontend]:
+    """The frontend with one of its renderers, started once for all tests."""
+    nodes2 = RENDERERS[request.param]
+    # A person who has been here before sees no tutorial.
+    server.request("/settings", {"Comfy.VueNodes.Enabled": nodes2, "Comfy.TutorialCompleted": True})
+    with chromium.new_context(viewport={"width": 1400, "height": 1000}) as context:
+        frontend = Frontend(context.new_page(), nodes2)
+        frontend.open(server.address)
+        assert frontend.page.evaluate("() => Boolean(LiteGraph.vueNodesMode)") == nodes2
+        yield frontend
+
+
+@pytest.fixture
+def frontend(opened: Frontend) -> Iterator[Frontend]:
+    """The frontend with an empty graph; at the end of each test, it must have had nothing to complain about."""
+    opened.clear()
+    opened.problems.clear()
+    yield opened
+    assert opened.problems == []

@@ -1,0 +1,135 @@
+"""Which models are supported, at their full size (on the meta device), and which are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_base
+import comfy.model_patcher
+import comfy.supported_models
+import pytest
+import torch
+from rece_pack.nodes.host.architectures import FAMILIES, architecture_of
+from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
+from rece_pack.nodes.host.lora import lora_names
+
+SD_DEPTHS = {
+    "channel_mult": [1, 2, 4, 4],
+    "num_res_blocks": [2, 2, 2, 2],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "transformer_depth_middle": 1,
+}
+
+
+def sdxl_depths(down: list[int], middle: int, up: list[int], blocks: int = 2) -> dict[str, Any]:
+    return {
+        "channel_mult": [1, 2, 4],
+        "num_res_blocks": [blocks] * 3,
+        "transformer_depth": down,
+        "transformer_depth_middle": middle,
+        "transformer_depth_output": up,
+    }
+
+
+SDXL_DEPTHS = sdxl_depths([0, 0, 2, 2, 10, 10], 10, [0, 0, 0, 2, 2, 2, 10, 10, 10])
+REFINER_DEPTHS = {
+    "channel_mult": [1, 2, 4, 4],
+    "num_res_blocks": [2, 2, 2, 2],
+    "transformer_depth": [0, 0, 4, 4, 4, 4, 0, 0],
+    "transformer_depth_middle": 4,
+    "transformer_depth_output": [0, 0, 0, 4, 4, 4, 4, 4, 4, 0, 0, 0],
+}
+KOALA_700M = sdxl_depths([0, 2, 5], -1, [0, 0, 2, 2, 5, 5], blocks=1)
+
+# Configuration, what a checkpoint of it adds to ComfyUI's own entry, number of projections, text dimension.
+FULL_SIZE = {
+    "SD15": ("SD15", SD_DEPTHS, 32, 768),
+    "SD15 inpainting": ("SD15", {**SD_DEPTHS, "in_channels": 9}, 32, 768),
+    "instruct-pix2pix": ("SD15_instructpix2pix", {**SD_DEPTHS, "in_channels": 8}, 32, 768),
+    "SD2.1": ("SD20", SD_DEPTHS, 32, 1024),
+    "SD2.1 unCLIP": ("SD21UnclipH", SD_DEPTHS, 32, 1024),
+    "SDXL": ("SDXL", SDXL_DEPTHS, 140, 2048),
+    "SDXL inpainting": ("SDXL", {**SDXL_DEPTHS, "in_channels": 9}, 140, 2048),
+    "SDXL ip2p": ("SDXL_instructpix2pix", {**SDXL_DEPTHS, "in_channels": 8}, 140, 2048),
+    "SDXL refiner": ("SDXLRefiner", REFINER_DEPTHS, 88, 1280),
+    "SSD-1B": ("SSD1B", sdxl_depths([0, 0, 2, 2, 4, 4], -1, [0, 0, 0, 1, 1, 2, 10, 4, 4]), 68, 2048),
+    "Vega": ("Segmind_Vega", sdxl_depths([0, 0, 1, 1, 2, 2], -1, [0, 0, 0, 1, 1, 1, 2, 2, 2]), 30, 2048),
+    "KOALA-700M": ("KOALA_700M", KOALA_700M, 42, 2048),
+}
+
+
+def on_meta(configuration: str, unet_config: dict[str, Any]) -> Any:
+    """A full-size MODEL without memory, made by ComfyUI's own configuration class."""
+    config_class = getattr(comfy.supported_models, configuration)
+    common = {"image_size": 32, "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True, "legacy": False}
+    if "num_heads" not in (config_class.unet_extra_config or {}):
+        common |= {"num_heads": -1, "num_head_channels": 64}
+    config = config_class({**common, **config_class.unet_config, **unet_config})
+    if config.unet_config.get("adm_in_channels") is not None:
+        config.unet_config["num_classes"] = "sequential"
+    base = config.get_model({}, "", device="meta")
+    return comfy.model_patcher.ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("case", FULL_SIZE)
+def test_full_size_models_are_read_in_the_right_places(case: str) -> None:
+    configuration, extra, projections, dimension = FULL_SIZE[case]
+    model = on_meta(configuration, extra)
+    architecture = architecture_of(model)
+    (stream,) = architecture.streams
+    assert (len(stream.keys), stream.dimension) == (projections, dimension)
+    assert configuration in architecture.family.configurations
+    weights = model.model.state_dict()
+    assert all(weights[key].shape[1] == dimension for key in stream.keys)
+    assert all(".attn2.to_k." in key or ".attn2.to_v." in key for key in stream.keys)
+    names = lora_names(model, architecture)
+    assert len(set(names.values())) == projections
+    assert all(name.startswith(("lora_unet_down", "lora_unet_mid", "lora_unet_up")) for name in names.values())
+
+
+def test_the_x4_upscaler_also_reads_the_text_where_its_self_attention_is_disabled() -> None:
+    model = on_meta("SD_X4Upscaler", {"in_channels": 7, "num_heads": 8, "num_head_channels": -1, **_upscaler_depths()})
+    keys = architecture_of(model).streams[0].keys
+    blocks = {key.split(".attn")[0]: model.model.get_submodule(key.split(".attn")[0]) for key in keys}
+    assert any(block.disable_self_attn for block in blocks.values())
+    for prefix, block in blocks.items():
+        read = {key.removeprefix(f"{prefix}.").split(".")[0] for key in keys if key.startswith(f"{prefix}.")}
+        assert read == ({"attn1", "attn2"} if block.disable_self_attn else {"attn2"})
+
+
+def _upscaler_depths() -> dict[str, Any]:
+    return {
+        "channel_mult": [1, 2, 2, 4],
+        "num_res_blocks": [2, 2, 2, 2],
+        "transformer_depth": [0, 0, 1, 1, 1, 1, 1, 1],
+        "transformer_depth_middle": 1,
+        "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+        "disable_self_attentions": [True, True, True, False],
+        "num_classes": 1000,
+    }
+
+
+def test_every_other_architecture_of_this_host_is_refused_in_a_sentence() -> None:
+    supported = {name for family in FAMILIES for name in family.configurations}
+    refused = [config for config in comfy.supported_models.models if config.__name__ not in supported]
+    assert len(refused) > 20
+    for config in refused:
+        model = _Named(config.__name__)
+        with pytest.raises(UnsupportedModelError, match=config.__name__):
+            architecture_of(model)
+    with pytest.raises(UnsupportedModelError, match="not conditioned on text"):
+        architecture_of(_Named("SVD_img2vid"))
+    with pytest.raises(UnsupportedModelError, match="Flux, which is not supported yet. Supported are: SD1"):
+        architecture_of(_Named("Flux"))
+    with pytest.raises(WrongConnectionError, match="MODEL is None"):
+        architecture_of(None)
+
+
+class _Named:
+    """As much of a MODEL as is looked at before it is refused: the class of its configuration."""
+
+    def __init__(self, configuration: str) -> None:
+        config_class = getattr(comfy.supported_models, configuration)
+        self.model = torch.nn.Module()
+        self.model.model_config = config_class(dict(config_class.unet_config))
