@@ -13,9 +13,7 @@ Workflow = dict[str, Any]
 PACK = "a-name-of-ones-own"
 """The pack's folder in these tests; nothing may depend on how a person calls it."""
 
-STARTED = (
-    "() => window.app?.extensions?.some(({ name }) => name === 'RECE.Report') && window.app.canvas && window.app.graph"
-)
+STARTED = "() => window.app?.extensions?.some(({ name }) => name === 'RECE.Report') && window.app.canvas?.graph"
 
 # What the tests ask inside the page. Nodes are meant by id.
 HELPERS = """

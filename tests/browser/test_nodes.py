@@ -129,6 +129,8 @@ def test_a_report_is_shown_as_text_and_stays_when_something_is_undone(frontend: 
     report.wait_for()
     assert report.locator("> div").all_inner_texts() == [lines[0], "\u00a0", lines[2]]
     assert report.locator("b").count() == 0
+    assert report.evaluate("(element) => element.scrollHeight - element.clientHeight") <= 0
+    assert report.evaluate("(element) => element.clientHeight") < 100
     assert report.locator(".rece-report-warning").all_inner_texts() == [lines[2]]
     assert report.get_attribute("aria-label") == "Report of the last run"
     assert report.get_attribute("role") == "status"

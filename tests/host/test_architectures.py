@@ -120,7 +120,7 @@ def test_every_other_architecture_of_this_host_is_refused_in_a_sentence() -> Non
             architecture_of(model)
     with pytest.raises(UnsupportedModelError, match="not conditioned on text"):
         architecture_of(_Named("SVD_img2vid"))
-    with pytest.raises(UnsupportedModelError, match="Flux, which is not supported yet. Supported are: SD1"):
+    with pytest.raises(UnsupportedModelError, match=r"Flux, which is not supported yet\. Supported are: SD1"):
         architecture_of(_Named("Flux"))
     with pytest.raises(WrongConnectionError, match="MODEL is None"):
         architecture_of(None)

@@ -8,12 +8,8 @@ const PREFIX = "RECE_";
 const NAME = "rece_report";
 const MARKED = { "Warning:": "rece-report-warning", "Error:": "rece-report-error" };
 const MARGIN = 10;
-const LINE_HEIGHT = 17;
-const LEAST_LINES = 2;
-const MOST_LINES = 10;
-const CHARACTER_WIDTH = 6;
-// Its border and padding, and the gaps before warnings.
-const PADDING = 20;
+/** A longer report scrolls, unless the person makes the node higher. */
+const MOST_HEIGHT = 190;
 
 const failureListeners = new WeakMap();
 
@@ -28,7 +24,7 @@ const STYLE = `
   border-radius: 6px;
   background: var(--comfy-input-bg);
   color: var(--input-text);
-  font: 12px/${LINE_HEIGHT}px sans-serif;
+  font: 12px/17px sans-serif;
   white-space: pre-wrap;
   overflow-wrap: anywhere;
   cursor: text;
@@ -39,7 +35,7 @@ const STYLE = `
   padding-left: 6px;
   border-left: 3px solid var(--rece-mark);
   /* Mixed with the theme's own text colour, it reads on dark and on light. */
-  color: color-mix(in srgb, var(--rece-mark) 60%, var(--input-text));
+  color: color-mix(in srgb, var(--rece-mark) 40%, var(--input-text));
 }
 .rece-report-warning { --rece-mark: #e08a00; }
 .rece-report-error { --rece-mark: #e5484d; }
@@ -76,11 +72,15 @@ function lineElement(line) {
   return element;
 }
 
-/** About how high `lines` are when they wrap in a node of this width. */
-function heightOf(lines, width) {
-  const columns = Math.max(10, (width - 60) / CHARACTER_WIDTH);
-  const count = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0);
-  return Math.max(LEAST_LINES, count) * LINE_HEIGHT + PADDING;
+/** How high `element` must be to show all its text in a node of this width. */
+function heightOf(element, width) {
+  const copy = element.cloneNode(true);
+  const room = width - 2 * MARGIN - 8; // in Nodes 2.0, which gives less than the canvas
+  copy.style.cssText = `position: fixed; visibility: hidden; contain: none; min-height: 0; height: auto; width: ${room}px`;
+  document.body.append(copy);
+  const height = copy.offsetHeight;
+  copy.remove();
+  return height;
 }
 
 /** What the host remembers of the node's last run, for one that is made again from its saved form, as by undo. */
@@ -92,21 +92,21 @@ function rememberedOutput(node) {
 function addReport(node) {
   const element = createElement();
   let height = 0;
-  const shownHeight = () => Math.min(height, MOST_LINES * LINE_HEIGHT + PADDING);
+  const leastHeight = () => Math.min(height, MOST_HEIGHT);
   const widget = node.addDOMWidget(NAME, NAME, element, {
     serialize: false, // not sent to the server
     margin: MARGIN,
     getValue: () => "",
-    getMinHeight: () => shownHeight() + 2 * MARGIN,
+    getMinHeight: () => leastHeight() + 2 * MARGIN,
     getMaxHeight: () => height + 2 * MARGIN,
   });
-  widget.serialize = false; // not saved in the workflow
+
   const show = (text) => {
     const lines = text.split("\n");
     changeWidgets(node, () => {
       element.replaceChildren(...lines.map(lineElement));
-      height = heightOf(lines, node.size[0]);
-      element.style.minHeight = `${shownHeight()}px`;
+      height = heightOf(element, node.size[0]);
+      element.style.minHeight = `${leastHeight()}px`;
       setHidden(widget, false);
     });
   };
