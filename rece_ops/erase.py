@@ -137,14 +137,14 @@ def edit(moments: PairMoments, preserved: Tensor, settings: RECESettings) -> tup
         preserved: Σ p pᵀ [d, d], float64.
         settings: λ and μ are read from it.
     """
-    system = moments.second_moment().add_(preserved, alpha=settings.preserve_scale)
+    system, displaced, basis = moments.parts()
     solver = SPDSolver(
-        add_to_diagonal(system, settings.edit_regularization),
+        add_to_diagonal(system.add_(preserved, alpha=settings.preserve_scale), settings.edit_regularization),
         "The edit",
         "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'.",
     )
+    # Every d×d matrix counts at SDXL's size: none outlives its use.
     del system
-    displaced, basis = moments.displacement()
     if basis is not None and 2 * basis.shape[0] < basis.shape[1]:
         return Eraser(displaced.T, solver.solve_rows(basis)), solver.condition
     full = displaced.T if basis is None else displaced.T @ basis

@@ -16,7 +16,7 @@ from torch import Tensor
 from .linalg import add_upper_gram, mirror_upper, to_float64
 from .pairs import ConceptPair
 
-_CHUNK_ROWS = 2048
+_CHUNK_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,24 +37,22 @@ class PairMoments:
     core: Tensor | None
     cross: Tensor
 
-    def second_moment(self) -> Tensor:
-        """C [d, d], a new tensor."""
+    def parts(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What an edit needs, in new tensors: C [d, d], and X − C = Σ η (c* − c) cᵀ as factors.
+
+        Returns:
+            C, the rows V − MU [r, d], and U (None for the identity): X − C = (V − MU)ᵀ·U.
+        """
         if self.basis is None:
-            assert self.core is not None  # by construction: one of the two is given
-            return self.core.clone()
+            assert self.core is not None  # by construction one of the two is given
+            return self.core.clone(), self.cross - self.core, None
         if self.core is None:
             total = self.basis.new_zeros(self.basis.shape[1], self.basis.shape[1])
             add_upper_gram(total, self.basis)
-            return mirror_upper(total)
-        return self.basis.T @ (self.core @ self.basis)
-
-    def displacement(self) -> tuple[Tensor, Tensor | None]:
-        """Σ η (c* − c) cᵀ = X − C as factors (V − MU [r, d], U): the product is firstᵀ·second."""
-        if self.basis is None:
-            assert self.core is not None
-            return self.cross - self.core, None
-        weighted = self.basis if self.core is None else self.core @ self.basis
-        return self.cross - weighted, self.basis
+            return mirror_upper(total), self.cross - self.basis, self.basis
+        weighted = self.core @ self.basis
+        total = self.basis.T @ weighted
+        return total, torch.sub(self.cross, weighted, out=weighted), self.basis
 
     def mapped(self, linear: Callable[[Tensor | None], Tensor]) -> PairMoments:
         """The moments of (K c, c*), where `linear` maps rows c (None: the rows of I) to rows K c."""

@@ -100,7 +100,7 @@ function addReport(node) {
     getMinHeight: () => leastHeight() + 2 * MARGIN,
     getMaxHeight: () => height + 2 * MARGIN,
   });
-
+  widget.serialize = false; // not saved in the workflow
   const show = (text) => {
     const lines = text.split("\n");
     changeWidgets(node, () => {
@@ -112,7 +112,7 @@ function addReport(node) {
   };
   changeWidgets(node, () => setHidden(widget, true));
   const showOutput = (output) => Array.isArray(output?.text) && show(output.text.join("\n"));
-  after(node, "onExecuted", showOutput);
+
   after(node, "onConfigure", () => showOutput(rememberedOutput(node)));
   failureListeners.set(node, (message) => show(`Error: ${message}`));
 }
