@@ -76,7 +76,9 @@ function lineElement(line) {
 function heightOf(element, width) {
   const copy = element.cloneNode(true);
   const room = width - 2 * MARGIN - 8; // in Nodes 2.0, which gives less than the canvas
-  copy.style.cssText = `position: fixed; visibility: hidden; contain: none; min-height: 0; height: auto; width: ${room}px`;
+  Object.assign(copy.style, { position: "fixed", visibility: "hidden", contain: "none", width: `${room}px` });
+  // Frontend 1.49 gave the original a class with a height.
+  Object.assign(copy.style, { height: "auto", minHeight: "0" });
   document.body.append(copy);
   const height = copy.offsetHeight;
   copy.remove();
@@ -112,7 +114,7 @@ function addReport(node) {
   };
   changeWidgets(node, () => setHidden(widget, true));
   const showOutput = (output) => Array.isArray(output?.text) && show(output.text.join("\n"));
-
+  after(node, "onExecuted", showOutput);
   after(node, "onConfigure", () => showOutput(rememberedOutput(node)));
   failureListeners.set(node, (message) => show(`Error: ${message}`));
 }

@@ -1,0 +1,126 @@
+"""From which drift on do pictures change visibly? The thresholds of `rece_ops.measures` come from here.
+
+    python -m benchmarks.drift_calibration
+
+Erases ever more, ever harder, from the small random SD1.5 model, and compares for prompts that nobody preserved the
+drift of their outputs with the distance of their latents before and after, in units of the mean distance between two
+different prompts. To be run by the host's interpreter (see `tools.host`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tools.host import REPOSITORY, host_folder, prepare_comfyui
+from tools.launch_comfyui import make_importable
+from tools.tiny_checkpoints import build
+
+CONCEPTS = [
+    "nudity",
+    "car",
+    "gun",
+    "cat",
+    "house",
+    "tree",
+    "horse",
+    "ship",
+    "Van Gogh",
+    "Monet",
+    "church",
+    "blood",
+    "king",
+    "robot",
+    "castle",
+    "bird",
+]
+# Concepts, epochs, λ, μ.
+SETTINGS = (
+    (1, 0, 0.1, 0.1),
+    (1, 0, 10.0, 0.1),
+    (1, 0, 100.0, 0.1),
+    (1, 1, 0.1, 0.1),
+    (1, 3, 0.1, 0.1),
+    (1, 10, 0.1, 0.1),
+    (1, 3, 0.1, 0.0),
+    (5, 0, 0.1, 0.1),
+    (5, 3, 0.1, 0.1),
+    (16, 0, 0.1, 0.1),
+    (16, 1, 0.1, 0.1),
+    (16, 3, 0.1, 0.1),
+)
+
+
+def import_pack() -> None:
+    """Make the pack importable under the name that it has in the tests."""
+    make_importable(prepare_comfyui())
+    spec = importlib.util.spec_from_file_location(
+        "rece_pack", REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
+    )
+    assert spec is not None
+    sys.modules["rece_pack"] = importlib.util.module_from_spec(spec)
+
+
+class Sampler:
+    """A loaded model, and latents sampled from clones of it."""
+
+    def __init__(self, checkpoint: str) -> None:
+        sd = importlib.import_module("comfy.sd")
+        self._sample = importlib.import_module("comfy.sample")
+        self.model, self.clip, *_ = sd.load_checkpoint_guess_config(checkpoint, output_vae=False)
+
+    def latents(self, model: Any, prompt: str) -> Tensor:
+        """[1, 4, 8, 8] after four Euler steps, always from the same noise."""
+        empty = torch.zeros(1, 4, 8, 8)
+        noise = self._sample.prepare_noise(empty, 0)
+        conditions = (self._encode(prompt), self._encode(""))
+        found = self._sample.sample(model, noise, 4, 7.0, "euler", "normal", *conditions, empty, disable_pbar=True)
+        return torch.as_tensor(found).float()
+
+    def _encode(self, prompt: str) -> Any:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt))
+
+
+def run(sampler: Sampler, setting: Sequence[float], prompts: Sequence[str], spread: float) -> str:
+    """One row: the setting, and drift / picture change of every neutral prompt."""
+    erasing = importlib.import_module("rece_pack.nodes.host.erasing")
+    adapter = importlib.import_module("rece_pack.nodes.host.adapter")
+    lines = importlib.import_module("rece_pack.nodes.concept_lines")
+    rece_ops = importlib.import_module("rece_pack.rece_ops")
+    concepts, epochs, edit_regularization, preserve_scale = setting
+    settings = rece_ops.RECESettings(
+        epochs=int(epochs), edit_regularization=edit_regularization, preserve_scale=preserve_scale
+    )
+    typed = [lines.ConceptLine(name, "") for name in CONCEPTS[: int(concepts)]]
+    result = erasing.run_erasure(sampler.model, sampler.clip, erasing.ErasureRequest(typed, (), settings, "none"))
+    patched = adapter.apply_eraser(sampler.model, result.eraser, 1.0)
+    cells = []
+    for prompt in prompts:
+        moved = (sampler.latents(patched, prompt) - sampler.latents(sampler.model, prompt)).norm()
+        cells.append(f"{result.measures.neutral_drift[prompt]:.2f} → {float(moved) / spread:.1f}")
+    return f"| {concepts} | {epochs} | {edit_regularization} | {preserve_scale} | {' | '.join(cells)} |"
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print the table."""
+    import_pack()
+    sampler = Sampler(str(build("sd15", host_folder() / "checkpoints" / "sd15.safetensors")))
+    prompts = importlib.import_module("rece_pack.nodes.host.erasing").NEUTRAL_PROMPTS[:3]
+    originals = [sampler.latents(sampler.model, prompt) for prompt in (*prompts, "", "nudity", "a red car")]
+    distances = [float((one - other).norm()) for one, other in itertools.combinations(originals, 2)]
+    print(f"| concepts | epochs | λ | μ | {' | '.join(prompts)} |")
+    print("| --- " * (4 + len(prompts)) + "|")
+    for setting in SETTINGS:
+        print(run(sampler, setting, prompts, sum(distances) / len(distances)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
