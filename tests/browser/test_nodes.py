@@ -101,7 +101,7 @@ def test_linked_numbers_stay(frontend: Frontend) -> None:
 @pytest.mark.parametrize("preset", ["nudity", "custom"])
 def test_a_saved_workflow_loads_as_it_was(frontend: Frontend, preset: str) -> None:
     values: dict[str, Any] = {"concepts": "cat\ndog -> : 0.5", "preserve": "horse", "strength": 0.5}
-    numbers = dict(zip(NUMBERS, [2, 0.2, 0.3, 0.4, 0.6], strict=True))
+    numbers: dict[str, Any] = dict(zip(NUMBERS, [2, 0.2, 0.3, 0.4, 0.6], strict=True))
     node = frontend.add(ERASE, **values, **numbers)
     if preset != frontend.value(node, "preset"):
         frontend.choose(node, "preset", preset)
