@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
-from .linalg import add_upper_gram, float64_device, mirror_upper
-
-_CHUNK_ROWS = 4096
+from .linalg import GramSum, float64_device
 
 
 def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None) -> Tensor:
@@ -26,21 +25,19 @@ def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str]
     Raises:
         InputError: there is no projection, one is no matrix [out, d], or holds NaN or infinity.
     """
-    total: Tensor | None = None
+    gram: GramSum | None = None
     for name in projections:
         weight = projections[name]
-        if total is None:
-            device = float64_device(weight.device)
-            columns = weight.shape[-1]
-            total = torch.zeros(columns, columns, dtype=torch.float64, device=device)
-        check_projection(name, weight, total.shape[0])
-        for rows in torch.split(weight.to(total.device), _CHUNK_ROWS):
-            add_upper_gram(total, rows.to(torch.float64))
+        if gram is None:
+            dimension = weight.shape[-1]
+            gram = GramSum(dimension, float64_device(weight.device))
+        check_projection(name, weight, dimension)
+        gram.add(weight)
         if on_projection is not None:
             on_projection(name)
-    if total is None:
+    if gram is None:
         raise InputError("There is no projection: give the key and value weights of the cross-attention layers.")
-    return mirror_upper(total)
+    return gram.total()
 
 
 def check_projection(name: str, weight: Tensor, dimension: int) -> None:
@@ -50,7 +47,8 @@ def check_projection(name: str, weight: Tensor, dimension: int) -> None:
             f"Projection '{name}' has shape {list(weight.shape)}, but the text embeddings have dimension "
             f"{dimension}: give weights [out, {dimension}] that read the same text stream."
         )
-    if not bool(torch.isfinite(weight).all()):
+    # Both extremes are finite only where every entry is; NaN counts as an extreme.
+    if weight.numel() == 0 or not all(math.isfinite(float(extreme)) for extreme in torch.aminmax(weight)):
         raise InputError(
             f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
         )

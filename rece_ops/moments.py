@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .linalg import add_upper_gram, mirror_upper, to_float64
+from .linalg import GramSum, to_float64
 from .pairs import ConceptPair
-
-_CHUNK_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +45,9 @@ class PairMoments:
             assert self.core is not None  # by construction one of the two is given
             return self.core.clone(), self.cross - self.core, None
         if self.core is None:
-            total = self.basis.new_zeros(self.basis.shape[1], self.basis.shape[1])
-            add_upper_gram(total, self.basis)
-            return mirror_upper(total), self.cross - self.basis, self.basis
+            gram = GramSum(self.basis.shape[1], self.basis.device)
+            gram.add(self.basis)
+            return gram.total(), self.cross - self.basis, self.basis
         weighted = self.core @ self.basis
         total = self.basis.T @ weighted
         return total, torch.sub(self.cross, weighted, out=weighted), self.basis
@@ -117,22 +115,11 @@ def _outside_subject(pair: ConceptPair) -> list[Tensor]:
 
 
 def _weighted_moment(weighted: Iterable[tuple[Tensor, float]], dimension: int, device: torch.device) -> Tensor:
-    """Σ w·xᵀx over (x [n, d], w), in float64, gathering tokens into chunks that keep a core busy."""
-    total = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
-    chunk = torch.empty(_CHUNK_ROWS, dimension, dtype=torch.float64, device=device)
-    filled = 0
+    """Σ w·xᵀx over (x [n, d], w), in float64."""
+    gram = GramSum(dimension, device)
     for tokens, weight in weighted:
-        for part in torch.split(tokens, _CHUNK_ROWS):
-            if filled + part.shape[0] > _CHUNK_ROWS:
-                add_upper_gram(total, chunk[:filled])
-                filled = 0
-            block = chunk[filled : filled + part.shape[0]]
-            block.copy_(part.to(device))
-            if weight != 1.0:
-                block.mul_(weight**0.5)
-            filled += part.shape[0]
-    add_upper_gram(total, chunk[:filled])
-    return mirror_upper(total)
+        gram.add(tokens, weight)
+    return gram.total()
 
 
 def _cross_moment(rows: Sequence[tuple[Tensor, Tensor, float]], erase_scale: float, device: torch.device) -> Tensor:
