@@ -26,13 +26,13 @@ import torch
 
 from benchmarks.literal import literal_erase
 from benchmarks.memory import PeakMemory
-from benchmarks.stacks import SIZES, random_pairs, random_projections
+from benchmarks.stacks import SIZES, Size, random_pairs, random_projections
 from rece_ops import RECESettings, erase
 
 OURS, TIDY, PUBLISHED = "ours", "layer by layer", "layer by layer, published loops"
 CONCEPTS = (1, 10, 100, 1000)
 EPOCHS = (0, 1, 2, 3, 4, 5)
-ENOUGH_SECONDS = 6.0
+ENOUGH_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def cases(sizes: list[str]) -> Iterator[Case]:
         for concepts in CONCEPTS:
             for epochs in EPOCHS:
                 yield Case(OURS, size, concepts, epochs)
-        for epochs in (0, 3):
+        for epochs in (0, 3) if size != "SDXL" else (3,):
             yield Case(TIDY, size, 1, epochs)
-        for epochs in {"SD1": (0, 1, 3, 5), "SD2": (3,)}.get(size, ()):
+        for epochs in {"SD1": (0, 3), "SD2": (3,)}.get(size, ()):
             yield Case(PUBLISHED, size, 1, epochs)
 
 
@@ -82,9 +82,9 @@ def synchronize(device: torch.device) -> None:
 
 def warm_up(device: torch.device) -> None:
     """Let the linear algebra libraries allocate what they keep for good."""
-    size = SIZES["SD1"]
-    some = dict(list(random_projections(size, device=device).items())[:2])
-    erase(some, *random_pairs(12, size.dimension, device=device), RECESettings(epochs=1))
+    # Small enough that none of its own memory is there for the measured run to use again.
+    size = Size("warm-up", 256, (320,))
+    erase(random_projections(size, device=device), *random_pairs(4, size.dimension, device=device))
 
 
 def measure_case(case: Case, device: torch.device) -> Measured:

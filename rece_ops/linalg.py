@@ -74,7 +74,7 @@ class GramSum:
     def _flush(self) -> None:
         rows = self._chunk[: self._filled]
         # Wide enough to keep the device busy, narrow enough to skip most of the lower triangle.
-        width = 256 if rows.device.type == "cpu" else 1024
+        width = 192 if rows.device.type == "cpu" else 1024
         for start in range(0, rows.shape[1], width):
             panel = rows[:, start : start + width]
             self._upper[start : start + width, start:].addmm_(panel.T, rows[:, start:])
