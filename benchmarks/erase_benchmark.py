@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks.literal import literal_erase
-from benchmarks.memory import PeakMemory
+from benchmarks.memory import PeakMemory, release_free_memory
 from benchmarks.stacks import SIZES, Size, random_pairs, random_projections
 from rece_ops import RECESettings, erase
 
@@ -80,11 +80,14 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def warm_up(device: torch.device) -> None:
-    """Let the linear algebra libraries allocate what they keep for good."""
-    # Small enough that none of its own memory is there for the measured run to use again.
-    size = Size("warm-up", 256, (320,))
-    erase(random_projections(size, device=device), *random_pairs(4, size.dimension, device=device))
+def warm_up(size: Size, device: torch.device) -> None:
+    """Let the linear algebra libraries allocate what they keep for good, and give back all else."""
+    some = dict(list(random_projections(size, device=device).items())[:2])
+    eraser = erase(some, *random_pairs(1, size.dimension, device=device), RECESettings(epochs=1)).eraser
+    for weight in some.values():
+        eraser.apply_to_weight(weight)
+    del some, eraser
+    release_free_memory()
 
 
 def measure_case(case: Case, device: torch.device) -> Measured:
@@ -111,7 +114,7 @@ def measure_case(case: Case, device: torch.device) -> Measured:
         return time.perf_counter() - started, 0.0
 
     run: Callable[[], tuple[float, float]] = ours if case.method == OURS else literal
-    warm_up(device)
+    warm_up(size, device)
     with PeakMemory(device) as memory:
         times = [run()]
     if case.method == OURS:

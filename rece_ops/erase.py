@@ -149,7 +149,7 @@ def edit(moments: PairMoments, preserved: Tensor, settings: RECESettings) -> tup
         return Eraser(displaced.T, solver.solve_rows(basis)), solver.condition
     full = displaced.T if basis is None else displaced.T @ basis
     del displaced, basis
-    return Eraser(solver.solve_rows(full)), solver.condition
+    return Eraser(solver.solve_rows(full, overwrite=True)), solver.condition
 
 
 def erase(

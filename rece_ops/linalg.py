@@ -122,22 +122,28 @@ class SPDSolver:
                 f"(condition number {self.condition:.1e}, limit {MAX_CONDITION:.1e}). {remedy}"
             )
 
-    def solve_rows(self, rows: Tensor) -> Tensor:
-        """Solve A·x = b for every row b of `rows` [n, d]; the solutions are the rows of the result."""
-        return torch.cholesky_solve(rows.T, self._lower).T
+    def solve_rows(self, rows: Tensor, overwrite: bool = False) -> Tensor:
+        """Solve A·x = b for every row b of `rows` [n, d]; the solutions are the rows of the result.
+
+        With `overwrite` they may take the place of `rows`, which saves a matrix of that size.
+        """
+        return self._solve(rows.T if overwrite and rows.is_contiguous() else rows.clone().T).T
+
+    def _solve(self, columns: Tensor) -> Tensor:
+        """A⁻¹·columns for column-major `columns` [d, n], in their place: two triangular solves."""
+        torch.linalg.solve_triangular(self._lower, columns, upper=False, out=columns)
+        torch.linalg.solve_triangular(self._lower.T, columns, upper=True, out=columns)
+        return columns
 
     def _estimate_condition(self) -> float:
         """κ₂(A) = λ_max(A)·λ_max(A⁻¹) by a few Lanczos steps each: a lower bound, tight to a few per cent."""
         lower = self._lower
 
-        def inverse(vector: Tensor) -> Tensor:
-            halfway: Tensor = torch.linalg.solve_triangular(lower, vector, upper=False)
-            solved: Tensor = torch.linalg.solve_triangular(lower.T, halfway, upper=True)
-            return solved
-
         start = torch.randn(lower.shape[0], 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         start = start.to(lower.device)
-        return _largest_eigenvalue(lambda x: lower @ (lower.T @ x), start) * _largest_eigenvalue(inverse, start)
+        return _largest_eigenvalue(lambda x: lower @ (lower.T @ x), start) * _largest_eigenvalue(
+            lambda x: self._solve(x.clone()), start
+        )
 
 
 def _largest_eigenvalue(apply: Callable[[Tensor], Tensor], start: Tensor) -> float:

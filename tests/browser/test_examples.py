@@ -1,0 +1,59 @@
+"""Every example workflow, opened in the real frontend and run by the real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.browser.frontend import Frontend
+from tools.server import ComfyServer
+
+pytestmark = pytest.mark.browser
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))
+# Which small checkpoint stands in for the one that a workflow names.
+STAND_INS = {"v1-5-pruned-emaonly-fp16.safetensors": "sd15", "sd_xl_base_1.0.safetensors": "sdxl"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_it_opens_and_saves_unchanged(frontend: Frontend, path: Path) -> None:
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    frontend.load(workflow)
+    saved = {node["id"]: node for node in frontend.serialize()["nodes"]}
+    for node in workflow["nodes"]:
+        assert saved[node["id"]]["type"] == node["type"]
+        assert saved[node["id"]]["widgets_values"] == node["widgets_values"], node["type"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_it_runs(
+    frontend: Frontend, server: ComfyServer, checkpoint: Callable[[str], Path], tmp_path: Path, path: Path
+) -> None:
+    if frontend.nodes2:
+        pytest.skip("the prompt does not depend on the renderer")
+    frontend.load(json.loads(path.read_text(encoding="utf-8")))
+    prompt = frontend.prompt()
+    _stand_in(prompt, server, checkpoint, tmp_path)
+    result = server.run(prompt)
+    titles = {node["_meta"]["title"]: id for id, node in prompt.items()}
+    before, after = (result.images(titles[title])[0] for title in ("Before", "After"))
+    assert not np.array_equal(before, after)
+    assert result.outputs[titles["Report"]]["text"][0].startswith("Erased 1 concept from this")
+
+
+def _stand_in(prompt: dict[str, Any], server: ComfyServer, checkpoint: Callable[[str], Path], folder: Path) -> None:
+    """Give the workflow a small model under the name it asks for, and small pictures to make."""
+    for node in prompt.values():
+        if node["class_type"] == "CheckpointLoaderSimple":
+            name = node["inputs"]["ckpt_name"]
+            (folder / name).symlink_to(checkpoint(STAND_INS[name]))
+            server.link_model(folder / name)
+        if node["class_type"] == "EmptyLatentImage":
+            node["inputs"] |= {"width": 64, "height": 64}
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = 2
