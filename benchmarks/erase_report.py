@@ -38,8 +38,9 @@ def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str
     sizes = list(dict.fromkeys(one.case.size for one in found))
     for size in sizes:
         for concepts in CONCEPTS:
-            row = [by_case[OURS, size, concepts, epochs] for epochs in EPOCHS]
-            times = " | ".join(f"{one.total_seconds:.2f}" for one in row)
+            cells = [by_case.get((OURS, size, concepts, epochs)) for epochs in EPOCHS]
+            times = " | ".join(f"{one.total_seconds:.2f}" if one else "" for one in cells)
+            row = [one for one in cells if one]
             peak = max(one.extra_matrices for one in row)
             megabytes = max(one.extra_bytes for one in row) / 2**20
             lines.append(f"| {size} | {concepts} | {times} | {megabytes:.0f} MiB = {peak:.1f} d×d float64 |")
