@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from itertools import chain
 from pathlib import Path
@@ -47,7 +48,10 @@ def schemas() -> dict[str, Any]:
     """The schema of every node, by id, from the nodes themselves."""
     make_importable(prepare_comfyui())
     extension = importlib.import_module("rece_pack.nodes.extension").RECEExtension()
-    found = [node.GET_SCHEMA() for node in asyncio.run(extension.get_node_list())]
+    # In a thread of its own: the browser tests' driver keeps an event loop running in this one.
+    with ThreadPoolExecutor() as pool:
+        nodes = pool.submit(asyncio.run, extension.get_node_list()).result()
+    found = [node.GET_SCHEMA() for node in nodes]
     return {schema.node_id: schema for schema in found}
 
 
