@@ -159,7 +159,9 @@ def run_all(sizes: list[str], device: str) -> list[Measured]:
             memory = _in_a_process(most, device, MEMORY_ENVIRONMENT)[0].extra_bytes
             timed = [replace(measured, extra_bytes=memory) for measured in timed]
         for measured in timed:
-            print(f"{measured.case}: {measured.total_seconds:.3f} s, {measured.extra_matrices:.1f} matrices", flush=True)
+            print(
+                f"{measured.case}: {measured.total_seconds:.3f} s, {measured.extra_matrices:.1f} matrices", flush=True
+            )
         found += timed
     return found
 
