@@ -86,11 +86,13 @@ def measure(
     """
     step = on_step or (lambda: None)
     gram, pairs = erasure.gram, erasure.pairs
+    gap = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
     regeneration = []
     for epoch in range(len(erasure.epochs) + 1):
         derivation = Derivation(gram, erasure.eraser_at(epoch), erasure.settings.regularization)
-        regeneration.append(regenerations(gram, derivation, pairs, step))
-    residual, distance = residuals(gram, erasure.eraser, pairs, step), distances(gram, pairs, step)
+        regeneration.append(regenerations(gram, derivation, pairs, gap, step))
+    residual = residuals(gram, erasure.eraser, pairs, step)
+    distance = _ratios(gap, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
     concepts = tuple(
         ConceptMeasures(pair.name, residual[i], tuple(values[i] for values in regeneration), distance[i])
         for i, pair in enumerate(pairs)
@@ -105,9 +107,10 @@ def measure(
     return Measures(concepts, drifts, neutral_drifts, change, conditions, warnings)
 
 
-def measure_steps(pairs: int) -> int:
-    """How often one pass over that many pairs calls `on_step`; `measure` makes 2·(epochs + 1) + 4 passes."""
-    return -(-pairs // _PAIRS_AT_ONCE)
+def measure_steps(pairs: int, epochs: int) -> int:
+    """How often `measure` calls `on_step` for an erasure of that many pairs and epochs."""
+    passes = epochs + 1 + 4
+    return passes * -(-pairs // _PAIRS_AT_ONCE)
 
 
 def residuals(
@@ -121,20 +124,20 @@ def residuals(
 
 
 def regenerations(
-    gram: Tensor, derivation: Derivation, pairs: Sequence[ConceptPair], step: Callable[[], None] = lambda: None
+    gram: Tensor,
+    derivation: Derivation,
+    pairs: Sequence[ConceptPair],
+    gap: Tensor,
+    step: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all tokens, per concept, c' derived by `derivation`."""
+    """max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all tokens, per concept, c' derived by `derivation`.
+
+    `gap` holds ‖c* − c‖²_G of each pair, which is the same for every derivation.
+    """
     missed = _energies(
         gram, pairs, ConceptPair.all_rows, lambda c, t: derivation.outputs_of(derivation.rows(c)) - c, step
     )
-    gap = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: t - c, step)
     return [max(0.0, 1.0 - ratio) for ratio in _ratios(missed, gap)]
-
-
-def distances(gram: Tensor, pairs: Sequence[ConceptPair], step: Callable[[], None] = lambda: None) -> list[float]:
-    """‖c − c*‖_G / ‖c‖_G over all tokens, per concept."""
-    apart = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
-    return _ratios(apart, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
 
 
 def drift(gram: Tensor, eraser: Eraser, tokens: Tensor) -> float:

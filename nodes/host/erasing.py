@@ -116,7 +116,7 @@ def _steps(request: ErasureRequest, projections: int) -> int:
     prompts = len(request.prompts())
     encoded = prompts + 1 + len(request.preserved) + len(NEUTRAL_PROMPTS)
     erased = projections + 2 + request.settings.epochs
-    measured = (2 * (request.settings.epochs + 1) + 4) * measure_steps(prompts)
+    measured = measure_steps(prompts, request.settings.epochs)
     return encoded + erased + measured + projections
 
 
