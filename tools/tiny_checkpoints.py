@@ -13,7 +13,6 @@ import argparse
 import os
 import time
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,41 +20,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from tools import random_weights
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
-
-Shapes = Iterator[tuple[str, tuple[int, ...]]]
-
-RESIDUAL = ("out_proj.weight", "fc2.weight", "c_proj.weight")
-# Where plain scaling would give pictures that hardly depend on the prompt: attention that picks out words instead of
-# averaging over them, and text that counts.
-GAINS = {
-    "self_attn.q_proj": 1.5,
-    "self_attn.k_proj": 1.5,
-    "attn.in_proj_weight": 1.5,
-    "attn.out_proj": 2.0,  # in both ways of naming
-    "attn2.to_q": 2.0,
-    "attn2.to_out": 2.0,
-    # What is left of the prediction beside `_pass_noise_through` is multiplied by the highest noise level, about 15.
-    "diffusion_model.out.2.": 0.1,
-}
+from tools.random_weights import CLIP_H, CLIP_L, REFINER_CLIP_G, SDXL_CLIP_G, SDXL_CLIP_L, Shapes, TextEncoder, draw
 
 UNET = "model.diffusion_model."
 LATENT_CHANNELS = 4
 NORM_GROUPS = 32
-
-VOCABULARY = 49408
-POSITIONS = 77
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """A CLIP text encoder; `openclip` says in which of the two ways its weights are named."""
-
-    prefix: str
-    width: int
-    layers: int
-    openclip: bool
 
 
 @dataclass(frozen=True)
@@ -92,11 +64,6 @@ SD1_UNET = {
     "use_linear_in_transformer": False,
 }
 SDXL_COMMON = {"num_head_channels": 64, "use_linear_in_transformer": True, "num_classes": "sequential"}
-CLIP_L = TextEncoder("cond_stage_model.transformer.text_model.", 768, 12, openclip=False)
-CLIP_H = TextEncoder("cond_stage_model.model.", 1024, 24, openclip=True)
-SDXL_CLIP_L = TextEncoder("conditioner.embedders.0.transformer.text_model.", 768, 12, openclip=False)
-SDXL_CLIP_G = TextEncoder("conditioner.embedders.1.model.", 1280, 32, openclip=True)
-REFINER_CLIP_G = TextEncoder("conditioner.embedders.0.model.", 1280, 32, openclip=True)
 
 KINDS: dict[str, Kind] = {
     "sd15": Kind(SD1_UNET, (CLIP_L,), 0.18215),
@@ -138,8 +105,8 @@ KINDS: dict[str, Kind] = {
 def build(kind: str, path: Path, seed: int = 0) -> Path:
     """Write the checkpoint unless the same one is there; ComfyUI must be importable (`make_importable`)."""
     stamp = path.with_suffix(".txt")
-    # Built again after any change to this file.
-    source = zlib.crc32(Path(__file__).read_bytes())
+    # Built again after any change to the code that draws it.
+    source = zlib.crc32(Path(__file__).read_bytes() + Path(random_weights.__file__).read_bytes())
     signature = f"{kind}, seed {seed}, torch {torch.__version__}, source {source:08x}"
     if path.is_file() and stamp.is_file() and stamp.read_text() == signature:
         return path
@@ -153,36 +120,13 @@ def build(kind: str, path: Path, seed: int = 0) -> Path:
 
 @torch.inference_mode()
 def _weights(kind: Kind, seed: int) -> dict[str, torch.Tensor]:
-    weights = {key: _draw(key, shape, seed) for key, shape in _unet_shapes(kind)}
+    weights = {key: draw(key, shape, seed) for key, shape in _unet_shapes(kind)}
     _pass_noise_through(weights)
     for encoder in kind.text_encoders:
-        shapes = _openclip_shapes(encoder) if encoder.openclip else _clip_shapes(encoder)
-        weights.update({key: _draw(key, shape, seed, encoder.layers) for key, shape in shapes})
+        weights.update(encoder.draw(seed))
     weights.update({f"first_stage_model.{key}": value for key, value in _vae_weights(seed).items()})
     weights["first_stage_model.vae_scale"] = torch.tensor(kind.latent_scale)
     return weights
-
-
-def _draw(key: str, shape: tuple[int, ...], seed: int, layers: int = 1) -> torch.Tensor:
-    """Random values that keep activations near 1: none is left zero, not even where training would begin so."""
-    # Each weight has its own seed, so that it does not depend on the order in which ComfyUI lists them.
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {key}".encode()))
-    values = torch.randn(shape, generator=generator)
-    if len(shape) == 1:
-        return (values * 0.02 + (1.0 if key.endswith("weight") else 0.0)).half()
-    return (values * _spread(key, shape, layers)).half()
-
-
-def _spread(key: str, shape: tuple[int, ...], layers: int) -> float:
-    """The standard deviation of a matrix, a convolution or a table of embeddings."""
-    if key.endswith("token_embedding.weight"):
-        return 1.0
-    if "position" in key:
-        return 0.3
-    fan_in = torch.Size(shape).numel() // shape[0]
-    # The sum over all layers of a text encoder is to be as large as the embeddings that it is added to.
-    spread: float = (fan_in * layers) ** -0.5 if key.endswith(RESIDUAL) else fan_in**-0.5
-    return spread * next((gain for part, gain in GAINS.items() if part in key), 1.0)
 
 
 def _pass_noise_through(weights: dict[str, torch.Tensor]) -> None:
@@ -234,7 +178,7 @@ def _vae_weights(seed: int) -> dict[str, torch.Tensor]:
     from comfy.taesd.taesd import TAESD
 
     vae = TAESD()
-    drawn = {key: _draw(key, shape, seed).float() for key, shape in _shapes_of(vae, "") if shape}
+    drawn = {key: draw(key, shape, seed).float() for key, shape in _shapes_of(vae, "") if shape}
     vae.load_state_dict(drawn, strict=False)
     picture = vae.taesd_decoder(torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(seed)))
     brightness, contrast = picture.mean(dim=(0, 2, 3)), picture.std(dim=(0, 2, 3))
@@ -248,43 +192,6 @@ def _vae_weights(seed: int) -> dict[str, torch.Tensor]:
 def _shapes_of(module: torch.nn.Module, prefix: str) -> Shapes:
     for key, tensor in module.state_dict().items():
         yield prefix + key, tuple(tensor.shape)
-
-
-def _clip_shapes(encoder: TextEncoder) -> Shapes:
-    width = encoder.width
-    yield f"{encoder.prefix}embeddings.token_embedding.weight", (VOCABULARY, width)
-    yield f"{encoder.prefix}embeddings.position_embedding.weight", (POSITIONS, width)
-    yield from _affine(f"{encoder.prefix}final_layer_norm", (width,))
-    for layer in range(encoder.layers):
-        prefix = f"{encoder.prefix}encoder.layers.{layer}."
-        for name in ("layer_norm1", "layer_norm2"):
-            yield from _affine(prefix + name, (width,))
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            yield from _affine(f"{prefix}self_attn.{name}", (width, width))
-        yield from _affine(f"{prefix}mlp.fc1", (4 * width, width))
-        yield from _affine(f"{prefix}mlp.fc2", (width, 4 * width))
-
-
-def _openclip_shapes(encoder: TextEncoder) -> Shapes:
-    width = encoder.width
-    yield f"{encoder.prefix}token_embedding.weight", (VOCABULARY, width)
-    yield f"{encoder.prefix}positional_embedding", (POSITIONS, width)
-    yield f"{encoder.prefix}text_projection", (width, width)
-    yield from _affine(f"{encoder.prefix}ln_final", (width,))
-    for layer in range(encoder.layers):
-        prefix = f"{encoder.prefix}transformer.resblocks.{layer}."
-        for name in ("ln_1", "ln_2"):
-            yield from _affine(prefix + name, (width,))
-        yield f"{prefix}attn.in_proj_weight", (3 * width, width)
-        yield f"{prefix}attn.in_proj_bias", (3 * width,)
-        yield from _affine(f"{prefix}attn.out_proj", (width, width))
-        yield from _affine(f"{prefix}mlp.c_fc", (4 * width, width))
-        yield from _affine(f"{prefix}mlp.c_proj", (width, 4 * width))
-
-
-def _affine(name: str, shape: tuple[int, ...]) -> Shapes:
-    yield f"{name}.weight", shape
-    yield f"{name}.bias", shape[:1]
 
 
 def main() -> None:
