@@ -10,17 +10,16 @@ different prompts. To be run by the host's interpreter (see `tools.host`).
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import itertools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tools.host import REPOSITORY, host_folder, prepare_comfyui
+from tools.host import host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
+from tools.pack import import_pack
 from tools.tiny_checkpoints import build
 
 CONCEPTS = [
@@ -56,16 +55,6 @@ SETTINGS = (
     (16, 1, 0.1, 0.1),
     (16, 3, 0.1, 0.1),
 )
-
-
-def import_pack() -> None:
-    """Make the pack importable under the name that it has in the tests."""
-    make_importable(prepare_comfyui())
-    spec = importlib.util.spec_from_file_location(
-        "rece_pack", REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
-    )
-    assert spec is not None
-    sys.modules["rece_pack"] = importlib.util.module_from_spec(spec)
 
 
 class Sampler:
@@ -111,6 +100,7 @@ def run(sampler: Sampler, setting: Sequence[float], prompts: Sequence[str], spre
 @torch.inference_mode()
 def main() -> None:
     """Print the table."""
+    make_importable(prepare_comfyui())
     import_pack()
     sampler = Sampler(str(build("sd15", host_folder() / "checkpoints" / "sd15.safetensors")))
     prompts = importlib.import_module("rece_pack.nodes.host.erasing").NEUTRAL_PROMPTS[:3]

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
-ROOT = Path(__file__).resolve().parents[1]
-PACK = "rece_pack"
+from tools.host import REPOSITORY
+from tools.pack import import_pack
 
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci")
 
-
-def _import_pack() -> None:
-    spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[PACK] = module
-    spec.loader.exec_module(module)
-
-
-_import_pack()
+import_pack()
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
-    return ROOT
+    return REPOSITORY
 
 
 @pytest.fixture(autouse=True)

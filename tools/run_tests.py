@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 from tools.host import REPOSITORY, HostError, ensure_chromium, host_folder, prepare
-
-PACK_FOR_TYPES = "rece_pack"
+from tools.pack import PACK
 
 
 def main() -> int:
@@ -29,7 +28,7 @@ def main() -> int:
         ("linter", [python, "-m", "ruff", "check", "."], {}),
         ("formatter", [python, "-m", "ruff", "format", "--check", "."], {}),
         ("types of rece_ops, benchmarks and tools", [python, "-m", "mypy"], {}),
-        ("types of the nodes", [python, "-m", "mypy", "-p", f"{PACK_FOR_TYPES}.nodes"], types),
+        ("types of the nodes", [python, "-m", "mypy", "-p", f"{PACK}.nodes"], types),
         ("tests", [python, "-m", "pytest", *sys.argv[1:]], {}),
     ]
     failed = [name for name, command, environment in steps if not _step(name, command, environment)]
@@ -46,7 +45,7 @@ def _pack_as_a_package() -> Path:
     """A folder that holds the repository under a name that can be imported, whatever the checkout is called."""
     folder = host_folder() / "types"
     folder.mkdir(parents=True, exist_ok=True)
-    link = folder / PACK_FOR_TYPES
+    link = folder / PACK
     if not link.is_symlink():
         link.symlink_to(REPOSITORY, target_is_directory=True)
     return folder
