@@ -1,16 +1,23 @@
-"""Makes the pack importable in tests as ComfyUI imports it: as a package with a name of the host's choosing."""
+"""What all tests share: the pack, importable as ComfyUI imports it, and the ComfyUI to run it in.
+
+ComfyUI is made ready when a fixture here is first asked for, so that the tests of the mathematics do without it.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
-from tools.host import REPOSITORY
+from tools.host import REPOSITORY, Host, host_folder, prepare_comfyui
+from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
+from tools.tiny_checkpoints import build
 
 settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("ci")
@@ -22,6 +29,26 @@ import_pack()
 def root() -> Path:
     """The repository."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    """The folder of the ComfyUI that is tested against; its modules can be imported in this process."""
+    folder = prepare_comfyui()
+    make_importable(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def host(comfyui: Path) -> Host:
+    """This interpreter and the ComfyUI under test, for tests that start a server of their own."""
+    return Host(python=Path(sys.executable), comfyui=comfyui)
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Callable[[str], Path]:
+    """The small checkpoint of a kind (`tools.tiny_checkpoints.KINDS`), built when it is first asked for."""
+    return lambda kind: build(kind, host_folder() / "checkpoints" / f"{kind}.safetensors")
 
 
 @pytest.fixture(autouse=True)

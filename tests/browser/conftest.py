@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.frontend import PACK, Frontend
-from tests.host.conftest import checkpoint, comfyui, host  # noqa: F401
 from tools.host import CHROMIUM_NAMES, Host
 from tools.server import ComfyServer
 
@@ -47,8 +46,8 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def server(
     chromium: Browser,
-    host: Host,  # noqa: F811
-    checkpoint: Callable[[str], Path],  # noqa: F811
+    host: Host,
+    checkpoint: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ComfyServer]:
     """A running server with the pack under another name and a small checkpoint; not without a browser."""

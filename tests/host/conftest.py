@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from tools.host import Host, host_folder, prepare_comfyui
+from tools.host import Host, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.server import ComfyServer
-from tools.tiny_checkpoints import build
 
-COMFYUI = prepare_comfyui()
 # Before any test module here is imported: they import ComfyUI's modules as the pack does.
-make_importable(COMFYUI)
-
-
-@pytest.fixture(scope="session")
-def comfyui() -> Path:
-    """The folder of the ComfyUI that is tested against; its modules can be imported in this process."""
-    return COMFYUI
-
-
-@pytest.fixture(scope="session")
-def checkpoint() -> Callable[[str], Path]:
-    """The small checkpoint of a kind (`tools.tiny_checkpoints.KINDS`), built when it is first asked for."""
-    return lambda kind: build(kind, host_folder() / "checkpoints" / f"{kind}.safetensors")
-
-
-@pytest.fixture(scope="session")
-def host(comfyui: Path) -> Host:
-    """This interpreter and the ComfyUI under test, for tests that start a server of their own."""
-    return Host(python=Path(sys.executable), comfyui=comfyui)
+make_importable(prepare_comfyui())
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,6 @@ from rece_pack.rece_ops import PRESETS, InputError
 from rece_pack.rece_ops.linalg import MAX_CONDITION, WARN_CONDITION
 from rece_pack.rece_ops.measures import HIGH_RESIDUAL, RUINOUS_DRIFT, VISIBLE_DRIFT
 
-from tools.host import prepare_comfyui
-from tools.launch_comfyui import make_importable
-
 NODES = (
     "RECE_EraseConcepts",
     "RECE_ApplyEraser",
@@ -44,9 +41,8 @@ Texts = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def schemas() -> dict[str, Any]:
-    """The schema of every node, by id, from the nodes themselves."""
-    make_importable(prepare_comfyui())
+def schemas(comfyui: Path) -> dict[str, Any]:
+    """The schema of every node, by id, from the nodes themselves, which import ComfyUI's modules."""
     extension = importlib.import_module("rece_pack.nodes.extension").RECEExtension()
     # In a thread of its own: the browser tests' driver keeps an event loop running in this one.
     with ThreadPoolExecutor() as pool:
