@@ -115,16 +115,7 @@ def _erase_and_sample(server: ComfyServer, job: Job) -> tuple[list[Picture], lis
         "RECE_EraseConcepts", model=loaded.out(0), clip=loaded.out(1), concepts=job.concepts, preset=job.preset
     )
     graph.node("RECE_SaveEraser", eraser=erased.out(1), file_name=ERASER, if_exists="replace")
-    graph.node(
-        "RECE_SaveEraserAsLoRA",
-        model=loaded.out(0),
-        eraser=erased.out(1),
-        file_name=LORA,
-        if_exists="replace",
-        strength=1.0,
-        max_rank=0,
-        dtype="float16",
-    )
+    graph.save_lora(loaded, erased.out(1), LORA, dtype="float16")
     graph.node("CheckpointSave", model=erased.out(0), clip=loaded.out(1), vae=loaded.out(2), filename_prefix="erased")
     report = graph.node("PreviewAny", source=erased.out(2))
     before = [_sample(graph, loaded, prompt, None, job) for prompt in job.prompts]

@@ -46,6 +46,19 @@ class Graph:
         """Encode a prompt."""
         return self.node("CLIPTextEncode", text=text, clip=clip)
 
+    def save_lora(self, model: Node | Link, eraser: Node | Link, file_name: str, dtype: str = "float32") -> Node:
+        """Save the whole of an ERASER as a LoRA for `model`, in place of a file that has the name."""
+        return self.node(
+            "RECE_SaveEraserAsLoRA",
+            model=model,
+            eraser=eraser,
+            file_name=file_name,
+            if_exists="replace",
+            strength=1.0,
+            max_rank=0,
+            dtype=dtype,
+        )
+
     def sample(
         self,
         checkpoint: Node,

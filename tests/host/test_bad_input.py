@@ -103,16 +103,7 @@ def test_an_eraser_for_another_dimension_is_refused(server: ComfyServer, load: L
     graph = Graph()
     loaded = graph.load(load("sd15"))
     foreign = graph.node("RECE_LoadEraser", eraser_name="for_sd2.safetensors")
-    graph.node(
-        "RECE_SaveEraserAsLoRA",
-        model=loaded.out(0),
-        eraser=foreign.out(0),
-        file_name="never",
-        if_exists="replace",
-        strength=1.0,
-        max_rank=0,
-        dtype="float16",
-    )
+    graph.save_lora(loaded, foreign.out(0), "never")
     assert "made for SD2" in failure(server, graph)
     assert not (server.base / "models" / "loras" / "never.safetensors").exists()
 

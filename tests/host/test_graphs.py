@@ -123,16 +123,7 @@ def test_the_exported_lora_erases_as_the_node_does(server: ComfyServer, load: Ca
     graph = Graph()
     loaded = graph.load(load("sd15"))
     erased = erase(graph, loaded.out(0), loaded.out(1))
-    graph.node(
-        "RECE_SaveEraserAsLoRA",
-        model=loaded.out(0),
-        eraser=erased.out(1),
-        file_name="no_nude",
-        if_exists="replace",
-        strength=1.0,
-        max_rank=0,
-        dtype="float32",
-    )
+    graph.save_lora(loaded, erased.out(1), "no_nude")
     direct = picture(server, graph, graph.sample(loaded, PROMPT, model=erased.out(0)))
     with safe_open(server.base / "models" / "loras" / "no_nude.safetensors", "pt") as file:
         assert file.metadata()["ss_base_model_version"] == "sd_v1"
