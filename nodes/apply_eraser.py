@@ -10,6 +10,7 @@ from ..rece_ops import EraserSet, __version__
 from .host.adapter import apply_eraser
 from .host.compat import build
 from .host.errors import WrongConnectionError
+from .inputs import model_input, strength_input
 from .report import eraser_description
 from .types import CATEGORY, Eraser
 
@@ -29,17 +30,10 @@ class ApplyEraser(io.ComfyNode):
                 "erased too; a LoRA added after it can bring a concept back."
             ),
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="The model to erase from. It is not changed; the output is a patched clone."
-                ),
+                model_input(),
                 Eraser.Input("eraser", tooltip="From 'Erase Concepts', 'Load Eraser' or 'Combine Erasers'."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.01,
-                    tooltip="0 leaves the model as it is, 1 is the whole erasure; in between it is linear.",
+                strength_input(
+                    "strength", "0 leaves the model as it is, 1 is the whole erasure; in between it is linear."
                 ),
             ],
             outputs=[
@@ -60,7 +54,6 @@ class CombineErasers(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        strength = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.01}
         return build(
             io.Schema,
             node_id="RECE_CombineErasers",
@@ -73,8 +66,8 @@ class CombineErasers(io.ComfyNode):
             inputs=[
                 Eraser.Input("first", tooltip="The erasure that comes first."),
                 Eraser.Input("second", tooltip="The erasure that comes after it; made for the same architecture."),
-                io.Float.Input("strength_first", tooltip="How much of the first erasure: 0 none, 1 all.", **strength),
-                io.Float.Input("strength_second", tooltip="How much of the second erasure: 0 none, 1 all.", **strength),
+                strength_input("strength_first", "How much of the first erasure: 0 none, 1 all."),
+                strength_input("strength_second", "How much of the second erasure: 0 none, 1 all."),
             ],
             outputs=[Eraser.Output("eraser", display_name="eraser", tooltip="Both erasures as one.")],
         )

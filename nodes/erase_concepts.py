@@ -12,6 +12,7 @@ from .concept_lines import parse_concepts, parse_preserved
 from .host.adapter import apply_eraser
 from .host.compat import build
 from .host.erasing import ErasureRequest, run_erasure
+from .inputs import model_input, strength_input
 from .report import erasure_report, erasure_summary
 from .templates import TEMPLATES
 from .types import CATEGORY, Eraser
@@ -34,9 +35,7 @@ class EraseConcepts(io.ComfyNode):
             ),
             search_aliases=["unlearn", "censor", "safety", "nsfw", "remove concept", "UCE"],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="The model to erase from. It is not changed; the output is a patched clone."
-                ),
+                model_input(),
                 io.Clip.Input(
                     "clip", tooltip="The text encoder that belongs to the model, as you use it for your prompts."
                 ),
@@ -64,14 +63,10 @@ class EraseConcepts(io.ComfyNode):
                     placeholder="a person wearing clothes\nClaude Monet",
                     tooltip="Prompts that should stay as they are, one a line. The empty prompt is always preserved.",
                 ),
-                io.Float.Input(
+                strength_input(
                     "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.01,
+                    "How much of the erasure goes into the model: 0 none, 1 all. The ERASER output is always whole.",
                     optional=True,
-                    tooltip="How much of the erasure goes into the model: 0 none, 1 all. The ERASER output is always whole.",
                 ),
                 io.Combo.Input(
                     "templates",
@@ -130,44 +125,42 @@ class EraseConcepts(io.ComfyNode):
 
 def _custom_inputs() -> list[io.Input]:
     """The numbers that the preset 'custom' opens."""
-    coefficient = {"min": 0.0, "max": 1e6, "step": 0.0001, "round": False, "optional": True, "advanced": True}
+    epochs = build(
+        io.Int.Input,
+        "epochs",
+        default=DEFAULT_SETTINGS.epochs,
+        min=0,
+        max=MAX_EPOCHS,
+        optional=True,
+        advanced=True,
+        tooltip="Only for 'custom': derive-and-erase steps after the first edit. 0 is UCE alone.",
+    )
     return [
-        build(
-            io.Int.Input,
-            "epochs",
-            default=DEFAULT_SETTINGS.epochs,
-            min=0,
-            max=MAX_EPOCHS,
-            optional=True,
-            advanced=True,
-            tooltip="Only for 'custom': derive-and-erase steps after the first edit. 0 is UCE alone.",
-        ),
-        build(
-            io.Float.Input,
+        epochs,
+        _coefficient(
             "regularization",
-            default=DEFAULT_SETTINGS.regularization,
-            tooltip="Only for 'custom': λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less.",
-            **coefficient,
+            "Only for 'custom': λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less.",
         ),
-        build(
-            io.Float.Input,
+        _coefficient(
             "edit_regularization",
-            default=DEFAULT_SETTINGS.edit_regularization,
-            tooltip="Only for 'custom': λ of the edit. Larger keeps the weights closer to what they were.",
-            **coefficient,
+            "Only for 'custom': λ of the edit. Larger keeps the weights closer to what they were.",
         ),
-        build(
-            io.Float.Input,
-            "erase_scale",
-            default=DEFAULT_SETTINGS.erase_scale,
-            tooltip="Only for 'custom': η, weight of the concepts in the edit.",
-            **coefficient,
-        ),
-        build(
-            io.Float.Input,
-            "preserve_scale",
-            default=DEFAULT_SETTINGS.preserve_scale,
-            tooltip="Only for 'custom': μ, weight of the preserved prompts in the edit.",
-            **coefficient,
-        ),
+        _coefficient("erase_scale", "Only for 'custom': η, weight of the concepts in the edit."),
+        _coefficient("preserve_scale", "Only for 'custom': μ, weight of the preserved prompts in the edit."),
     ]
+
+
+def _coefficient(setting: str, tooltip: str) -> io.Input:
+    """A number with the name and the default of one of the `RECESettings`."""
+    return build(
+        io.Float.Input,
+        setting,
+        default=getattr(DEFAULT_SETTINGS, setting),
+        min=0.0,
+        max=1e6,
+        step=0.0001,
+        round=False,
+        optional=True,
+        advanced=True,
+        tooltip=tooltip,
+    )

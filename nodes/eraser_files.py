@@ -16,6 +16,7 @@ from .host.compat import build
 from .host.device import Progress, compute_device
 from .host.lora import lora_metadata, lora_tensors
 from .host.storage import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
+from .inputs import strength_input
 from .report import eraser_description
 from .types import CATEGORY, Eraser
 
@@ -109,14 +110,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
                 Eraser.Input("eraser", tooltip="The erasure to save."),
                 _file_name("my_eraser_lora"),
                 _if_exists(),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.01,
-                    tooltip="Baked into the file: at LoRA strength 1 it erases with this strength.",
-                ),
+                strength_input("strength", "Baked into the file: at LoRA strength 1 it erases with this strength."),
                 io.Int.Input(
                     "max_rank",
                     default=0,
