@@ -127,9 +127,12 @@ def test_every_other_architecture_of_this_host_is_refused_in_a_sentence() -> Non
 
 
 class _Named:
-    """As much of a MODEL as is looked at before it is refused: the class of its configuration."""
+    """As much of a MODEL as is looked at before it is refused: the class of its configuration.
+
+    The configuration itself is not initialised: some want more of a checkpoint than their own entry says.
+    """
 
     def __init__(self, configuration: str) -> None:
         config_class = getattr(comfy.supported_models, configuration)
         self.model = torch.nn.Module()
-        self.model.model_config = config_class(dict(config_class.unet_config))
+        self.model.model_config = config_class.__new__(config_class)

@@ -114,6 +114,13 @@ def test_numbers_count_only_for_the_preset_custom() -> None:
         settings_of("custom", {"regularization": -1.0})
 
 
+def test_a_choice_that_does_not_exist_is_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match="'preset' is 'mine', which is no choice: take one of nudity, unsafe"):
+        settings_of("mine", {})
+    with pytest.raises(InputError, match="'templates' is 'poem', which is no choice: take one of none, artist, object"):
+        widened("cat", "poem")
+
+
 def test_templates_widen_a_concept() -> None:
     assert widened("Van Gogh", "none") == ["Van Gogh"]
     assert widened("Van Gogh", "artist")[:2] == ["Van Gogh", "painting by Van Gogh"]
