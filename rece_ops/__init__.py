@@ -7,6 +7,7 @@ from .gram import gram_matrix
 from .lora import lora_factors
 from .measures import ConceptMeasures, Measures, measure, measure_steps, relative_changes
 from .pairs import ConceptPair
+from .projection import Projection, ProjectionSettings, project
 from .settings import PRESETS, RECESettings
 
 __version__ = "0.1.0"
@@ -24,6 +25,8 @@ __all__ = [
     "InputError",
     "Measures",
     "NumericalError",
+    "Projection",
+    "ProjectionSettings",
     "RECEError",
     "RECESettings",
     "derive_embedding",
@@ -33,5 +36,6 @@ __all__ = [
     "lora_factors",
     "measure",
     "measure_steps",
+    "project",
     "relative_changes",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +16,7 @@ from .linalg import SPDSolver, add_to_diagonal, mirror_upper, to_float64
 from .moments import PairMoments, pair_moments, second_moment
 from .pairs import ConceptPair, check_same_dimension
 from .settings import DEFAULT_SETTINGS, RECESettings
-
-Progress = Callable[[int, int, str], None]
+from .steps import Progress, Steps, result_dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +183,7 @@ def erase(
     """
     later_preserve = preserve if epoch_preserve is None else epoch_preserve
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve])
-    steps = _Steps(progress, len(projections) + 2 + settings.epochs)
+    steps = Steps(progress, len(projections) + 2 + settings.epochs)
     gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
     if gram.shape[0] != dimension:
         raise InputError(
@@ -221,7 +220,7 @@ def _epoch(
     """Derive the embeddings that regenerate the concepts from `before`, and erase them too."""
     derived, derivation_condition = _derive(gram, before, concepts, settings.regularization)
     step, edit_condition = edit(derived, preserved, settings)
-    snapshot = before.to(dtype=_result_dtype(pairs[0].concept)) if before.is_dense else before
+    snapshot = before.to(dtype=result_dtype(pairs[0].concept)) if before.is_dense else before
     record = Epoch(number, edit_condition, derivation_condition, gram, snapshot, pairs, settings.regularization)
     return record, before @ step
 
@@ -231,26 +230,10 @@ def _derive(gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization:
     return concepts.mapped(derivation.rows), derivation.condition
 
 
-def _result_dtype(concept: Tensor) -> torch.dtype:
-    return torch.promote_types(concept.dtype, torch.float32)
-
-
 def _finished(eraser: Eraser, like: Tensor) -> Eraser:
     """`eraser` as the caller gets it: least rank, balanced factors, dtype and device of the concepts."""
-    dtype = _result_dtype(like)
+    dtype = result_dtype(like)
     if not eraser.is_dense:
         # Directions below a fraction of one rounding unit of the result change nothing in it.
         eraser = eraser.compressed(tolerance=torch.finfo(dtype).eps / 8)
     return eraser.to(like.device, dtype)
-
-
-class _Steps:
-    """Counts steps and tells `progress` of each."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def done(self, stage: str) -> None:
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._total, stage)

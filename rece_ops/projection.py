@@ -1,0 +1,280 @@
+"""Erasure by projection: a T that is singular where the concept is, so that no embedding brings it back.
+
+With the directions Δ [d, k] of concept − target, orthonormal in the metric G (ΔᵀGΔ = I), and the second moment
+Σ_N [d, d] of the tokens that shall stay:
+
+    A = Σ_N + β·(tr Σ_N / tr G⁻¹)·G⁻¹        R = A⁻¹Δ        T = I − Δ(RᵀΔ)⁻¹Rᵀ
+
+What that guarantees:
+
+1. RᵀT = Rᵀ − RᵀΔ(RᵀΔ)⁻¹Rᵀ = 0: no embedding whatever gives an output with a component along R.
+2. TΔ = Δ − Δ = 0: embeddings that differ only along Δ become the same. A concept whose difference from its target
+   lies in the span of Δ comes out as its target does, T c = T c*.
+3. For every x, ‖T x − c‖_G ≥ min {‖y − c‖_G : Rᵀy = 0} = ‖P Lᵀc‖, with G = LLᵀ and P the orthogonal projector onto the
+   span of L⁻¹R: whatever is fed to the erased projections, their outputs stay that far from the concept's.
+4. Of all T = I − ΔM with TΔ = 0, this one has the smallest tr(M A Mᵀ) = tr(M Σ_N Mᵀ) + β'·tr(M G⁻¹ Mᵀ): the first
+   term is the mean of ‖(T − I) x‖²_G over the tokens of Σ_N, the price that they pay; the second is ‖Lᵀ(T − I)L⁻ᵀ‖²,
+   how much T − I can change an output at most. (Lagrange: M A = Λ Δᵀ with M Δ = I gives M = (ΔᵀA⁻¹Δ)⁻¹ΔᵀA⁻¹.)
+
+So β → 0 spares Σ_N at any cost (LEACE's choice, arXiv:2306.03819), and β → ∞ gives T = I − ΔΔᵀG, orthogonal in the
+model's own output metric, which no detour through another embedding can weaken.
+
+In coordinates y = Lᵀx the metric is the identity: Δ = L⁻ᵀV with orthonormal V, and with B = LᵀAL, Z = B⁻¹V,
+R = LZ and T − I = −L⁻ᵀ V (VᵀZ)⁻¹ Zᵀ Lᵀ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .eraser import Eraser
+from .errors import InputError
+from .gram import gram_matrix
+from .linalg import GramSum, SPDSolver, add_to_diagonal, to_float64
+from .moments import second_moment
+from .pairs import ConceptPair, check_same_dimension
+from .settings import check_coefficient
+from .steps import Progress, Steps, result_dtype
+
+MAX_DIRECTIONS = 256
+# The metric of few or narrow projections is singular; this part of its mean eigenvalue is added, which no output shows.
+METRIC_FLOOR = 1e-9
+# Shares of energy (squares of lengths) below this are rounding.
+NEGLIGIBLE = 1e-13
+
+
+@dataclass(frozen=True)
+class ProjectionSettings:
+    """Settings of an erasure by projection.
+
+    Attributes:
+        robustness: β, from sparing what shall stay (0.01) to robust against any embedding (100).
+        directions: how many directions are erased; None takes as many as `energy` asks for.
+        energy: share of the differences between concepts and targets (in the metric G) that the directions hold.
+        target_scale: weight of the target tokens in Σ_N, beside 1 for all the tokens that shall stay together.
+        regularization: λ_r of the derivation, for the measures only.
+
+    Raises:
+        InputError: a value is no number, not finite, or out of range.
+    """
+
+    robustness: float = 30.0
+    directions: int | None = None
+    energy: float = 0.9
+    target_scale: float = 1.0
+    regularization: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_coefficient("robustness", self.robustness)
+        check_coefficient("energy", self.energy)
+        check_coefficient("target_scale", self.target_scale, zero_allowed=True)
+        check_coefficient("regularization", self.regularization)
+        if self.energy > 1:
+            raise InputError(f"energy is {self.energy}: give a share above 0, at most 1.")
+        if self.directions is not None and not (
+            isinstance(self.directions, int) and 1 <= self.directions <= MAX_DIRECTIONS
+        ):
+            raise InputError(f"directions is {self.directions!r}: give a whole number from 1 to {MAX_DIRECTIONS}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for provenance."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A finished erasure by projection.
+
+    Attributes:
+        eraser: the context transform T, in the dtype and on the device of the concepts.
+        directions: Δ [d, k], float64.
+        readers: R [d, k], float64.
+        spectrum: share of all differences that each possible direction holds, largest first.
+        condition: condition number κ₂ of LᵀAL.
+        gram: G [d, d] of the original projections, float64.
+        settings: the settings it was made with.
+        pairs: the concepts.
+    """
+
+    eraser: Eraser
+    directions: Tensor
+    readers: Tensor
+    spectrum: Tensor
+    condition: float
+    gram: Tensor
+    settings: ProjectionSettings
+    pairs: tuple[ConceptPair, ...]
+
+    def distance_bound(self, tokens: Tensor) -> Tensor:
+        """For each token c [n, d]: the least ‖y − c‖_G of all y with Rᵀy = 0, which no T x comes below (3.)."""
+        metric = _metric_root(self.gram)
+        basis = torch.linalg.qr(torch.linalg.solve_triangular(metric, self.readers, upper=False)).Q
+        rows = to_float64(tokens, self.gram.device)
+        distances: Tensor = torch.linalg.vector_norm((rows @ metric) @ basis, dim=1)
+        return distances
+
+
+def project(
+    projections: Mapping[str, Tensor],
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor] = (),
+    settings: ProjectionSettings = ProjectionSettings(),
+    *,
+    preserve_exactly: Sequence[Tensor] = (),
+    progress: Progress | None = None,
+) -> Projection:
+    """Erase concepts from all projections at once by one oblique projection (see the module's head).
+
+    Args:
+        projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
+        pairs: what to erase, and towards what; at least one. Their subject tokens count, each concept by its scale.
+        preserve: token embeddings [n, d] of the prompts whose outputs shall stay; everyday prompts belong here too.
+        settings: coefficients.
+        preserve_exactly: token embeddings p with T p = p (after SPEED, arXiv:2503.07392: T − I in their null space).
+        progress: called as progress(done, total, stage) after every step; may raise to cancel.
+
+    Raises:
+        InputError: an input is missing, has a wrong shape or is not finite, concept and target are the same, or a
+            direction to erase lies in the span of what is preserved exactly.
+        NumericalError: Σ_N or G is too ill-conditioned for the robustness.
+    """
+    dimension = check_same_dimension(pairs, [*preserve, *preserve_exactly])
+    steps = Steps(progress, len(projections) + 3)
+    gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
+    if gram.shape[0] != dimension:
+        raise InputError(
+            f"The projections read token embeddings of dimension {gram.shape[0]}, but the concepts have "
+            f"dimension {dimension}: the text encoder belongs to another model."
+        )
+    root = _metric_root(gram)
+    vectors, spectrum = _main_directions(pairs, root, settings)
+    steps.done("finding directions")
+    solver, readers = _readers(pairs, preserve, preserve_exactly, root, vectors, settings)
+    steps.done("sparing what shall stay")
+    directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
+    readers_of_tokens = root @ readers
+    inner = vectors.T @ readers
+    left = -torch.linalg.solve(inner, directions, left=False)
+    eraser = Eraser(left, readers_of_tokens.T.contiguous())
+    steps.done("projection")
+    concept = pairs[0].concept
+    return Projection(
+        eraser=eraser.to(concept.device, result_dtype(concept)),
+        directions=directions,
+        readers=readers_of_tokens,
+        spectrum=spectrum,
+        condition=solver.condition,
+        gram=gram,
+        settings=settings,
+        pairs=tuple(pairs),
+    )
+
+
+def _metric_root(gram: Tensor) -> Tensor:
+    """L [d, d], lower triangular, with LLᵀ = G (and a floor under its eigenvalues)."""
+    floor = METRIC_FLOOR * float(gram.diagonal().mean())
+    root: Tensor = torch.linalg.cholesky(add_to_diagonal(gram.clone(), floor))
+    return root
+
+
+def _main_directions(pairs: Sequence[ConceptPair], root: Tensor, settings: ProjectionSettings) -> tuple[Tensor, Tensor]:
+    """Orthonormal V [d, k] of the differences Lᵀ(c − c*), and the share of their energy that each direction holds.
+
+    Every concept counts by its scale, however far it is from its target.
+    """
+    vectors, energy = _spectrum([_differences(pair, root) for pair in pairs], len(root))
+    rank = int((energy > energy[0] * NEGLIGIBLE).sum())
+    count = settings.directions or int((energy.cumsum(0) < settings.energy - NEGLIGIBLE).sum()) + 1
+    if settings.directions is not None and count > rank:
+        raise InputError(
+            f"directions is {count}, but the concepts differ from their targets in {rank} directions only: "
+            f"give at most {rank}."
+        )
+    return vectors[:, : min(count, rank, MAX_DIRECTIONS)].contiguous(), energy
+
+
+def _spectrum(parts: Sequence[Tensor], dimension: int) -> tuple[Tensor, Tensor]:
+    """Principal directions [d, m] of all rows of `parts` and their shares of the energy, largest first."""
+    if sum(part.shape[0] for part in parts) <= dimension:
+        _, singular, vh = torch.linalg.svd(torch.cat(list(parts)), full_matrices=False)
+        energy, vectors = singular.square(), vh.T
+    else:
+        total = GramSum(dimension, parts[0].device)
+        for part in parts:
+            total.add(part)
+        values, vectors = torch.linalg.eigh(total.total())
+        energy, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    return vectors, energy / energy.sum()
+
+
+def _differences(pair: ConceptPair, root: Tensor) -> Tensor:
+    concept, target = (to_float64(side, root.device) for side in pair.subject_rows())
+    rows: Tensor = (concept - target) @ root
+    norm = float(torch.linalg.matrix_norm(rows))
+    if norm == 0:
+        raise InputError(f"Concept '{pair.name}' and its target are the same: give another target.")
+    return rows * (math.sqrt(pair.scale) / norm)
+
+
+def _readers(
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor],
+    exactly: Sequence[Tensor],
+    root: Tensor,
+    vectors: Tensor,
+    settings: ProjectionSettings,
+) -> tuple[SPDSolver, Tensor]:
+    """Z = B⁻¹V with B = Lᵀ Σ_N L + β' I; with exact preservation B⁻¹ is that of the subspace that is left."""
+    moment = _staying(pairs, preserve, root, settings.target_scale)
+    inverse_trace = float(
+        torch.linalg.solve_triangular(root, torch.eye(len(root)).to(root), upper=False).square().sum()
+    )
+    weight = settings.robustness * float(moment.diagonal().sum()) / inverse_trace
+    solver = SPDSolver(
+        add_to_diagonal(root.T @ moment @ root, weight),
+        "The projection",
+        "Raise 'robustness'.",
+    )
+    readers = solver.solve_rows(vectors.T).T
+    if exactly:
+        kept = _span([to_float64(tokens, root.device) @ root for tokens in exactly])
+        _check_apart(vectors, kept)
+        solved = solver.solve_rows(kept.T).T
+        readers = readers - solved @ torch.linalg.solve(kept.T @ solved, kept.T @ readers)
+    return solver, readers
+
+
+def _staying(pairs: Sequence[ConceptPair], preserve: Sequence[Tensor], root: Tensor, target_scale: float) -> Tensor:
+    """Σ_N [d, d]: the mean second moment of the tokens that shall stay, and of the targets."""
+    targets = [pair.subject_rows()[1] for pair in pairs]
+    total = torch.zeros_like(root)
+    for prompts, scale in ((preserve, 1.0), (targets, target_scale)):
+        count = sum(tokens.shape[0] for tokens in prompts)
+        if count and scale:
+            total.add_(second_moment(prompts, len(root), root.device), alpha=scale / count)
+    if not bool(total.any()):
+        raise InputError("Nothing is to stay: preserve at least one prompt, or give target_scale a value above zero.")
+    return total
+
+
+def _span(parts: Sequence[Tensor]) -> Tensor:
+    """An orthonormal basis [d, m] of all rows of `parts`."""
+    _, singular, vh = torch.linalg.svd(torch.cat(list(parts)), full_matrices=False)
+    basis: Tensor = vh[singular.square() > singular[0].square() * NEGLIGIBLE].T
+    return basis
+
+
+def _check_apart(vectors: Tensor, kept: Tensor) -> None:
+    """Raise InputError where a direction to erase lies in what is preserved exactly."""
+    inside = float(torch.linalg.matrix_norm(kept.T @ vectors, ord=2))
+    if inside > 1 - 1e-6:
+        raise InputError(
+            "A direction to erase lies in the span of what is preserved exactly, so one of the two must give way: "
+            "preserve fewer prompts exactly, or preserve them in the ordinary way."
+        )
