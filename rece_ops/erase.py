@@ -163,7 +163,8 @@ def erase(
     """Erase concepts from all projections at once: the first edit, then `settings.epochs` epochs of RECE.
 
     Every projection W [out, d] becomes W·T with one T [d, d] (see `Eraser`); the projections are read
-    once, for their Gram matrix, and are not changed. All solves run in float64 on the device of the
+    once, for their Gram matrix, and are not changed. An epoch edits what the one before left, as published, or
+    the original weights with all pairs known so far (`RECESettings.anchored`). All solves run in float64 on the device of the
     projections, or on the CPU where that has no float64.
 
     Args:
@@ -195,34 +196,31 @@ def erase(
     preserved = second_moment(preserve, dimension, gram.device)
     steps.done("gathering concepts")
     eraser, edit_condition = edit(first, preserved, settings)
-    del first
     steps.done("first edit")
     if epoch_preserve is not None:
         preserved = second_moment(later_preserve, dimension, gram.device)
 
+    # Only an anchored iteration needs the first edit's moments any longer.
+    collected = first if settings.anchored else every
+    del first
     epochs: list[Epoch] = []
     for number in range(1, settings.epochs + 1):
-        record, eraser = _epoch(number, gram, eraser, every, preserved, settings, tuple(pairs))
-        epochs.append(record)
+        derived, derivation_condition = _derive(gram, eraser, every, settings.regularization)
+        if settings.anchored:
+            derived = collected = collected.joined(derived)
+        step, step_condition = edit(derived, preserved, settings)
+        before = _snapshot(eraser, pairs[0].concept)
+        epochs.append(
+            Epoch(number, step_condition, derivation_condition, gram, before, tuple(pairs), settings.regularization)
+        )
+        eraser = step if settings.anchored else eraser @ step
         steps.done(f"epoch {number}")
     return Erasure(_finished(eraser, pairs[0].concept), tuple(epochs), edit_condition, gram, settings, tuple(pairs))
 
 
-def _epoch(
-    number: int,
-    gram: Tensor,
-    before: Eraser,
-    concepts: PairMoments,
-    preserved: Tensor,
-    settings: RECESettings,
-    pairs: tuple[ConceptPair, ...],
-) -> tuple[Epoch, Eraser]:
-    """Derive the embeddings that regenerate the concepts from `before`, and erase them too."""
-    derived, derivation_condition = _derive(gram, before, concepts, settings.regularization)
-    step, edit_condition = edit(derived, preserved, settings)
-    snapshot = before.to(dtype=result_dtype(pairs[0].concept)) if before.is_dense else before
-    record = Epoch(number, edit_condition, derivation_condition, gram, snapshot, pairs, settings.regularization)
-    return record, before @ step
+def _snapshot(eraser: Eraser, concept: Tensor) -> Eraser:
+    """What an epoch keeps of the eraser before it: dense ones in the result's dtype, for their size."""
+    return eraser.to(dtype=result_dtype(concept)) if eraser.is_dense else eraser
 
 
 def _derive(gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float) -> tuple[PairMoments, float]:

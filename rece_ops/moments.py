@@ -56,6 +56,23 @@ class PairMoments:
         """The moments of (K c, c*), where `linear` maps rows c (None: the rows of I) to rows K c."""
         return PairMoments(linear(self.basis), self.core, self.cross)
 
+    def joined(self, other: PairMoments) -> PairMoments:
+        """The moments of the pairs of both."""
+        if self.basis is not None and other.basis is not None and self.core is None and other.core is None:
+            rows = self.basis.shape[0] + other.basis.shape[0]
+            if rows <= self.basis.shape[1]:
+                return PairMoments(torch.cat([self.basis, other.basis]), None, torch.cat([self.cross, other.cross]))
+        ours, theirs = self._sums(), other._sums()
+        return PairMoments(None, ours[0] + theirs[0], ours[1] + theirs[1])
+
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        """C and Xᵀ = UᵀV [d, d], of which neither may be written to."""
+        if self.basis is None:
+            assert self.core is not None  # by construction one of the two is given
+            return self.core, self.cross
+        weighted = self.basis if self.core is None else self.core @ self.basis
+        return self.basis.T @ weighted, self.basis.T @ self.cross
+
 
 def pair_moments(
     pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device

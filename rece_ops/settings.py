@@ -23,6 +23,9 @@ class RECESettings:
         edit_regularization: λ of the edit; larger keeps every projection closer to what it was.
         erase_scale: η, weight of the pairs concept → target.
         preserve_scale: μ, weight of the preserved prompts.
+        anchored: False is the published iteration: every epoch edits the weights that the one before left, and sees
+            only the pairs derived from them. True edits the original weights in every epoch, with the concept's own
+            pairs and all pairs derived so far, so that neither the concept nor what is preserved can drift away.
 
     Raises:
         InputError: a coefficient is no number, not finite, or out of range.
@@ -33,6 +36,7 @@ class RECESettings:
     edit_regularization: float = 0.1
     erase_scale: float = 1.0
     preserve_scale: float = 0.1
+    anchored: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int):
@@ -42,6 +46,8 @@ class RECESettings:
         for name in ("regularization", "edit_regularization", "erase_scale"):
             check_coefficient(name, getattr(self, name))
         check_coefficient("preserve_scale", self.preserve_scale, zero_allowed=True)
+        if not isinstance(self.anchored, bool):
+            raise InputError(f"anchored is {self.anchored!r}: give True or False.")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain numbers, for provenance."""
