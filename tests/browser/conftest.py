@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.frontend import PACK, Frontend
+from tools.frontend import PACK, Frontend, launch
 from tools.host import CHROMIUM_NAMES, Host
 from tools.server import ComfyServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Without most of these, Chromium reaches for the network, many times and in vain.
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RENDERERS = {"canvas": False, "nodes2": True}
 
 
@@ -38,7 +28,7 @@ def chromium() -> Iterator[Browser]:
     if executable is None:
         pytest.skip("the browser tests need Chromium (python -m tools.host --chromium)")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        browser = launch(driver, executable)
         yield browser
         browser.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.browser.frontend import Frontend
+from tools.frontend import Frontend
 from tools.server import ComfyServer
 
 pytestmark = pytest.mark.browser
@@ -27,7 +27,8 @@ def test_it_opens_and_saves_unchanged(frontend: Frontend, path: Path) -> None:
     saved = {node["id"]: node for node in frontend.serialize()["nodes"]}
     for node in workflow["nodes"]:
         assert saved[node["id"]]["type"] == node["type"]
-        assert saved[node["id"]]["widgets_values"] == node["widgets_values"], node["type"]
+        # Newer frontends write no list for a node without widgets.
+        assert saved[node["id"]].get("widgets_values", []) == node["widgets_values"], node["type"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

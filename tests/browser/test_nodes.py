@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.frontend import Frontend
+from tools.frontend import Frontend
 from tools.server import ComfyServer
 
 pytestmark = pytest.mark.browser

@@ -1,4 +1,4 @@
-"""The real frontend in a browser, as far as the tests act on it."""
+"""The real frontend in a browser, as far as the tests and `tools.readme_picture` act on it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Locator, Page, Response
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, Response
 
 Workflow = dict[str, Any]
 
 PACK = "a-name-of-ones-own"
 """The pack's folder in these tests; nothing may depend on how a person calls it."""
 
+# Without most of these, Chromium reaches for the network, many times and in vain.
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 STARTED = "() => window.app?.extensions?.some(({ name }) => name === 'RECE.Report') && window.app.canvas?.graph"
 
 # What the tests ask inside the page. Nodes are meant by id.
@@ -70,6 +80,11 @@ window.recetest = {
   },
 };
 """
+
+
+def launch(driver: Playwright, executable: str) -> Browser:
+    """Headless Chromium."""
+    return driver.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
 
 
 class Frontend:

@@ -1,0 +1,115 @@
+"""How often the pocket model makes what the caption says.
+
+python -m pocket_model.evaluate [--prompts 500] [--steps 20] [--grid PICTURE.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+
+from pocket_model.assemble import pocket_checkpoint
+from pocket_model.classifier import Seen, classify
+from pocket_model.rates import Rate
+from pocket_model.rendering import PLACES, render
+from pocket_model.sampling import PocketModel, Sampler
+from pocket_model.world import (
+    BACKGROUNDS,
+    COLOURS,
+    KINDS,
+    OBJECTS,
+    OPENINGS,
+    PLAIN_BACKGROUND,
+    STYLES,
+    Caption,
+    Scene,
+    describe,
+)
+from tools.host import prepare_comfyui
+from tools.launch_comfyui import make_importable
+
+
+def plain_prompts(count: int, seed: int) -> list[Caption]:
+    """Plain captions that name object, colour and style."""
+    random = Random(seed)
+    found = []
+    for _ in range(count):
+        background = random.choice((PLAIN_BACKGROUND, random.choice(BACKGROUNDS).name))
+        thing, colour, style = (random.choice(words).name for words in (OBJECTS, COLOURS, STYLES))
+        scene = Scene(thing, colour, style, background)
+        found.append(describe(scene, random.choice(OPENINGS)))
+    return found
+
+
+def accuracy(captions: list[Caption], seen: list[Seen]) -> dict[str, Rate]:
+    """How often object, colour and style are those of the caption, where it names them."""
+    return {
+        kind: Rate.of(
+            picture.attribute(kind) == caption.says.attribute(kind)
+            for caption, picture in zip(captions, seen, strict=True)
+            if caption.says.attribute(kind) is not None
+        )
+        for kind in KINDS
+    }
+
+
+def rendering_accuracy(count: int, seed: int, noise: float) -> dict[str, Rate]:
+    """The classifier's own accuracy, on renderings with noise of that standard deviation."""
+    random, generator = Random(seed), torch.Generator().manual_seed(seed)
+    captions = plain_prompts(count, seed)
+    pictures = torch.stack([render(caption.says.completed(random), random.choice(PLACES)) for caption in captions])
+    noisy = (pictures + noise * torch.randn(pictures.shape, generator=generator)).clamp(0, 1)
+    return accuracy(captions, classify(noisy))
+
+
+def save_grid(path: Path, pictures: Tensor, columns: int, scale: int = 2) -> None:
+    """Pictures [n, 3, 64, 64] as one PNG file."""
+    from PIL import Image
+
+    rows = [torch.cat(list(row), dim=2) for row in torch.split(pictures, columns) if len(row) == columns]
+    grid = torch.cat(rows, dim=1).mul(255).round().byte().permute(1, 2, 0)
+    grid = grid.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    Image.fromarray(grid.contiguous().numpy()).save(path)
+
+
+def main() -> int:
+    """Sample, classify, print."""
+    parser = argparse.ArgumentParser(description="Measure the pocket model's accuracy.")
+    parser.add_argument("--prompts", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=Sampler.steps)
+    parser.add_argument("--guidance", type=float, default=Sampler.guidance)
+    parser.add_argument("--checkpoint", type=Path, help="another one than the assembled one")
+    parser.add_argument("--grid", type=Path, help="also save the first pictures")
+    parser.add_argument("--json", type=Path, help="also save the figures")
+    arguments = parser.parse_args()
+    make_importable(prepare_comfyui())
+    pocket = PocketModel(arguments.checkpoint or pocket_checkpoint())
+    captions = plain_prompts(arguments.prompts, seed=1)
+    embeddings = pocket.embeddings([caption.text for caption in captions])
+    started = time.perf_counter()
+    sampler = Sampler(arguments.steps, arguments.guidance)
+    pictures = pocket.sample(pocket.model, embeddings, range(len(captions)), sampler)
+    seconds = (time.perf_counter() - started) / len(captions)
+    found = accuracy(captions, classify(pictures))
+    print(f"{len(captions)} prompts, {sampler.steps} steps, guidance {sampler.guidance}: {seconds:.2f} s a picture")
+    print(*(f"{kind}: {rate}" for kind, rate in found.items()), sep="\n")
+    for noise in (0.0, 0.05):
+        clean = rendering_accuracy(1000, 2, noise)
+        print(f"classifier on renderings, noise {noise}:", *(f"{kind} {rate}" for kind, rate in clean.items()))
+    if arguments.grid:
+        save_grid(arguments.grid, pictures[:40], columns=10)
+    if arguments.json:
+        rates = {kind: [rate.hits, rate.trials] for kind, rate in found.items()}
+        arguments.json.write_text(json.dumps(rates), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Scenes drawn: every picture is one mask, a colour and a background, at one of a few places and sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from pocket_model.world import BACKDROP, OBJECTS, PALETTE, STYLES, Scene
+
+SIDE = 64
+OFFSETS = (-4, 0, 4)
+RADII = (19, 22, 25)
+# In pixels. Stripes and checks belong to the picture, not to the object, and are as wide as the VAE's cells: within
+# one cell its decoder, being equivariant, could not tell where a finer pattern begins.
+CELL, LINE = 8, 4.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the object is: the offset of its centre from the picture's, and its radius, in pixels."""
+
+    x: int
+    y: int
+    radius: int
+
+
+PLACES = tuple(Place(x, y, radius) for radius in RADII for y in OFFSETS for x in OFFSETS)
+
+
+def render(scene: Scene, place: Place) -> Tensor:
+    """The picture [3, 64, 64] of a scene, in 0 … 1."""
+    mask = masks(scene.object, scene.style)[PLACES.index(place)]
+    front = torch.tensor(PALETTE[scene.colour])[:, None, None]
+    back = torch.tensor(BACKDROP[scene.background])[:, None, None]
+    return back + mask * (front - back)
+
+
+@cache
+def masks(thing: str, style: str) -> Tensor:
+    """How much of each pixel an object covers, at all `PLACES`: [places, 64, 64], in 0 … 1."""
+    return torch.stack([_mask(thing, style, place) for place in PLACES])
+
+
+@cache
+def all_masks() -> Tensor:
+    """The masks of every object in every style at every place: [objects, styles, places, 64, 64]."""
+    return torch.stack([torch.stack([masks(thing.name, style.name) for style in STYLES]) for thing in OBJECTS])
+
+
+def _mask(thing: str, style: str, place: Place) -> Tensor:
+    axis = torch.arange(SIDE) + 0.5
+    columns, rows = torch.meshgrid(axis, axis, indexing="xy")
+    x, y = columns - SIDE / 2 - place.x, rows - SIDE / 2 - place.y
+    distance = SHAPES[thing](x / place.radius, y / place.radius) * place.radius
+    filled = _covered(distance)
+    if style == "striped":
+        return filled * _even(rows)
+    if style == "checkered":
+        return filled * (_even(rows) == _even(columns))
+    if style == "outlined":
+        return filled - _covered(distance + LINE)
+    return filled
+
+
+def _even(places: Tensor) -> Tensor:
+    """1 in every other cell along one axis, 0 between."""
+    return places.div(CELL, rounding_mode="floor").remainder(2).eq(0).float()
+
+
+def _covered(distance: Tensor) -> Tensor:
+    """How much of a pixel lies inside, from the signed distance of its centre to the edge, in pixels."""
+    return (0.5 - distance).clamp(0, 1)
+
+
+def _circle(x: Tensor, y: Tensor) -> Tensor:
+    return torch.hypot(x, y) - 1
+
+
+def _ring(x: Tensor, y: Tensor) -> Tensor:
+    return (torch.hypot(x, y) - 0.72).abs() - 0.28
+
+
+def _moon(x: Tensor, y: Tensor) -> Tensor:
+    return torch.maximum(_circle(x, y), 0.8 - torch.hypot(x - 0.5, y + 0.15))
+
+
+def _polygon(*corners: tuple[float, float]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The signed distance to a polygon, negative inside."""
+
+    def distance(x: Tensor, y: Tensor) -> Tensor:
+        nearest = torch.full_like(x, math.inf)
+        inside = torch.zeros_like(x, dtype=torch.bool)
+        for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+            ex, ey = bx - ax, by - ay
+            along = ((x - ax) * ex + (y - ay) * ey).div(ex * ex + ey * ey).clamp(0, 1)
+            nearest = torch.minimum(nearest, torch.hypot(x - ax - along * ex, y - ay - along * ey))
+            if ey != 0:
+                inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) / ey * ex)
+        return torch.where(inside, -nearest, nearest)
+
+    return distance
+
+
+def _spread(count: int, radii: tuple[float, ...], start: float = -90.0) -> list[tuple[float, float]]:
+    """`count` corners all round, at the `radii` in turn; -90 degrees is up."""
+    angles = [math.radians(start + 360 * index / count) for index in range(count)]
+    return [
+        (radii[index % len(radii)] * math.cos(angle), radii[index % len(radii)] * math.sin(angle))
+        for index, angle in enumerate(angles)
+    ]
+
+
+def _heart() -> list[tuple[float, float]]:
+    turns = [2 * math.pi * index / 48 for index in range(48)]
+    return [
+        (
+            16 * math.sin(turn) ** 3 / 17,
+            -(13 * math.cos(turn) - 5 * math.cos(2 * turn) - 2 * math.cos(3 * turn) - math.cos(4 * turn)) / 17,
+        )
+        for turn in turns
+    ]
+
+
+def _plus(arm: float) -> list[tuple[float, float]]:
+    quarter = [(arm, -1.0), (arm, -arm), (1.0, -arm)]
+    corners = quarter
+    for _ in range(3):
+        quarter = [(-y, x) for x, y in quarter]
+        corners = corners + quarter
+    return corners
+
+
+SHAPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "circle": _circle,
+    "ring": _ring,
+    "square": _polygon((-0.82, -0.82), (0.82, -0.82), (0.82, 0.82), (-0.82, 0.82)),
+    "diamond": _polygon((0, -1.1), (0.85, 0), (0, 1.1), (-0.85, 0)),
+    "triangle": _polygon(*_spread(3, (1.15,))),
+    "star": _polygon(*_spread(10, (1.15, 0.48))),
+    "cross": _polygon(*_plus(0.34)),
+    "heart": _polygon(*_heart()),
+    "moon": _moon,
+    "arrow": _polygon((-1, -0.3), (0.1, -0.3), (0.1, -0.8), (1.05, 0), (0.1, 0.8), (0.1, 0.3), (-1, 0.3)),
+}

@@ -1,0 +1,86 @@
+"""Pictures of many prompts at once, through ComfyUI's own sampling in this process.
+
+ComfyUI must be importable (`make_importable`). A MODEL, CLIP and VAE here are what CheckpointLoaderSimple gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pocket_model.networks import LATENT_CHANNELS, LATENT_SIDE, encode
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How pictures are sampled.
+
+    Attributes:
+        steps: of the sampler.
+        guidance: classifier-free guidance.
+        name, scheduler: as KSampler calls them.
+        batch: pictures at once.
+    """
+
+    steps: int = 20
+    guidance: float = 3.0
+    name: str = "euler"
+    scheduler: str = "normal"
+    batch: int = 32
+
+
+class PocketModel:
+    """The loaded checkpoint, and the token embeddings of the prompts that were asked for."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        import comfy.sd
+
+        self.model, self.clip, self.vae, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint))
+        self._known: dict[str, Tensor] = {}
+
+    def embeddings(self, prompts: Sequence[str]) -> Tensor:
+        """[n, 77, 768] of prompts, each encoded once."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
+        for start in range(0, len(new), 24):
+            part = new[start : start + 24]
+            self._known.update(zip(part, encode(self.clip, part), strict=True))
+        return torch.stack([self._known[prompt] for prompt in prompts])
+
+    def sample(self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
+        """Pictures [n, 3, 64, 64] in 0 … 1: one for each embedding [77, 768] of `positive` and its seed."""
+        noise = torch.stack([_noise(seed) for seed in seeds])
+        parts = [
+            self._sample(model, positive[start : start + sampler.batch], noise[start : start + sampler.batch], sampler)
+            for start in range(0, len(seeds), sampler.batch)
+        ]
+        return torch.cat(parts)
+
+    def _sample(self, model: Any, positive: Tensor, noise: Tensor, sampler: Sampler) -> Tensor:
+        import comfy.sample
+
+        with torch.inference_mode():
+            latents = comfy.sample.sample(
+                model,
+                noise,
+                sampler.steps,
+                sampler.guidance,
+                sampler.name,
+                sampler.scheduler,
+                [[positive, {}]],
+                [[self.embeddings([""]).expand(len(positive), -1, -1), {}]],
+                torch.zeros_like(noise),
+                disable_pbar=True,
+            )
+            pictures: Tensor = self.vae.decode(latents)
+        return pictures.movedim(-1, 1).float().clamp(0, 1)
+
+
+def _noise(seed: int) -> Tensor:
+    """As KSampler draws it for one picture."""
+    shape = (LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
+    return torch.randn((1, *shape), generator=torch.Generator().manual_seed(seed))[0]

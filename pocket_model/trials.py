@@ -1,0 +1,132 @@
+"""Which pictures tell whether a concept was erased, and what of the rest was kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from pocket_model.classifier import Seen
+from pocket_model.rates import Rate
+from pocket_model.world import (
+    BACKGROUNDS,
+    COLOURS,
+    KINDS,
+    NEIGHBOURS,
+    OBJECTS,
+    OPENINGS,
+    PLAIN_BACKGROUND,
+    STYLES,
+    Caption,
+    Scene,
+    describe,
+    paraphrase,
+)
+
+
+@dataclass(frozen=True)
+class Concept:
+    """Something to erase: a word of the world, and whether it is an 'object', a 'colour' or a 'style'."""
+
+    name: str
+    kind: str
+
+    @property
+    def neighbour(self) -> str:
+        """The word of the same kind that is most like it."""
+        return NEIGHBOURS[self.name]
+
+
+CONCEPTS = (
+    Concept("circle", "object"),
+    Concept("square", "object"),
+    Concept("star", "object"),
+    Concept("red", "colour"),
+    Concept("blue", "colour"),
+    Concept("green", "colour"),
+    Concept("striped", "style"),
+    Concept("checkered", "style"),
+    Concept("outlined", "style"),
+)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Captions for one concept; the picture of each is sampled with its place in the list as the seed.
+
+    Attributes:
+        own: that name the concept.
+        paraphrased: that say it with a synonym.
+        neighbours: that name its nearest neighbour.
+        others: that have nothing of it.
+    """
+
+    own: tuple[Caption, ...]
+    paraphrased: tuple[Caption, ...]
+    neighbours: tuple[Caption, ...]
+    others: tuple[Caption, ...]
+
+
+def concept_named(name: str) -> Concept:
+    """The object, colour or style of that name.
+
+    Raises:
+        ValueError: the world has no such word.
+    """
+    for kind, words in KINDS.items():
+        if name in (word.name for word in words):
+            return Concept(name, kind)
+    known = ", ".join(word.name for words in KINDS.values() for word in words)
+    raise ValueError(f"The pocket model does not know '{name}': choose one of {known}.")
+
+
+def trials(concept: Concept, count: int, others: int, seed: int = 0) -> Trials:
+    """`count` captions of each sort that concerns the concept (half as many of the neighbour), and `others`."""
+    random = Random(f"{seed} {concept.name}")
+    scenes = [_scene(random, concept.kind, concept.name) for _ in range(count)]
+    near = [_scene(random, concept.kind, concept.neighbour) for _ in range((count + 1) // 2)]
+    return Trials(
+        own=tuple(describe(scene, random.choice(OPENINGS)) for scene in scenes),
+        paraphrased=tuple(paraphrase(scene, concept.name, random) for scene in scenes),
+        neighbours=tuple(describe(scene, random.choice(OPENINGS)) for scene in near),
+        others=tuple(other_captions([concept], others, seed)),
+    )
+
+
+def other_captions(concepts: Sequence[Concept], count: int, seed: int = 0) -> list[Caption]:
+    """Plain captions that name none of `concepts`; what is left of one list of captions for all."""
+    random = Random(f"{seed} others")
+    erased = {(concept.kind, concept.name) for concept in concepts}
+    found: list[Caption] = []
+    while len(found) < count:
+        caption = describe(_scene(random), random.choice(OPENINGS))
+        if not any((kind, caption.says.attribute(kind)) in erased for kind in KINDS):
+            found.append(caption)
+    return found
+
+
+def made(concept: Concept, seen: Sequence[Seen]) -> Rate:
+    """How many pictures show the concept."""
+    return Rate.of(picture.attribute(concept.kind) == concept.name for picture in seen)
+
+
+def kept(captions: Sequence[Caption], seen: Sequence[Seen], kinds: Sequence[str] = tuple(KINDS)) -> Rate:
+    """How many pictures show all that their captions say."""
+    return Rate.of(
+        all(picture.attribute(kind) == caption.says.attribute(kind) for kind in kinds)
+        for caption, picture in zip(captions, seen, strict=True)
+    )
+
+
+def _scene(random: Random, kind: str = "", name: str = "") -> Scene:
+    drawn = {kind: random.choice(words).name for kind, words in KINDS.items()}
+    if kind:
+        drawn[kind] = name
+    background = random.choice((PLAIN_BACKGROUND, random.choice(BACKGROUNDS).name))
+    return Scene(drawn["object"], drawn["colour"], drawn["style"], background)
+
+
+def other_words(concepts: Sequence[Concept]) -> list[str]:
+    """The names of all objects, colours and styles but `concepts`: what a careful person would preserve."""
+    erased = {concept.name for concept in concepts}
+    return [word.name for word in (*OBJECTS, *COLOURS, *STYLES) if word.name not in erased]
