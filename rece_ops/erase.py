@@ -67,6 +67,13 @@ class Erasure:
     settings: RECESettings
     pairs: tuple[ConceptPair, ...]
 
+    def erasers(self) -> tuple[Eraser, ...]:
+        """The erasers after the first edit and after every epoch, all but the last as they were computed.
+
+        `eraser_at` gives the same transforms with the least rank, which takes a decomposition of each.
+        """
+        return (*(epoch._before for epoch in self.epochs), self.eraser)
+
     def eraser_at(self, epoch: int) -> Eraser:
         """The eraser after the first edit (0) or after that epoch (1 …).
 

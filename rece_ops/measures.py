@@ -88,8 +88,8 @@ def measure(
     gram, pairs = erasure.gram, erasure.pairs
     gap = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
     regeneration = []
-    for epoch in range(len(erasure.epochs) + 1):
-        derivation = Derivation(gram, erasure.eraser_at(epoch), erasure.settings.regularization)
+    for eraser in erasure.erasers():
+        derivation = Derivation(gram, eraser, erasure.settings.regularization)
         regeneration.append(regenerations(gram, derivation, pairs, gap, step))
     residual = residuals(gram, erasure.eraser, pairs, step)
     distance = _ratios(gap, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
