@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 from rece_pack.nodes import presets
 from rece_pack.nodes.concept_lines import ConceptLine, parse_concepts
 from rece_pack.nodes.templates import TEMPLATES
-from rece_pack.rece_ops import PRESETS, InputError
+from rece_pack.rece_ops import PRESETS, InputError, RECESettings
 from rece_pack.rece_ops.linalg import MAX_CONDITION, WARN_CONDITION
 from rece_pack.rece_ops.measures import HIGH_RESIDUAL, RUINOUS_DRIFT, VISIBLE_DRIFT
 
@@ -107,8 +106,11 @@ def test_the_lines_that_the_page_calls_refused_are(root: Path) -> None:
 
 def test_the_presets_of_the_page_are_those_of_the_code(root: Path) -> None:
     rows = _table(root, "RECE_EraseConcepts", "Presets")
-    said = {_code(name): (*map(float, numbers), target) for name, *numbers, target in rows}
-    assert said == {name: (*astuple(one), presets.default_target(name)) for name, one in PRESETS.items()}
+    said = {
+        _code(name): (RECESettings(int(epochs), *map(float, numbers)), target)
+        for name, epochs, *numbers, target in rows
+    }
+    assert said == {name: (one, presets.default_target(name)) for name, one in PRESETS.items()}
     assert presets.default_target(presets.CUSTOM) == ""
 
 
