@@ -1,13 +1,15 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
-from .erase import Derivation, Epoch, Erasure, derive_embedding, edit, erase
+from .derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
+from .erase import Epoch, Erasure, edit, erase, iterate
 from .eraser import Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
 from .gram import gram_matrix
+from .limits import Limits, keep_within
 from .lora import lora_factors
-from .measures import ConceptMeasures, Measures, measure, measure_steps, relative_changes
+from .measures import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes
 from .pairs import ConceptPair
-from .projection import Projection, ProjectionSettings, project
+from .projection import Projection, ProjectionSettings, concept_spectrum, project
 from .settings import PRESETS, RECESettings
 
 __version__ = "0.1.0"
@@ -22,20 +24,28 @@ __all__ = [
     "EraserFileError",
     "EraserSet",
     "Erasure",
+    "GivenErasure",
     "InputError",
+    "Limits",
     "Measures",
     "NumericalError",
     "Projection",
     "ProjectionSettings",
     "RECEError",
     "RECESettings",
+    "Regenerated",
+    "WeightMoments",
+    "concept_spectrum",
     "derive_embedding",
     "edit",
     "erase",
     "gram_matrix",
+    "iterate",
+    "keep_within",
     "lora_factors",
     "measure",
     "measure_steps",
     "project",
+    "regenerate",
     "relative_changes",
 ]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from .derivation import Derivation
 from .eraser import Eraser
 from .errors import InputError
+from .exact import ExactSpan
 from .gram import gram_matrix
-from .linalg import SPDSolver, add_to_diagonal, mirror_upper, to_float64
+from .linalg import SPDSolver, add_to_diagonal, to_float64
 from .moments import PairMoments, pair_moments, second_moment
 from .pairs import ConceptPair, check_same_dimension
 from .settings import DEFAULT_SETTINGS, RECESettings
@@ -43,7 +46,7 @@ class Epoch:
 
         Computed when first asked for: the erasure itself needs only their second moments.
         """
-        derivation = Derivation(self._gram, self._before, self._regularization)
+        derivation = Derivation.of_eraser(self._gram, self._before, self._regularization)
         return tuple(derivation.embedding(pair.concept) for pair in self._pairs)
 
 
@@ -67,12 +70,30 @@ class Erasure:
     settings: RECESettings
     pairs: tuple[ConceptPair, ...]
 
+    @property
+    def conditions(self) -> dict[str, float]:
+        """The condition number κ₂ of every solve, by a name that says which."""
+        found = {"first edit": self.edit_condition}
+        for epoch in self.epochs:
+            found[f"derivation of epoch {epoch.number}"] = epoch.derivation_condition
+            found[f"edit of epoch {epoch.number}"] = epoch.edit_condition
+        return found
+
     def erasers(self) -> tuple[Eraser, ...]:
         """The erasers after the first edit and after every epoch, all but the last as they were computed.
 
         `eraser_at` gives the same transforms with the least rank, which takes a decomposition of each.
         """
         return (*(epoch._before for epoch in self.epochs), self.eraser)
+
+    def until(self, epoch: int) -> Erasure:
+        """The same erasure as if it had stopped after that epoch (0: after the first edit).
+
+        Raises:
+            InputError: there was no such epoch.
+        """
+        settings = replace(self.settings, epochs=epoch)
+        return replace(self, eraser=self.eraser_at(epoch), epochs=self.epochs[:epoch], settings=settings)
 
     def eraser_at(self, epoch: int) -> Eraser:
         """The eraser after the first edit (0) or after that epoch (1 …).
@@ -87,52 +108,9 @@ class Erasure:
         return _finished(self.epochs[epoch]._before, self.pairs[0].concept)
 
 
-class Derivation:
-    """RECE's derivation from weights W·T: c' = K c with K = (λ_r I + TᵀGT)⁻¹ TᵀG (Eq. 7 of the paper).
-
-    c' is the embedding whose output under the edited projections comes closest to that of c under the
-    original ones, Σ_l ‖W_l T c' − W_l c‖² + λ_r ‖c'‖².
-
-    Args:
-        gram: G [d, d] of the original projections, float64.
-        eraser: T.
-        regularization: λ_r.
-
-    Raises:
-        NumericalError: λ_r I + TᵀGT is too ill-conditioned.
-    """
-
-    def __init__(self, gram: Tensor, eraser: Eraser, regularization: float) -> None:
-        self._eraser = eraser.to(gram.device, gram.dtype)
-        self._gram_after = self._eraser.apply_to_weight(gram)
-        quadratic = self._eraser.apply_to_weight(self._gram_after.T)
-        self._solver = SPDSolver(
-            add_to_diagonal(mirror_upper(quadratic), regularization),
-            "The derivation of the embedding that regenerates the concept",
-            "Raise 'regularization', or use fewer epochs.",
-        )
-        self.condition = self._solver.condition
-
-    def rows(self, rows: Tensor | None) -> Tensor:
-        """K c for every row c [n, d] (None: for the rows of the identity), in float64."""
-        return self._solver.solve_rows(self._gram_after if rows is None else rows @ self._gram_after)
-
-    def outputs_of(self, rows: Tensor) -> Tensor:
-        """T x for every row x [n, d]: what the original projections see of an embedding after the erasure."""
-        return self._eraser.apply_to_context(rows)
-
-    def embedding(self, concept: Tensor) -> Tensor:
-        """K c for every token of `concept` [n, d], in its dtype and on its device."""
-        derived = self.rows(to_float64(concept, self._gram_after.device))
-        return derived.to(concept.dtype).to(concept.device)
-
-
-def derive_embedding(gram: Tensor, eraser: Eraser, concept: Tensor, regularization: float) -> Tensor:
-    """The embedding [n, d] that regenerates `concept` [n, d] from the erased weights: see `Derivation`."""
-    return Derivation(gram, eraser, regularization).embedding(concept)
-
-
-def edit(moments: PairMoments, preserved: Tensor, settings: RECESettings) -> tuple[Eraser, float]:
+def edit(
+    moments: PairMoments, preserved: Tensor, settings: RECESettings, exact: ExactSpan | None = None
+) -> tuple[Eraser, float]:
     """One closed-form edit (UCE, Eq. 3 of the paper) as a context transform, and its condition number.
 
     S = (λI + Σ η c* cᵀ + Σ μ p pᵀ) B⁻¹ with B = λI + Σ η c cᵀ + Σ μ p pᵀ, hence
@@ -142,10 +120,15 @@ def edit(moments: PairMoments, preserved: Tensor, settings: RECESettings) -> tup
         moments: the token pairs (c, c*) with their weights η.
         preserved: Σ p pᵀ [d, d], float64.
         settings: λ and μ are read from it.
+        exact: what S may not move at all: then every c and p above is replaced by its part outside that span.
     """
     system, displaced, basis = moments.parts()
+    system.add_(preserved, alpha=settings.preserve_scale)
+    if exact is not None:
+        system = exact.confine(system)
+        basis = exact.outside(torch.eye(len(system)).to(system) if basis is None else basis)
     solver = SPDSolver(
-        add_to_diagonal(system.add_(preserved, alpha=settings.preserve_scale), settings.edit_regularization),
+        add_to_diagonal(system, settings.edit_regularization),
         "The edit",
         "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'.",
     )
@@ -165,14 +148,15 @@ def erase(
     settings: RECESettings = DEFAULT_SETTINGS,
     *,
     epoch_preserve: Sequence[Tensor] | None = None,
+    preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Erasure:
     """Erase concepts from all projections at once: the first edit, then `settings.epochs` epochs of RECE.
 
     Every projection W [out, d] becomes W·T with one T [d, d] (see `Eraser`); the projections are read
     once, for their Gram matrix, and are not changed. An epoch edits what the one before left, as published, or
-    the original weights with all pairs known so far (`RECESettings.anchored`). All solves run in float64 on the device of the
-    projections, or on the CPU where that has no float64.
+    the original weights with all pairs known so far (`RECESettings.anchored`). All solves run in float64 on the device
+    of the projections, or on the CPU where that has no float64.
 
     Args:
         projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
@@ -180,17 +164,19 @@ def erase(
         preserve: token embeddings [n, d] of the prompts whose outputs shall stay, for the first edit.
         settings: coefficients.
         epoch_preserve: the same for the epochs' edits; None means the same as `preserve`.
+        preserve_exactly: token embeddings [n, d] by prompt that no edit may move (see `exact`).
         progress: called as progress(done, total, stage) after every step; may raise to cancel.
 
     Returns:
         The erasure; its eraser is in the dtype of the concepts (float32 at least) and on their device.
 
     Raises:
-        InputError: an input is missing, has a wrong shape or is not finite.
+        InputError: an input is missing, has a wrong shape or is not finite, or a concept lies in the span of what is
+            preserved exactly.
         NumericalError: a solve is too ill-conditioned; the message names the setting to change.
     """
     later_preserve = preserve if epoch_preserve is None else epoch_preserve
-    dimension = check_same_dimension(pairs, [*preserve, *later_preserve])
+    dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 2 + settings.epochs)
     gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
     if gram.shape[0] != dimension:
@@ -199,13 +185,30 @@ def erase(
             f"dimension {dimension}: the text encoder belongs to another model."
         )
 
+    return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done)
+
+
+def iterate(
+    gram: Tensor,
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor],
+    settings: RECESettings,
+    epoch_preserve: Sequence[Tensor],
+    preserve_exactly: Mapping[str, Tensor],
+    done: Callable[[str], None] = lambda stage: None,
+) -> Erasure:
+    """The first edit and all epochs from G alone: `erase` after it has read the projections and checked its inputs.
+
+    `done` is called with the name of each stage.
+    """
+    exact = _exact_span(preserve_exactly, pairs, gram.device)
     first, every = pair_moments(pairs, settings.erase_scale, gram.device)
-    preserved = second_moment(preserve, dimension, gram.device)
-    steps.done("gathering concepts")
-    eraser, edit_condition = edit(first, preserved, settings)
-    steps.done("first edit")
-    if epoch_preserve is not None:
-        preserved = second_moment(later_preserve, dimension, gram.device)
+    preserved = second_moment(preserve, len(gram), gram.device)
+    done("gathering concepts")
+    eraser, edit_condition = edit(first, preserved, settings, exact)
+    done("first edit")
+    if epoch_preserve is not preserve:
+        preserved = second_moment(epoch_preserve, len(gram), gram.device)
 
     # Only an anchored iteration needs the first edit's moments any longer.
     collected = first if settings.anchored else every
@@ -215,14 +218,25 @@ def erase(
         derived, derivation_condition = _derive(gram, eraser, every, settings.regularization)
         if settings.anchored:
             derived = collected = collected.joined(derived)
-        step, step_condition = edit(derived, preserved, settings)
+        step, step_condition = edit(derived, preserved, settings, exact)
         before = _snapshot(eraser, pairs[0].concept)
         epochs.append(
             Epoch(number, step_condition, derivation_condition, gram, before, tuple(pairs), settings.regularization)
         )
         eraser = step if settings.anchored else eraser @ step
-        steps.done(f"epoch {number}")
+        done(f"epoch {number}")
     return Erasure(_finished(eraser, pairs[0].concept), tuple(epochs), edit_condition, gram, settings, tuple(pairs))
+
+
+def _exact_span(
+    preserve_exactly: Mapping[str, Tensor], pairs: Sequence[ConceptPair], device: torch.device
+) -> ExactSpan | None:
+    if not preserve_exactly:
+        return None
+    exact = ExactSpan(preserve_exactly, device)
+    for pair in pairs:
+        exact.check_outside(f"Concept '{pair.name}'", to_float64(pair.subject_rows()[0], device))
+    return exact
 
 
 def _snapshot(eraser: Eraser, concept: Tensor) -> Eraser:
@@ -231,7 +245,7 @@ def _snapshot(eraser: Eraser, concept: Tensor) -> Eraser:
 
 
 def _derive(gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float) -> tuple[PairMoments, float]:
-    derivation = Derivation(gram, eraser, regularization)
+    derivation = Derivation.of_eraser(gram, eraser, regularization)
     return concepts.mapped(derivation.rows), derivation.condition
 
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .erase import Derivation, Erasure
+from .derivation import Derivation
 from .eraser import Eraser
 from .gram import check_projection
 from .linalg import WARN_CONDITION, to_float64
 from .pairs import ConceptPair
+from .projection import ProjectionSettings
+from .settings import DEFAULT_SETTINGS, RECESettings
 
 # Found with benchmarks/drift_calibration.py: where the outputs of neutral prompts change by about half, their
 # pictures are as far from what they were as another prompt's picture; beyond a change of one they are noise.
@@ -27,6 +30,55 @@ RUINOUS_DRIFT = 1.0
 HIGH_RESIDUAL = 0.5
 
 _PAIRS_AT_ONCE = 16
+
+
+class Erased(Protocol):
+    """What can be measured: an `Erasure`, a `Projection`, or a `GivenErasure`."""
+
+    @property
+    def eraser(self) -> Eraser: ...
+
+    @property
+    def gram(self) -> Tensor: ...
+
+    @property
+    def pairs(self) -> tuple[ConceptPair, ...]: ...
+
+    @property
+    def settings(self) -> RECESettings | ProjectionSettings: ...
+
+    @property
+    def conditions(self) -> Mapping[str, float]: ...
+
+    def erasers(self) -> tuple[Eraser, ...]:
+        """All erasers on the way, the finished one last."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class GivenErasure:
+    """An eraser that was made elsewhere, to be measured on a model and concepts.
+
+    Attributes:
+        eraser: T.
+        gram: G [d, d] of the model's projections, float64.
+        pairs: what it should have erased.
+        settings: λ_r of the derivation is read from it.
+    """
+
+    eraser: Eraser
+    gram: Tensor
+    pairs: tuple[ConceptPair, ...]
+    settings: RECESettings = DEFAULT_SETTINGS
+
+    @property
+    def conditions(self) -> Mapping[str, float]:
+        """Nothing was solved here."""
+        return {}
+
+    def erasers(self) -> tuple[Eraser, ...]:
+        """The one eraser that there is."""
+        return (self.eraser,)
 
 
 @dataclass(frozen=True)
@@ -71,7 +123,7 @@ class Measures:
 
 
 def measure(
-    erasure: Erasure,
+    erasure: Erased,
     preserved: Mapping[str, Tensor],
     neutral: Mapping[str, Tensor] = MappingProxyType({}),
     on_step: Callable[[], None] | None = None,
@@ -86,11 +138,8 @@ def measure(
     """
     step = on_step or (lambda: None)
     gram, pairs = erasure.gram, erasure.pairs
-    gap = _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
-    regeneration = []
-    for eraser in erasure.erasers():
-        derivation = Derivation(gram, eraser, erasure.settings.regularization)
-        regeneration.append(regenerations(gram, derivation, pairs, gap, step))
+    gap = _gaps(gram, pairs, step)
+    regeneration = [concept_regenerations(erasure, eraser, gap, step) for eraser in erasure.erasers()]
     residual = residuals(gram, erasure.eraser, pairs, step)
     distance = _ratios(gap, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
     concepts = tuple(
@@ -102,9 +151,8 @@ def measure(
         for prompts in (preserved, neutral)
     )
     change = total_change(gram, erasure.eraser)
-    conditions = condition_numbers(erasure)
-    warnings = _warnings(concepts, {**drifts, **neutral_drifts}, conditions)
-    return Measures(concepts, drifts, neutral_drifts, change, conditions, warnings)
+    warnings = _warnings(erasure, concepts, {**drifts, **neutral_drifts})
+    return Measures(concepts, drifts, neutral_drifts, change, erasure.conditions, warnings)
 
 
 def measure_steps(pairs: int, epochs: int) -> int:
@@ -123,21 +171,28 @@ def residuals(
     return _ratios(left, whole)
 
 
-def regenerations(
-    gram: Tensor,
-    derivation: Derivation,
-    pairs: Sequence[ConceptPair],
-    gap: Tensor,
-    step: Callable[[], None] = lambda: None,
+def concept_regenerations(
+    erasure: Erased, eraser: Eraser, gap: Tensor | None = None, step: Callable[[], None] = lambda: None
 ) -> list[float]:
-    """max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all tokens, per concept, c' derived by `derivation`.
+    """max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all tokens, per concept, c' derived from W·T.
 
-    `gap` holds ‖c* − c‖²_G of each pair, which is the same for every derivation.
+    Args:
+        erasure: gives G, the concepts and λ_r.
+        eraser: T, one of `erasure.erasers()`.
+        gap: ‖c* − c‖²_G of each pair, which is the same for every T; computed where it is not given.
+        step: called between the parts; may raise to cancel.
     """
+    gram, pairs = erasure.gram, erasure.pairs
+    derivation = Derivation.of_eraser(gram, eraser, erasure.settings.regularization)
+    transform = eraser.to(gram.device, gram.dtype)
     missed = _energies(
-        gram, pairs, ConceptPair.all_rows, lambda c, t: derivation.outputs_of(derivation.rows(c)) - c, step
+        gram, pairs, ConceptPair.all_rows, lambda c, t: transform.apply_to_context(derivation.rows(c)) - c, step
     )
-    return [max(0.0, 1.0 - ratio) for ratio in _ratios(missed, gap)]
+    return [max(0.0, 1.0 - ratio) for ratio in _ratios(missed, _gaps(gram, pairs, step) if gap is None else gap)]
+
+
+def _gaps(gram: Tensor, pairs: Sequence[ConceptPair], step: Callable[[], None]) -> Tensor:
+    return _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
 
 
 def drift(gram: Tensor, eraser: Eraser, tokens: Tensor) -> float:
@@ -173,15 +228,6 @@ def relative_changes(
     return changes
 
 
-def condition_numbers(erasure: Erasure) -> dict[str, float]:
-    """κ₂ of every solve of `erasure`, by a name that says which."""
-    conditions = {"first edit": erasure.edit_condition}
-    for epoch in erasure.epochs:
-        conditions[f"derivation of epoch {epoch.number}"] = epoch.derivation_condition
-        conditions[f"edit of epoch {epoch.number}"] = epoch.edit_condition
-    return conditions
-
-
 def _energies(
     gram: Tensor,
     pairs: Sequence[ConceptPair],
@@ -208,9 +254,7 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else 0.0
 
 
-def _warnings(
-    concepts: Sequence[ConceptMeasures], drifts: Mapping[str, float], conditions: Mapping[str, float]
-) -> tuple[str, ...]:
+def _warnings(erasure: Erased, concepts: Sequence[ConceptMeasures], drifts: Mapping[str, float]) -> tuple[str, ...]:
     """What a person should know before trusting the result, and which setting to change."""
     found = []
     if drifts:
@@ -219,17 +263,16 @@ def _warnings(
             ruined = "will come out blank or noisy" if drifts[name] > RUINOUS_DRIFT else "will visibly change"
             found.append(
                 f"Pictures of prompts that should stay {ruined}: the outputs of '{name}' change by {drifts[name]:.0%}. "
-                "Lower 'epochs' or 'erase_scale', raise 'regularization' or 'edit_regularization', or preserve prompts "
-                "like it."
+                f"{erasure.settings.MILDER}, or preserve prompts like it."
             )
     left = [concept for concept in concepts if concept.residual > HIGH_RESIDUAL]
     if left:
         worst = max(left, key=lambda concept: concept.residual)
         found.append(
             f"{len(left)} of {len(concepts)} concepts are still there: '{worst.name}' keeps {worst.residual:.0%} of its "
-            "way from the target. Later epochs can undo the first edit: lower 'epochs', or 'edit_regularization'."
+            f"way from the target. {erasure.settings.STRONGER}."
         )
-    for name, condition in conditions.items():
+    for name, condition in erasure.conditions.items():
         if condition > WARN_CONDITION:
             found.append(
                 f"The {name} is ill-conditioned (condition number {condition:.1e}): its result is only roughly right. "

@@ -28,13 +28,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from .eraser import Eraser
 from .errors import InputError
+from .exact import ExactSpan
 from .gram import gram_matrix
 from .linalg import GramSum, SPDSolver, add_to_diagonal, to_float64
 from .moments import second_moment
@@ -57,12 +59,15 @@ class ProjectionSettings:
         robustness: β, from sparing what shall stay (0.01) to robust against any embedding (100).
         directions: how many directions are erased; None takes as many as `energy` asks for.
         energy: share of the differences between concepts and targets (in the metric G) that the directions hold.
-        target_scale: weight of the target tokens in Σ_N, beside 1 for all the tokens that shall stay together.
+        target_scale: weight of the target tokens in Σ_N, beside 1 for all preserved and 1 for all neutral tokens.
         regularization: λ_r of the derivation, for the measures only.
 
     Raises:
         InputError: a value is no number, not finite, or out of range.
     """
+
+    MILDER: ClassVar[str] = "Lower 'robustness' or the number of 'directions'"
+    STRONGER: ClassVar[str] = "Raise the number of 'directions', or preserve fewer prompts exactly"
 
     robustness: float = 30.0
     directions: int | None = None
@@ -111,6 +116,15 @@ class Projection:
     settings: ProjectionSettings
     pairs: tuple[ConceptPair, ...]
 
+    @property
+    def conditions(self) -> dict[str, float]:
+        """The condition number κ₂ of every solve, by a name that says which."""
+        return {"projection": self.condition}
+
+    def erasers(self) -> tuple[Eraser, ...]:
+        """The one eraser that there is."""
+        return (self.eraser,)
+
     def distance_bound(self, tokens: Tensor) -> Tensor:
         """For each token c [n, d]: the least ‖y − c‖_G of all y with Rᵀy = 0, which no T x comes below (3.)."""
         metric = _metric_root(self.gram)
@@ -126,7 +140,8 @@ def project(
     preserve: Sequence[Tensor] = (),
     settings: ProjectionSettings = ProjectionSettings(),
     *,
-    preserve_exactly: Sequence[Tensor] = (),
+    neutral: Sequence[Tensor] = (),
+    preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Projection:
     """Erase concepts from all projections at once by one oblique projection (see the module's head).
@@ -134,9 +149,10 @@ def project(
     Args:
         projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
         pairs: what to erase, and towards what; at least one. Their subject tokens count, each concept by its scale.
-        preserve: token embeddings [n, d] of the prompts whose outputs shall stay; everyday prompts belong here too.
+        preserve: token embeddings [n, d] of the prompts whose outputs shall stay.
         settings: coefficients.
-        preserve_exactly: token embeddings p with T p = p (after SPEED, arXiv:2503.07392: T − I in their null space).
+        neutral: the same of everyday prompts; all of them together count as much as all of `preserve`.
+        preserve_exactly: token embeddings [n, d] by prompt that T may not move (see `exact`).
         progress: called as progress(done, total, stage) after every step; may raise to cancel.
 
     Raises:
@@ -144,7 +160,7 @@ def project(
             direction to erase lies in the span of what is preserved exactly.
         NumericalError: Σ_N or G is too ill-conditioned for the robustness.
     """
-    dimension = check_same_dimension(pairs, [*preserve, *preserve_exactly])
+    dimension = check_same_dimension(pairs, [*preserve, *neutral, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 3)
     gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
     if gram.shape[0] != dimension:
@@ -155,7 +171,7 @@ def project(
     root = _metric_root(gram)
     vectors, spectrum = _main_directions(pairs, root, settings)
     steps.done("finding directions")
-    solver, readers = _readers(pairs, preserve, preserve_exactly, root, vectors, settings)
+    solver, readers = _readers(pairs, (preserve, neutral), preserve_exactly, root, vectors, settings)
     steps.done("sparing what shall stay")
     directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
     readers_of_tokens = root @ readers
@@ -174,6 +190,12 @@ def project(
         settings=settings,
         pairs=tuple(pairs),
     )
+
+
+def concept_spectrum(gram: Tensor, pairs: Sequence[ConceptPair]) -> Tensor:
+    """Share of all differences between `pairs` that each of their main directions Δ holds, largest first."""
+    root = _metric_root(gram)
+    return _spectrum([_differences(pair, root) for pair in pairs], len(root))[1]
 
 
 def _metric_root(gram: Tensor) -> Tensor:
@@ -224,14 +246,14 @@ def _differences(pair: ConceptPair, root: Tensor) -> Tensor:
 
 def _readers(
     pairs: Sequence[ConceptPair],
-    preserve: Sequence[Tensor],
-    exactly: Sequence[Tensor],
+    staying: Sequence[Sequence[Tensor]],
+    exactly: Mapping[str, Tensor],
     root: Tensor,
     vectors: Tensor,
     settings: ProjectionSettings,
 ) -> tuple[SPDSolver, Tensor]:
     """Z = B⁻¹V with B = Lᵀ Σ_N L + β' I; with exact preservation B⁻¹ is that of the subspace that is left."""
-    moment = _staying(pairs, preserve, root, settings.target_scale)
+    moment = _staying(pairs, staying, root, settings.target_scale)
     inverse_trace = float(
         torch.linalg.solve_triangular(root, torch.eye(len(root)).to(root), upper=False).square().sum()
     )
@@ -243,38 +265,25 @@ def _readers(
     )
     readers = solver.solve_rows(vectors.T).T
     if exactly:
-        kept = _span([to_float64(tokens, root.device) @ root for tokens in exactly])
-        _check_apart(vectors, kept)
+        span = ExactSpan(exactly, root.device, root)
+        for vector in vectors.T:
+            span.check_outside("A direction to erase", vector[None])
+        kept = span.basis
         solved = solver.solve_rows(kept.T).T
         readers = readers - solved @ torch.linalg.solve(kept.T @ solved, kept.T @ readers)
     return solver, readers
 
 
-def _staying(pairs: Sequence[ConceptPair], preserve: Sequence[Tensor], root: Tensor, target_scale: float) -> Tensor:
-    """Σ_N [d, d]: the mean second moment of the tokens that shall stay, and of the targets."""
+def _staying(
+    pairs: Sequence[ConceptPair], staying: Sequence[Sequence[Tensor]], root: Tensor, target_scale: float
+) -> Tensor:
+    """Σ_N [d, d]: the mean second moments of each group of prompts that shall stay, and of the targets."""
     targets = [pair.subject_rows()[1] for pair in pairs]
     total = torch.zeros_like(root)
-    for prompts, scale in ((preserve, 1.0), (targets, target_scale)):
+    for prompts, scale in (*((group, 1.0) for group in staying), (targets, target_scale)):
         count = sum(tokens.shape[0] for tokens in prompts)
         if count and scale:
             total.add_(second_moment(prompts, len(root), root.device), alpha=scale / count)
     if not bool(total.any()):
         raise InputError("Nothing is to stay: preserve at least one prompt, or give target_scale a value above zero.")
     return total
-
-
-def _span(parts: Sequence[Tensor]) -> Tensor:
-    """An orthonormal basis [d, m] of all rows of `parts`."""
-    _, singular, vh = torch.linalg.svd(torch.cat(list(parts)), full_matrices=False)
-    basis: Tensor = vh[singular.square() > singular[0].square() * NEGLIGIBLE].T
-    return basis
-
-
-def _check_apart(vectors: Tensor, kept: Tensor) -> None:
-    """Raise InputError where a direction to erase lies in what is preserved exactly."""
-    inside = float(torch.linalg.matrix_norm(kept.T @ vectors, ord=2))
-    if inside > 1 - 1e-6:
-        raise InputError(
-            "A direction to erase lies in the span of what is preserved exactly, so one of the two must give way: "
-            "preserve fewer prompts exactly, or preserve them in the ordinary way."
-        )

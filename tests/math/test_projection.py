@@ -130,29 +130,15 @@ def test_more_robustness_moves_the_bound_up_and_the_price_too(seed: int) -> None
 
 
 @given(seeds)
-def test_what_is_preserved_exactly_does_not_move(seed: int) -> None:
-    exactly = prompts(2, TOKENS, DIMENSION, seed + 2)
-    found = project(
-        stack(DIMENSION, seed=seed),
-        pairs(1, TOKENS, DIMENSION, seed),
-        prompts(12, TOKENS, DIMENSION, seed + 1),
-        ProjectionSettings(directions=1),
-        preserve_exactly=exactly,
-    )
-    for tokens in exactly:
-        torch.testing.assert_close(found.eraser.apply_to_context(tokens.double()), tokens.double(), rtol=0, atol=1e-7)
-    assert torch.linalg.matrix_norm(found.readers.T @ found.eraser.matrix()) < ROUNDING * 10
-
-
-def test_a_direction_inside_what_is_preserved_exactly_is_refused() -> None:
-    concepts = pairs(1, TOKENS, DIMENSION, 0)
-    with pytest.raises(InputError, match="lies in the span of what is preserved exactly"):
-        project(
-            stack(DIMENSION, seed=0),
-            concepts,
-            prompts(3, TOKENS, DIMENSION, 1),
-            preserve_exactly=[concepts[0].concept, concepts[0].target],
-        )
+def test_neutral_prompts_together_count_as_much_as_preserved_ones(seed: int) -> None:
+    preserved, neutral = (prompts(count, TOKENS, DIMENSION, seed + count) for count in (2, 20))
+    arguments = stack(DIMENSION, seed=seed), pairs(2, TOKENS, DIMENSION, seed)
+    found = project(*arguments, preserved, neutral=neutral)
+    # Twice the same prompts in one group are the same group.
+    same = project(*arguments, preserved * 2, neutral=neutral)
+    swapped = project(*arguments, neutral, neutral=preserved)
+    for other in (same, swapped):
+        torch.testing.assert_close(found.eraser.matrix(), other.eraser.matrix(), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(
