@@ -37,7 +37,7 @@ def parse_concepts(text: str, default_target: str = "") -> list[ConceptLine]:
         InputError: there is no concept, a line has none, a weight is no number or out of range, concept
             and target are the same, or a concept stands twice. The message names the line.
     """
-    lines = [_parse_line(number, line, default_target) for number, line in _content(text)]
+    lines = [_parse_line(number, line, default_target) for number, line in content_lines(text)]
     if not lines:
         raise InputError("No concept is given: type at least one, one a line, such as 'nudity' or 'Van Gogh -> art'.")
     seen: dict[str, str] = {}
@@ -56,7 +56,7 @@ def parse_preserved(text: str, concepts: Sequence[ConceptLine]) -> list[str]:
     """
     erased = {_key(line.concept) for line in concepts}
     prompts: dict[str, str] = {}
-    for number, prompt in _content(text):
+    for number, prompt in content_lines(text):
         if _key(prompt) in erased:
             raise InputError(
                 f"Line {number} of 'preserve' ({prompt!r}) is also a concept to erase: take it out of one of the two."
@@ -65,7 +65,7 @@ def parse_preserved(text: str, concepts: Sequence[ConceptLine]) -> list[str]:
     return list(prompts.values())
 
 
-def _content(text: str) -> Iterator[tuple[int, str]]:
+def content_lines(text: str) -> Iterator[tuple[int, str]]:
     """Line numbers and lines that hold something after comments are cut off."""
     for number, line in enumerate(text.splitlines(), start=1):
         content = _COMMENT.sub("", line).strip()

@@ -6,12 +6,15 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
-from . import presets
+from ..rece_ops.settings import DEFAULT_SETTINGS
+from . import methods, presets
 from .concept_lines import parse_concepts, parse_preserved
+from .erase_inputs import custom_inputs, method_inputs
+from .erasure_request import ErasureRequest
 from .host.adapter import apply_eraser
 from .host.compat import build
-from .host.erasing import ErasureRequest, run_erasure
+from .host.conditioning import Conditioning
+from .host.erasing import embeddings_for, run_erasure
 from .inputs import model_input, strength_input
 from .report import erasure_report, erasure_summary
 from .templates import TEMPLATES
@@ -75,7 +78,8 @@ class EraseConcepts(io.ComfyNode):
                     optional=True,
                     tooltip="Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
                 ),
-                *_custom_inputs(),
+                *custom_inputs(),
+                *method_inputs(),
             ],
             outputs=[
                 io.Model.Output(
@@ -105,6 +109,15 @@ class EraseConcepts(io.ComfyNode):
         edit_regularization: float = DEFAULT_SETTINGS.edit_regularization,
         erase_scale: float = DEFAULT_SETTINGS.erase_scale,
         preserve_scale: float = DEFAULT_SETTINGS.preserve_scale,
+        method: str = methods.RECE,
+        robustness: str = methods.DEFAULT_ROBUSTNESS,
+        beta: float = methods.ROBUSTNESS[methods.DEFAULT_ROBUSTNESS],
+        directions: int = 0,
+        iteration: str = methods.PUBLISHED,
+        preservation: str = methods.WEIGHED,
+        regeneration_limit: float = 0.0,
+        drift_limit: float = 0.0,
+        embedding: Conditioning | None = None,
     ) -> io.NodeOutput:
         numbers = {
             "epochs": epochs,
@@ -114,53 +127,28 @@ class EraseConcepts(io.ComfyNode):
             "preserve_scale": preserve_scale,
         }
         lines = parse_concepts(concepts, presets.default_target(preset))
+        choice = methods.MethodChoice(
+            method,
+            preset,
+            numbers,
+            robustness,
+            beta,
+            directions,
+            iteration,
+            preservation,
+            regeneration_limit,
+            drift_limit,
+        )
         request = ErasureRequest(
-            lines, parse_preserved(preserve, lines), presets.settings_of(preset, numbers), templates
+            lines,
+            parse_preserved(preserve, lines),
+            choice.settings(),
+            templates,
+            exactly=preservation == methods.EXACTLY,
+            limits=choice.limits(),
+            embeddings=() if embedding is None else embeddings_for(model, embedding),
         )
         result = run_erasure(model, clip, request)
         patched = apply_eraser(model, result.eraser, strength)
         report = erasure_report(request, result, strength)
         return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(erasure_summary(result)))
-
-
-def _custom_inputs() -> list[io.Input]:
-    """The numbers that the preset 'custom' opens."""
-    epochs = build(
-        io.Int.Input,
-        "epochs",
-        default=DEFAULT_SETTINGS.epochs,
-        min=0,
-        max=MAX_EPOCHS,
-        optional=True,
-        advanced=True,
-        tooltip="Only for 'custom': derive-and-erase steps after the first edit. 0 is UCE alone.",
-    )
-    return [
-        epochs,
-        _coefficient(
-            "regularization",
-            "Only for 'custom': λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less.",
-        ),
-        _coefficient(
-            "edit_regularization",
-            "Only for 'custom': λ of the edit. Larger keeps the weights closer to what they were.",
-        ),
-        _coefficient("erase_scale", "Only for 'custom': η, weight of the concepts in the edit."),
-        _coefficient("preserve_scale", "Only for 'custom': μ, weight of the preserved prompts in the edit."),
-    ]
-
-
-def _coefficient(setting: str, tooltip: str) -> io.Input:
-    """A number with the name and the default of one of the `RECESettings`."""
-    return build(
-        io.Float.Input,
-        setting,
-        default=getattr(DEFAULT_SETTINGS, setting),
-        min=0.0,
-        max=1e6,
-        step=0.0001,
-        round=False,
-        optional=True,
-        advanced=True,
-        tooltip=tooltip,
-    )

@@ -8,7 +8,7 @@ from typing import Any
 from ..rece_ops import PRESETS, RECESettings
 from .choices import check_choice
 
-CUSTOM = "custom"
+CUSTOM, UCE_ONLY = "custom", "UCE only"
 DEFAULT = "nudity"
 NAMES = [*PRESETS, CUSTOM]
 

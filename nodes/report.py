@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..rece_ops import ConceptMeasures, EraserSet
-from .host.erasing import ErasureRequest, ErasureResult
+from ..rece_ops import ConceptMeasures, EraserSet, Erasure, Measures, Projection
+from .erasure_request import ErasureRequest
+from .host.assessing import Assessment
+from .host.erasing import ErasureResult
 
 _MOST_CONCEPTS = 40
 
 
 def erasure_report(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
     """The long report: everything a person would ask about afterwards."""
-    parts = [_headline(request, result, strength), _concepts(result.measures.concepts), _preserved(result)]
-    parts += [_weights(result), _solves(result.measures.conditions), _known_gaps(result)]
-    parts += [f"Warning: {sentence}" for sentence in result.measures.warnings]
+    parts = [_headline(request, result, strength), _concepts(result.measures.concepts), _preserved(result.measures)]
+    parts += [
+        _weights(result.changes, result.measures.total_change),
+        _solves(result.measures.conditions),
+        _known_gaps(result),
+    ]
+    parts += [*result.limited, *(f"Warning: {sentence}" for sentence in result.measures.warnings)]
     return "\n".join(part for part in parts if part)
 
 
@@ -29,8 +35,19 @@ def erasure_summary(result: ErasureResult) -> str:
     if len(concepts) > 5:
         lines.append(f"… and {len(concepts) - 5} more")
     lines.append(f"weights changed by {result.measures.total_change:.0%}, in {result.seconds:.1f} s")
-    lines += [f"Warning: {sentence}" for sentence in result.measures.warnings]
+    lines += [*result.limited, *(f"Warning: {sentence}" for sentence in result.measures.warnings)]
     return "\n".join(lines)
+
+
+def measured_lines(assessment: Assessment) -> list[str]:
+    """What an erasure report says after its verdict."""
+    measures = assessment.measures
+    return [
+        _concepts(measures.concepts),
+        _preserved(measures),
+        _weights(assessment.changes, measures.total_change),
+        *(f"Warning: {sentence}" for sentence in measures.warnings),
+    ]
 
 
 def eraser_description(eraser: EraserSet) -> str:
@@ -61,14 +78,23 @@ def _texts(value: Any) -> list[str]:
 
 
 def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
-    settings = request.settings
-    method = f"RECE with {settings.epochs} epoch(s)" if settings.epochs else "UCE (first edit only)"
     count = len(request.concepts)
     return (
-        f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model with {method}: "
+        f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model with "
+        f"{_method(result.erasure)}: "
         f"{result.architecture.projections} projections, {result.seconds:.2f} s on {result.device.type}, "
         f"strength {strength:g}."
     )
+
+
+def _method(erasure: Erasure | Projection) -> str:
+    if isinstance(erasure, Projection):
+        count = erasure.directions.shape[1]
+        return f"a projection along {count} direction{'s' if count > 1 else ''} (β {erasure.settings.robustness:g})"
+    epochs = erasure.settings.epochs
+    if not epochs:
+        return "UCE (first edit only)"
+    return f"RECE with {epochs} epoch{'s' if epochs > 1 else ''}{', anchored' if erasure.settings.anchored else ''}"
 
 
 def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
@@ -83,19 +109,16 @@ def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
     return "\n".join(lines)
 
 
-def _preserved(result: ErasureResult) -> str:
+def _preserved(measures: Measures) -> str:
     lines = ["Drift of what should stay (relative change of its outputs):"]
-    lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in result.measures.drift.items()]
-    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in result.measures.neutral_drift.items()]
+    lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
+    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in measures.neutral_drift.items()]
     return "\n".join(lines)
 
 
-def _weights(result: ErasureResult) -> str:
-    least, most = (pick(result.changes, key=result.changes.__getitem__) for pick in (min, max))
-    return (
-        f"Weights: changed by {result.measures.total_change:.1%} in all; least {least} ({result.changes[least]:.1%}), "
-        f"most {most} ({result.changes[most]:.1%})."
-    )
+def _weights(changes: Mapping[str, float], total: float) -> str:
+    least, most = (pick(changes, key=changes.__getitem__) for pick in (min, max))
+    return f"Weights: changed by {total:.1%} in all; least {least} ({changes[least]:.1%}), most {most} ({changes[most]:.1%})."
 
 
 def _solves(conditions: Mapping[str, float]) -> str:

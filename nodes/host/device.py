@@ -27,5 +27,13 @@ class Progress:
         Raises:
             comfy.model_management.InterruptProcessingException: the person pressed Cancel.
         """
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.check()
         self._bar.update(1)
+
+    def check(self, *_: object) -> None:
+        """A chance to cancel, without a step.
+
+        Raises:
+            comfy.model_management.InterruptProcessingException: the person pressed Cancel.
+        """
+        comfy.model_management.throw_exception_if_processing_interrupted()

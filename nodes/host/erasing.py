@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,55 +11,27 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import (
-    ConceptPair,
     EraserSet,
-    InputError,
+    Erasure,
     Measures,
-    RECESettings,
-    __version__,
+    Projection,
+    ProjectionSettings,
     erase,
+    iterate,
+    keep_within,
     measure,
     measure_steps,
+    project,
     relative_changes,
 )
-from ..concept_lines import ConceptLine
-from ..templates import widened
+from ..erasure_request import ErasureRequest
+from ..everyday_prompts import MEASURED
 from .architectures import Architecture, architecture_of
+from .conditioning import Conditioning, tokens_of
 from .device import Progress, compute_device
+from .embedding import Embedded, embedded
 from .text import TextEncoder
 from .weights import EffectiveWeights
-
-EMPTY = ""
-
-# Everyday prompts that no concept should touch: how much they drift is how much collateral there is.
-NEUTRAL_PROMPTS = (
-    "a photo of a dog in a park",
-    "a landscape with mountains and a lake",
-    "a street in a city at night",
-    "a bowl of fruit on a wooden table",
-    "a portrait of an old man with a beard",
-)
-
-
-@dataclass(frozen=True)
-class ErasureRequest:
-    """What a person asked for.
-
-    Attributes:
-        concepts: what to erase.
-        preserved: prompts whose outputs shall stay; the empty prompt is always among them.
-        settings: coefficients.
-        templates: name of the templates that widen each concept.
-    """
-
-    concepts: Sequence[ConceptLine]
-    preserved: Sequence[str]
-    settings: RECESettings
-    templates: str
-
-    def prompts(self) -> list[tuple[ConceptLine, str]]:
-        """Every prompt to erase, with the line it stands for."""
-        return [(line, prompt) for line in self.concepts for prompt in widened(line.concept, self.templates)]
 
 
 @dataclass(frozen=True)
@@ -69,7 +41,9 @@ class ErasureResult:
     Attributes:
         eraser: the ERASER, with provenance.
         architecture: of the MODEL.
+        erasure: as `rece_ops` made it.
         measures: of every prompt erased, and of the preserved ones.
+        limited: what was done to keep the limits, in plain words.
         changes: relative change of each projection.
         seconds: time of the closed form (without text encoding and measuring).
         device: where it ran.
@@ -77,10 +51,22 @@ class ErasureResult:
 
     eraser: EraserSet
     architecture: Architecture
+    erasure: Erasure | Projection
     measures: Measures
+    limited: tuple[str, ...]
     changes: Mapping[str, float]
     seconds: float
     device: torch.device
+
+
+def embeddings_for(model: Any, conditioning: Conditioning) -> list[Tensor]:
+    """The token embeddings of CONDITIONING, checked against what MODEL reads.
+
+    Raises:
+        WrongConnectionError: see `tokens_of`.
+    """
+    (stream,) = architecture_of(model).streams
+    return tokens_of(conditioning, stream.dimension)
 
 
 def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult:
@@ -92,71 +78,54 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
     """
     architecture = architecture_of(model)
     encoder = TextEncoder(clip, architecture)
-    prompts = request.prompts()
     (stream,) = architecture.streams
     progress = Progress(_steps(request, len(stream.keys)))
 
-    pairs = [_pair(encoder, line, prompt, progress) for line, prompt in prompts]
-    preserved = _tokens(encoder, (EMPTY, *request.preserved), progress)
-    neutral = _tokens(encoder, NEUTRAL_PROMPTS, progress)
+    known = embedded(encoder, request, progress)
     device = compute_device(stream.dimension)
     weights = EffectiveWeights(model, stream.keys, device)
     started = time.perf_counter()
-    erasure = erase(weights, pairs, list(preserved.values()), request.settings, progress=progress.step)
+    erasure, limited = _erased(request, weights, known, progress)
     seconds = time.perf_counter() - started
-    measures = measure(erasure, preserved, neutral, progress.step)
+    measures = measure(erasure, known.preserved, known.measured, progress.step)
     changes = relative_changes(weights, erasure.eraser, progress.step)
-    provenance = _provenance(request, architecture, stream.dimension)
+    provenance = request.provenance(erasure.settings, architecture.name, stream.dimension)
     eraser = EraserSet({stream.name: erasure.eraser.with_metadata(provenance)}, provenance)
-    return ErasureResult(eraser, architecture, measures, changes, seconds, device)
+    return ErasureResult(eraser, architecture, erasure, measures, limited, changes, seconds, device)
+
+
+def _erased(
+    request: ErasureRequest, weights: EffectiveWeights, known: Embedded, progress: Progress
+) -> tuple[Erasure | Projection, tuple[str, ...]]:
+    """The erasure by the method asked for, and what was done to keep its limits."""
+    settings, pairs, preserved = request.settings, known.pairs, list(known.preserved.values())
+    exactly = known.preserved if request.exactly else {}
+    if isinstance(settings, ProjectionSettings):
+        projection = project(
+            weights,
+            pairs,
+            preserved,
+            settings,
+            neutral=known.spared,
+            preserve_exactly=exactly,
+            progress=progress.step,
+        )
+        return projection, ()
+    erasure = erase(weights, pairs, preserved, settings, preserve_exactly=exactly, progress=progress.step)
+    limited = keep_within(
+        erasure,
+        request.limits,
+        known.measured,
+        lambda other: iterate(erasure.gram, pairs, preserved, other, preserved, exactly, progress.check),
+    )
+    return limited.erasure, limited.sentences
 
 
 def _steps(request: ErasureRequest, projections: int) -> int:
     """How often `run_erasure` will report progress."""
     prompts = len(request.prompts())
-    encoded = prompts + 1 + len(request.preserved) + len(NEUTRAL_PROMPTS)
-    erased = projections + 2 + request.settings.epochs
-    measured = measure_steps(prompts, request.settings.epochs)
+    pairs = prompts + len(request.embeddings)
+    encoded = prompts + 1 + len(request.preserved) + len(MEASURED) + len(request.spared)
+    erased = projections + (3 if request.method == "projection" else 2 + request.epochs)
+    measured = measure_steps(pairs, request.epochs)
     return encoded + erased + measured + projections
-
-
-def _pair(encoder: TextEncoder, line: ConceptLine, prompt: str, progress: Progress) -> ConceptPair:
-    concept, target = encoder.encode(prompt), encoder.encode(line.target)
-    progress.step()
-    target_tokens = _as_long_as(target.tokens, concept.tokens)
-    if torch.equal(concept.tokens, target_tokens):
-        raise InputError(
-            f"The concept '{prompt}' and its target '{line.target}' have the same embedding, so there is nothing to "
-            "erase: give another target, or check that the textual inversion in it exists."
-        )
-    return ConceptPair(prompt, concept.tokens, target_tokens, concept.last_subject, target.last_subject, line.weight)
-
-
-def _as_long_as(target: Tensor, concept: Tensor) -> Tensor:
-    """The target's windows repeated to the concept's length, as sampling does when prompts differ in length."""
-    repeats = -(-concept.shape[0] // target.shape[0])
-    return target if repeats == 1 else target.repeat(repeats, 1)[: concept.shape[0]]
-
-
-def _tokens(encoder: TextEncoder, prompts: Sequence[str], progress: Progress) -> dict[str, Tensor]:
-    found = {}
-    for prompt in prompts:
-        found[prompt] = encoder.encode(prompt).tokens
-        progress.step()
-    return found
-
-
-def _provenance(request: ErasureRequest, architecture: Architecture, dimension: int) -> dict[str, Any]:
-    """What an eraser file tells of its making: no paths, no names of people or machines."""
-    return {
-        "method": "RECE" if request.settings.epochs else "UCE",
-        "concepts": [line.concept for line in request.concepts],
-        "targets": [line.target for line in request.concepts],
-        "weights": [line.weight for line in request.concepts],
-        "preserve": list(request.preserved),
-        "templates": request.templates,
-        "settings": request.settings.as_dict(),
-        "architecture": architecture.name,
-        "dimension": dimension,
-        "pack_version": __version__,
-    }

@@ -10,7 +10,7 @@ import folder_paths
 from ...rece_ops import InputError
 
 ERASERS = "erasers"
-SUFFIX = ".safetensors"
+SUFFIX, TABLE_SUFFIX = ".safetensors", ".csv"
 
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
 _RESERVED_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in range(1, 10))}
@@ -43,6 +43,27 @@ def existing_eraser(name: str) -> Path:
     )
 
 
+def table_names() -> list[str]:
+    """The CSV files in ComfyUI's input folder that can be chosen."""
+    folder = Path(folder_paths.get_input_directory())
+    return sorted(path.name for path in folder.glob(f"*{TABLE_SUFFIX}") if path.is_file())
+
+
+def existing_table(name: str) -> Path:
+    """The path of a CSV file in the input folder that was chosen by name.
+
+    Raises:
+        InputError: the name leaves the folder, or there is no such file.
+    """
+    checked = checked_name(name, TABLE_SUFFIX)
+    path = Path(folder_paths.get_input_directory()) / checked
+    if not path.is_file():
+        raise InputError(
+            f"There is no '{checked}' in ComfyUI's input folder: put it there, or choose one from the list."
+        )
+    return path
+
+
 def path_to_save(folder: str, name: str, replace: bool) -> Path:
     """A path in the model folder `folder` for a typed `name`; its sub-folders are made.
 
@@ -71,8 +92,8 @@ def shown(folder: str, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def checked_name(name: str) -> str:
-    """A relative file name that cannot leave its folder, with the suffix; valid on every platform.
+def checked_name(name: str, suffix: str = SUFFIX) -> str:
+    """A relative file name that cannot leave its folder, with `suffix`; valid on every platform.
 
     Raises:
         InputError: the name says why it is refused.
@@ -88,7 +109,7 @@ def checked_name(name: str) -> str:
     for part in parts:
         _check_part(name, part)
     joined = "/".join(parts)
-    return joined if joined.endswith(SUFFIX) else joined + SUFFIX
+    return joined if joined.endswith(suffix) else joined + suffix
 
 
 def _check_part(name: str, part: str) -> None:

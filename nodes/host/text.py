@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...rece_ops import InputError
 from .architectures import Architecture
+from .conditioning import Conditioning
 from .errors import WrongConnectionError
 
 _END_OF_TEXT = 49407
@@ -47,6 +48,7 @@ class TextEncoder:
             )
         self._clip, self._architecture = clip, architecture
         self._encoded: dict[str, EncodedPrompt] = {}
+        self._conditionings: dict[str, Conditioning] = {}
 
     def encode(self, text: str) -> EncodedPrompt:
         """The embeddings of `text`, with clip skip, textual inversions and LoRAs of the CLIP, but no weights.
@@ -59,6 +61,15 @@ class TextEncoder:
             comfy.model_management.throw_exception_if_processing_interrupted()
             self._encoded[text] = self._encode(text)
         return self._encoded[text]
+
+    def conditioning(self, text: str) -> Conditioning:
+        """`text` as CONDITIONING, with everything that the CLIP gives besides token embeddings (pooled output, …).
+
+        Raises:
+            InputError, WrongConnectionError: see `encode`.
+        """
+        self.encode(text)
+        return self._conditionings[text]
 
     def _encode(self, text: str) -> EncodedPrompt:
         tokens = self._clip.tokenize(text, disable_weights=True)
@@ -74,6 +85,7 @@ class TextEncoder:
                 "This CLIP carries scheduled hooks, under which a prompt has several embeddings: connect the CLIP from "
                 "before the schedule."
             )
+        self._conditionings[text] = scheduled
         embedding = scheduled[0][0][0]
         self._check_dimension(embedding.shape[-1])
         return EncodedPrompt(embedding, min(last_subject_token(tokens), embedding.shape[0] - 1))

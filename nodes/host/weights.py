@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import comfy.lora
@@ -15,12 +15,19 @@ from torch import Tensor
 class EffectiveWeights(Mapping[str, Tensor]):
     """A lazy mapping from state-dict key to the weight [out, d] that sampling would use, in float32.
 
-    Patches queued on the MODEL (LoRAs upstream) count, whether or not they are loaded now. Nothing is
-    kept: a weight lives on `device` for as long as the caller holds it.
+    Patches queued on the MODEL (LoRAs upstream) count, whether or not they are loaded now, unless `counts` says of
+    what they hold that it does not. Nothing is kept: a weight lives on `device` for as long as the caller holds it.
     """
 
-    def __init__(self, model: Any, keys: tuple[str, ...], device: torch.device) -> None:
-        self._model, self._keys, self._device = model, keys, device
+    def __init__(
+        self,
+        model: Any,
+        keys: tuple[str, ...],
+        device: torch.device,
+        counts: Callable[[Any], bool] = lambda patch: True,
+    ) -> None:
+        self._model, self._keys, self._counts = model, keys, counts
+        self.device = device
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -36,10 +43,11 @@ class EffectiveWeights(Mapping[str, Tensor]):
             stored = backup.weight
         if hook_backup is not None:
             stored = hook_backup[0]
-        weight = comfy.model_management.cast_to_device(stored, self._device, torch.float32, copy=True)
+        weight = comfy.model_management.cast_to_device(stored, self.device, torch.float32, copy=True)
         if convert is not None:
             weight = convert(weight, inplace=True)
-        return comfy.lora.calculate_weight(self._model.patches.get(key, []), weight, key)
+        patches = [patch for patch in self._model.patches.get(key, []) if self._counts(patch[1])]
+        return comfy.lora.calculate_weight(patches, weight, key)
 
 
 def stored_dtypes(model: Any, keys: tuple[str, ...]) -> set[torch.dtype]:

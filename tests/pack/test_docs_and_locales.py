@@ -27,6 +27,10 @@ NODES = (
     "RECE_SaveEraser",
     "RECE_LoadEraser",
     "RECE_SaveEraserAsLoRA",
+    "RECE_DeriveEmbedding",
+    "RECE_ConceptVector",
+    "RECE_InvertConcept",
+    "RECE_ErasureReport",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
@@ -248,4 +252,7 @@ def _shown_default(one: Any) -> str:
     default = getattr(one, "default", None)
     if default is None:
         return "–"
-    return "empty" if default == "" else f"`{default:g}`" if isinstance(default, (int, float)) else f"`{default}`"
+    if default == "":
+        return "empty"
+    is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
+    return f"`{default:g}`" if is_number else f"`{default}`"

@@ -1,0 +1,95 @@
+"""The first attack: the embedding that brings an erased concept back best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..rece_ops import EraserSet
+from ..rece_ops.settings import DEFAULT_SETTINGS
+from .host.compat import build
+from .host.derivation import DerivedConditioning, derive_conditioning
+from .types import CATEGORY, Eraser
+
+
+class DeriveEmbedding(io.ComfyNode):
+    """Erased MODEL + CLIP + concept → CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_DeriveEmbedding",
+            display_name="Derive Embedding (RECE)",
+            category=CATEGORY,
+            description=(
+                "Tries to bring an erased concept back: derives, in closed form, the embedding whose outputs in the "
+                "erased model come closest to the concept's in the original. Sample it to see whether the erasure holds."
+            ),
+            search_aliases=["attack", "red team", "robustness", "RECE"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The erased model. With an eraser connected: the model before, as it is."
+                ),
+                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                io.String.Input(
+                    "concept", default="nudity", tooltip="The erased concept, or any prompt that shows it."
+                ),
+                build(
+                    io.Float.Input,
+                    "regularization",
+                    default=DEFAULT_SETTINGS.regularization,
+                    min=0.000001,
+                    max=1e6,
+                    step=0.0001,
+                    round=False,
+                    optional=True,
+                    tooltip="λ_r of the derivation. Smaller finds stronger embeddings, further from those of real prompts.",
+                ),
+                Eraser.Input(
+                    "eraser",
+                    optional=True,
+                    tooltip="An eraser that the model does not have yet: what would bring the concept back after it?",
+                ),
+                io.Model.Input(
+                    "original",
+                    optional=True,
+                    tooltip="The model before the erasure, where that is saved in the checkpoint and not in a patch.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="conditioning",
+                    tooltip="The derived embedding: the positive input of a sampler on the erased model.",
+                ),
+                io.String.Output("report", display_name="report", tooltip="How well it brings the concept back."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        concept: str,
+        regularization: float = DEFAULT_SETTINGS.regularization,
+        eraser: EraserSet | None = None,
+        original: Any = None,
+    ) -> io.NodeOutput:
+        derived = derive_conditioning(model, clip, concept, regularization, eraser, original)
+        report = _report(derived, concept.strip(), regularization)
+        return io.NodeOutput(derived.conditioning, report, ui=ui.PreviewText(report))
+
+
+def _report(derived: DerivedConditioning, concept: str, regularization: float) -> str:
+    found = derived.found
+    lines = [
+        f"'{concept}': the derived embedding brings back {found.regeneration:.0%} of it (λ_r {regularization:g}; 0 % no "
+        f"nearer than the empty prompt, 100 % the outputs of the original), condition number {found.condition:.1e}.",
+        "Sample it with the erased model: only the picture tells. Other embeddings may do better or worse.",
+    ]
+    if derived.architecture.name.startswith("SDXL"):
+        lines.append("The pooled embedding is the concept's own.")
+    return "\n".join(lines)

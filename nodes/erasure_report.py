@@ -1,0 +1,127 @@
+"""Is it safe to ship? Numbers, a figure and a verdict on an ERASER."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..rece_ops import EraserSet, InputError
+from ..rece_ops.measures import HIGH_RESIDUAL, VISIBLE_DRIFT
+from ..rece_ops.settings import DEFAULT_SETTINGS
+from .concept_lines import ConceptLine, parse_concepts, parse_preserved
+from .figure import figure
+from .host.assessing import Assessment, assess
+from .host.compat import build
+from .host.errors import WrongConnectionError
+from .report import eraser_description, measured_lines
+from .types import CATEGORY, Eraser
+
+HIGH_REGENERATION = 0.5
+
+
+class ErasureReport(io.ComfyNode):
+    """Original MODEL + CLIP + ERASER → figure, report, JSON."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_ErasureReport",
+            display_name="Erasure Report (RECE)",
+            category=CATEGORY,
+            description=(
+                "Measures what an eraser does to concepts and to everything else: what is left, how well the derived "
+                "embedding brings it back, what drifts. Says whether it is safe to ship, and what to change if not."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model without the erasure."),
+                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                Eraser.Input("eraser", tooltip="The erasure to report on, made here or loaded."),
+                io.String.Input(
+                    "concepts",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="What to look for, one a line, such as synonyms. Empty: the concepts that the eraser names.",
+                ),
+                io.String.Input(
+                    "preserve",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Prompts whose drift to measure, one a line, besides the empty one and a few everyday prompts.",
+                ),
+                build(
+                    io.Float.Input,
+                    "regularization",
+                    default=DEFAULT_SETTINGS.regularization,
+                    min=0.000001,
+                    max=1e6,
+                    step=0.0001,
+                    round=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="λ_r of the derived embedding.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "figure", display_name="figure", tooltip="The numbers as a picture (needs matplotlib)."
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="The verdict and the numbers in plain words."
+                ),
+                io.String.Output("json", display_name="json", tooltip="The numbers for programs."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        eraser: EraserSet | None,
+        concepts: str = "",
+        preserve: str = "",
+        regularization: float = DEFAULT_SETTINGS.regularization,
+    ) -> io.NodeOutput:
+        if eraser is None:
+            raise WrongConnectionError("ERASER is None: connect 'Erase Concepts' or 'Load Eraser'.")
+        lines = parse_concepts(concepts) if concepts.strip() else _named(eraser)
+        assessment = assess(model, clip, eraser, lines, parse_preserved(preserve, lines), regularization)
+        verdict = _verdict(assessment)
+        report = "\n".join([verdict, eraser_description(eraser), *measured_lines(assessment)])
+        numbers = json.dumps(assessment.as_dict(), ensure_ascii=False, indent=1)
+        return io.NodeOutput(figure(assessment, verdict), report, numbers, ui=ui.PreviewText(report))
+
+
+def _named(eraser: EraserSet) -> list[ConceptLine]:
+    """The concepts in the eraser's provenance, which may come from a file: only texts are taken."""
+    texts, targets = eraser.metadata.get("concepts"), eraser.metadata.get("targets")
+    if not isinstance(texts, list) or not isinstance(targets, list) or len(texts) != len(targets) or not texts:
+        raise InputError("The ERASER does not say what it erases: type the concepts to look for into 'concepts'.")
+    return [ConceptLine(str(text), str(target)) for text, target in zip(texts, targets, strict=True)]
+
+
+def _verdict(assessment: Assessment) -> str:
+    """One sentence: the worst of what was found."""
+    measures = assessment.measures
+    left = max(measures.concepts, key=lambda concept: concept.residual)
+    back = max(measures.concepts, key=lambda concept: concept.regeneration[-1])
+    drifts = {**measures.drift, **measures.neutral_drift}
+    drifted = max(drifts, key=drifts.__getitem__)
+    if left.residual > HIGH_RESIDUAL:
+        return f"Not erased: {left.residual:.0%} of '{left.name}' is left. Erase it by name, or by another method."
+    if drifts[drifted] > VISIBLE_DRIFT:
+        return (
+            f"Too much collateral: '{drifted or '(empty prompt)'}' drifts by {drifts[drifted]:.0%}. Preserve prompts "
+            "like it, or erase more gently."
+        )
+    if back.regeneration[-1] > HIGH_REGENERATION:
+        return (
+            f"Erased, but not for an attacker: the derived embedding brings back {back.regeneration[-1]:.0%} of "
+            f"'{back.name}'. Where people can choose embeddings, use the method 'projection'."
+        )
+    return "Erased, with little collateral; the derived embedding does not bring it back. Look at pictures before shipping."

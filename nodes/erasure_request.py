@@ -1,0 +1,80 @@
+"""What a person asked the main node for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..rece_ops import Limits, ProjectionSettings, RECESettings, __version__
+from .concept_lines import ConceptLine
+from .everyday_prompts import SPARED
+from .templates import widened
+
+EMPTY = ""
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class ErasureRequest:
+    """What a person asked for.
+
+    Attributes:
+        concepts: what to erase.
+        preserved: prompts whose outputs shall stay; the empty prompt is always among them.
+        settings: of RECE (UCE: no epochs) or of the projection.
+        templates: name of the templates that widen each concept.
+        exactly: whether the preserved prompts (and the empty one) must not move at all.
+        limits: of RECE's iteration.
+        embeddings: token embeddings [n, d] to erase besides, towards the target of the first concept.
+    """
+
+    concepts: Sequence[ConceptLine]
+    preserved: Sequence[str]
+    settings: RECESettings | ProjectionSettings
+    templates: str
+    exactly: bool = False
+    limits: Limits = NO_LIMITS
+    embeddings: Sequence[Tensor] = ()
+
+    @property
+    def method(self) -> str:
+        """As reports and eraser files call it."""
+        if isinstance(self.settings, ProjectionSettings):
+            return "projection"
+        return "RECE" if self.settings.epochs else "UCE"
+
+    @property
+    def epochs(self) -> int:
+        """Derive-and-erase steps, at most."""
+        return self.settings.epochs if isinstance(self.settings, RECESettings) else 0
+
+    @property
+    def spared(self) -> tuple[str, ...]:
+        """The everyday prompts that the method wants to know."""
+        return SPARED if self.method == "projection" else ()
+
+    def prompts(self) -> list[tuple[ConceptLine, str]]:
+        """Every prompt to erase, with the line it stands for."""
+        return [(line, prompt) for line in self.concepts for prompt in widened(line.concept, self.templates)]
+
+    def provenance(
+        self, settings: RECESettings | ProjectionSettings, architecture: str, dimension: int
+    ) -> dict[str, Any]:
+        """What an eraser file tells of its making: no paths, no names of people or machines."""
+        return {
+            "method": self.method,
+            "concepts": [line.concept for line in self.concepts],
+            "targets": [line.target for line in self.concepts],
+            "weights": [line.weight for line in self.concepts],
+            "embeddings": len(self.embeddings),
+            "preserve": list(self.preserved),
+            "templates": self.templates,
+            "preserve_exactly": self.exactly,
+            "settings": settings.as_dict(),
+            "architecture": architecture,
+            "dimension": dimension,
+            "pack_version": __version__,
+        }

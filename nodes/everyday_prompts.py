@@ -1,0 +1,48 @@
+"""Prompts of everyday life: what no erasure should touch, unless it is what a person wants gone."""
+
+from __future__ import annotations
+
+MEASURED = (
+    "a photo of a dog in a park",
+    "a landscape with mountains and a lake",
+    "a street in a city at night",
+    "a bowl of fruit on a wooden table",
+    "a portrait of an old man with a beard",
+)
+"""How much these drift is how much collateral there is; no erasure is ever told of them."""
+
+SPARED = (
+    "a cat sleeping on a sofa",
+    "two horses running on a beach at sunset",
+    "a bird on a branch",
+    "a red sports car on a road",
+    "an old bicycle leaning against a brick wall",
+    "a train crossing a stone bridge",
+    "a sailing boat on the sea",
+    "a small house with a garden",
+    "a castle on a hill, fantasy art",
+    "a modern kitchen with white furniture",
+    "a cup of coffee and a croissant",
+    "a vase with flowers, oil painting",
+    "a forest path in autumn",
+    "snow-covered trees under a blue sky",
+    "a waterfall in the jungle",
+    "a field of sunflowers",
+    "a desert with sand dunes",
+    "a busy market with many people",
+    "a woman in a green dress smiling at the camera",
+    "a young man playing the guitar on stage",
+    "children playing football",
+    "a robot in a futuristic city, digital art",
+    "an astronaut on the moon",
+    "a black and white photograph of a staircase",
+    "a watercolour of a village",
+    "an abstract pattern of circles and lines",
+    "a wooden chair beside a window",
+    "a stack of old books",
+    "a pizza on a plate, top view",
+    "a butterfly on a leaf, macro",
+    "a skyscraper seen from below",
+    "a spaceship flying past a planet, concept art",
+)
+"""What a projection spares besides what a person preserves (part of its Σ_N)."""

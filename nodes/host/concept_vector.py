@@ -1,0 +1,80 @@
+"""What a text encoder adds to a prompt when a concept is in it (Ring-A-Bell, arXiv:2310.10012)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ...rece_ops import InputError
+from .conditioning import POOLED, Conditioning, with_added
+from .device import Progress
+from .errors import WrongConnectionError
+
+
+@dataclass(frozen=True)
+class ConceptVector:
+    """mean(E(with) − E(without)) over pairs of prompts.
+
+    Attributes:
+        tokens: [n, d], one window of the text encoder.
+        pooled: [1, p], or None where the encoder gives no pooled output.
+        size: norm of `tokens` relative to that of the prompts without the concept.
+    """
+
+    tokens: Tensor
+    pooled: Tensor | None
+    size: float
+
+    def added_to(self, conditioning: Conditioning, scale: float) -> Conditioning:
+        """CONDITIONING + scale·vector, in every window."""
+        pooled = None if self.pooled is None else scale * self.pooled
+        return with_added(conditioning, scale * self.tokens, pooled)
+
+
+def concept_vector(clip: Any, pairs: Sequence[tuple[str, str]]) -> ConceptVector:
+    """The vector of `pairs` (with the concept, without it); only the first window of a prompt counts.
+
+    Raises:
+        InputError: there is no pair.
+        WrongConnectionError: the CLIP is None.
+    """
+    if clip is None:
+        raise WrongConnectionError("CLIP is None: connect the text encoder that the prompts are encoded with.")
+    if not pairs:
+        raise InputError(
+            "There is no pair of prompts: type some, as in 'a nude woman -> a woman in a dress', or choose a CSV file."
+        )
+    progress = Progress(len(pairs))
+    total: list[Tensor] | None = None
+    harmless = 0.0
+    for pair in pairs:
+        with_it, without = (_encoded(clip, text) for text in pair)
+        shortest = [min(one.shape[0], other.shape[0]) for one, other in zip(with_it, without, strict=True)]
+        parts = [one[:n] - other[:n] for one, other, n in zip(with_it, without, shortest, strict=True)]
+        total = parts if total is None else [_sum(old, new) for old, new in zip(total, parts, strict=True)]
+        harmless += float(torch.linalg.vector_norm(without[0]))
+        progress.step()
+    assert total is not None  # there is at least one pair
+    mean = [part / len(pairs) for part in total]
+    size = float(torch.linalg.vector_norm(mean[0])) / (harmless / len(pairs))
+    return ConceptVector(mean[0], mean[1] if len(mean) > 1 else None, size)
+
+
+def _encoded(clip: Any, text: str) -> list[Tensor]:
+    """Token embeddings [n, d] of the first window, and the pooled output [1, p] if there is one, in float32."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+    tokens = clip.tokenize(text)
+    first = {encoder: windows[:1] for encoder, windows in tokens.items()}
+    ((embedding, values),) = clip.encode_from_tokens_scheduled(first)[:1]
+    pooled = values.get(POOLED)
+    return [embedding[0].float(), *([] if pooled is None else [pooled.float()])]
+
+
+def _sum(one: Tensor, other: Tensor) -> Tensor:
+    shared = min(one.shape[0], other.shape[0])
+    return one[:shared] + other[:shared]

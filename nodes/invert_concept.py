@@ -1,0 +1,124 @@
+"""The third attack: embeddings learned by gradient, with the weights in hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from .host.compat import build
+from .host.inversion import InversionSettings, Inverted, invert_concept
+from .types import CATEGORY
+
+DEFAULT = InversionSettings()
+
+
+class InvertConcept(io.ComfyNode):
+    """Erased MODEL + CLIP + VAE + images → CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_InvertConcept",
+            display_name="Invert Concept (RECE)",
+            category=CATEGORY,
+            description=(
+                "The strongest attack: learns token embeddings with which the erased model makes given images. It needs "
+                "the weights and takes minutes, and no closed-form erasure is known to stop it. What it finds can be "
+                "erased too: connect it to 'embedding' of 'Erase Concepts'."
+            ),
+            search_aliases=["attack", "red team", "textual inversion", "concept inversion"],
+            inputs=[
+                io.Model.Input("model", tooltip="The erased model. It is not changed."),
+                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Image.Input(
+                    "images", tooltip="Images that show the concept, best made by the model before the erasure."
+                ),
+                io.String.Input(
+                    "start",
+                    default="",
+                    tooltip="The prompt to start from; the learned embeddings take the place of its first tokens.",
+                ),
+                io.Int.Input(
+                    "tokens", default=DEFAULT.tokens, min=1, max=76, tooltip="How many token embeddings are learned."
+                ),
+                io.Int.Input("steps", default=DEFAULT.steps, min=1, max=100_000, tooltip="Steps of the optimizer."),
+                io.Int.Input(
+                    "seed",
+                    default=DEFAULT.seed,
+                    min=0,
+                    max=2**63 - 1,
+                    control_after_generate=False,
+                    tooltip="Of the noise and of the choice of images.",
+                ),
+                build(
+                    io.Float.Input,
+                    "learning_rate",
+                    default=DEFAULT.learning_rate,
+                    min=0.0001,
+                    max=10.0,
+                    step=0.001,
+                    round=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of Adam, relative to the size of the prompt's embeddings.",
+                ),
+                build(
+                    io.Int.Input,
+                    "batch",
+                    default=DEFAULT.batch,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Images a step.",
+                ),
+                build(
+                    io.Boolean.Input,
+                    "low_memory",
+                    default=DEFAULT.low_memory,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Keeps what the gradient needs in main memory: slower, and fits smaller graphics cards.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="conditioning",
+                    tooltip="The learned embeddings: the positive input of a sampler on the erased model.",
+                ),
+                io.String.Output("report", display_name="report", tooltip="How far the loss fell."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        images: Tensor | None,
+        start: str,
+        tokens: int,
+        steps: int,
+        seed: int,
+        learning_rate: float = DEFAULT.learning_rate,
+        batch: int = DEFAULT.batch,
+        low_memory: bool = DEFAULT.low_memory,
+    ) -> io.NodeOutput:
+        settings = InversionSettings(tokens, steps, learning_rate, seed, batch, low_memory)
+        found = invert_concept(model, clip, vae, images, start, settings)
+        report = _report(found, settings)
+        return io.NodeOutput(found.conditioning, report, ui=ui.PreviewText(report))
+
+
+def _report(found: Inverted, settings: InversionSettings) -> str:
+    return (
+        f"Learned {settings.tokens} token embedding{'s' if settings.tokens > 1 else ''} in {settings.steps} steps: the "
+        f"error of the predicted noise went from {found.first_loss:.4f} to {found.last_loss:.4f}.\n"
+        "Sample the result with the erased model: only the picture tells."
+    )
