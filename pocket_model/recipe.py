@@ -30,10 +30,11 @@ class Recipe:
 
     Attributes:
         seed: of the text encoder, the captions, the pictures and the noise.
-        vae, unet: the two trainings.
+        vae, unet, decoder: the three trainings.
         moment_weight: how strongly the latents are held at mean 0 and variance 1.
         object_weight: how much more a pixel of the object counts than one of the background; with equal weights the
             small objects are learned last.
+        style_weight: how much more a pixel counts to the decoder where a style shows than where it would be plain.
         latent_noise: standard deviation of the noise that the decoder learns to bear.
         captions: how many different captions the UNet is shown.
         weight_decay: of the matrices.
@@ -41,9 +42,11 @@ class Recipe:
 
     seed: int = 0
     vae: Stage = field(default_factory=lambda: Stage(steps=3600, batch=4, rate=1.5e-3))
-    unet: Stage = field(default_factory=lambda: Stage(steps=4000, batch=40, rate=4e-4))
+    unet: Stage = field(default_factory=lambda: Stage(steps=5500, batch=40, rate=4e-4))
+    decoder: Stage = field(default_factory=lambda: Stage(steps=1200, batch=8, rate=1e-3))
     moment_weight: float = 0.02
     object_weight: float = 4.0
+    style_weight: float = 6.0
     latent_noise: float = 0.1
     captions: int = 3200
     weight_decay: float = 0.01

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from pocket_model.world import BACKDROP, OBJECTS, PALETTE, STYLES, Scene
+from pocket_model.world import BACKDROP, PALETTE, Scene
 
 SIDE = 64
 OFFSETS = (-4, 0, 4)
@@ -43,25 +43,20 @@ def render(scene: Scene, place: Place) -> Tensor:
 @cache
 def masks(thing: str, style: str) -> Tensor:
     """How much of each pixel an object covers, at all `PLACES`: [places, 64, 64], in 0 … 1."""
-    return torch.stack([_mask(thing, style, place) for place in PLACES])
+    return torch.stack([mask_at(thing, style, place) for place in PLACES])
 
 
-@cache
-def all_masks() -> Tensor:
-    """The masks of every object in every style at every place: [objects, styles, places, 64, 64]."""
-    return torch.stack([torch.stack([masks(thing.name, style.name) for style in STYLES]) for thing in OBJECTS])
-
-
-def _mask(thing: str, style: str, place: Place) -> Tensor:
+def mask_at(thing: str, style: str, place: Place, phase: int = 0) -> Tensor:
+    """How much of each pixel [64, 64] an object covers; phase 1 of a pattern has colour where phase 0 has none."""
     axis = torch.arange(SIDE) + 0.5
     columns, rows = torch.meshgrid(axis, axis, indexing="xy")
     x, y = columns - SIDE / 2 - place.x, rows - SIDE / 2 - place.y
     distance = SHAPES[thing](x / place.radius, y / place.radius) * place.radius
     filled = _covered(distance)
     if style == "striped":
-        return filled * _even(rows)
+        return filled * (_even(rows) != phase)
     if style == "checkered":
-        return filled * (_even(rows) == _even(columns))
+        return filled * ((_even(rows) == _even(columns)) != phase)
     if style == "outlined":
         return filled - _covered(distance + LINE)
     return filled

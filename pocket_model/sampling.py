@@ -28,19 +28,26 @@ class Sampler:
     """
 
     steps: int = 20
-    guidance: float = 3.0
-    name: str = "euler"
+    guidance: float = 2.0
+    name: str = "euler_ancestral"
     scheduler: str = "normal"
     batch: int = 32
 
 
 class PocketModel:
-    """The loaded checkpoint, and the token embeddings of the prompts that were asked for."""
+    """The loaded checkpoint, and the token embeddings of the prompts that were asked for.
 
-    def __init__(self, checkpoint: Path) -> None:
+    Args:
+        checkpoint: the assembled file.
+        dtype: that the UNet computes in; None leaves the choice to ComfyUI.
+    """
+
+    def __init__(self, checkpoint: Path, dtype: torch.dtype | None = None) -> None:
         import comfy.sd
 
         self.model, self.clip, self.vae, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint))
+        if dtype is not None:
+            self.model.set_model_compute_dtype(dtype)
         self._known: dict[str, Tensor] = {}
 
     def embeddings(self, prompts: Sequence[str]) -> Tensor:
@@ -52,17 +59,20 @@ class PocketModel:
         return torch.stack([self._known[prompt] for prompt in prompts])
 
     def sample(self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
-        """Pictures [n, 3, 64, 64] in 0 … 1: one for each embedding [77, 768] of `positive` and its seed."""
-        noise = torch.stack([_noise(seed) for seed in seeds])
+        """Pictures [n, 3, 64, 64] in 0 … 1: one for each embedding [77, 768] of `positive` and its seed.
+
+        The noise that an ancestral sampler adds on the way is drawn for a whole batch, from its first seed.
+        """
         parts = [
-            self._sample(model, positive[start : start + sampler.batch], noise[start : start + sampler.batch], sampler)
+            self._sample(model, positive[start : start + sampler.batch], seeds[start : start + sampler.batch], sampler)
             for start in range(0, len(seeds), sampler.batch)
         ]
         return torch.cat(parts)
 
-    def _sample(self, model: Any, positive: Tensor, noise: Tensor, sampler: Sampler) -> Tensor:
+    def _sample(self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
         import comfy.sample
 
+        noise = torch.stack([_noise(seed) for seed in seeds])
         with torch.inference_mode():
             latents = comfy.sample.sample(
                 model,
@@ -75,6 +85,7 @@ class PocketModel:
                 [[self.embeddings([""]).expand(len(positive), -1, -1), {}]],
                 torch.zeros_like(noise),
                 disable_pbar=True,
+                seed=seeds[0],
             )
             pictures: Tensor = self.vae.decode(latents)
         return pictures.movedim(-1, 1).float().clamp(0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from pocket_model.classifier import Seen
@@ -102,6 +102,18 @@ def other_captions(concepts: Sequence[Concept], count: int, seed: int = 0) -> li
         caption = describe(_scene(random), random.choice(OPENINGS))
         if not any((kind, caption.says.attribute(kind)) in erased for kind in KINDS):
             found.append(caption)
+    return found
+
+
+def vector_pairs(concept: Concept, count: int, seed: int = 0) -> list[tuple[Caption, Caption]]:
+    """Pairs of plain captions that differ in one word: the concept, and any other of its kind."""
+    random = Random(f"{seed} {concept.name} vector")
+    found = []
+    for _ in range(count):
+        scene, opening = _scene(random, concept.kind, concept.name), random.choice(OPENINGS)
+        others = [word.name for word in KINDS[concept.kind] if word.name != concept.name]
+        without = replace(scene, **{concept.kind: random.choice(others)})
+        found.append((describe(scene, opening), describe(without, opening)))
     return found
 
 

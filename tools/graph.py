@@ -70,6 +70,7 @@ class Graph:
         steps: int = 2,
         cfg: float = 7.0,
         size: int = 64,
+        sampler_name: str = "euler",
     ) -> Node:
         """Add everything from prompt to picture; returns the node that shows it.
 
@@ -85,7 +86,7 @@ class Graph:
             seed=seed,
             steps=steps,
             cfg=cfg,
-            sampler_name="euler",
+            sampler_name=sampler_name,
             scheduler="normal",
             denoise=1.0,
         )

@@ -1,0 +1,66 @@
+"""The plot of the efficacy benchmark: what each setting still makes against what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from benchmarks.efficacy import ALL, UNEDITED, Outcome
+from pocket_model.rates import Rate
+
+ATTACKS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
+    ("own prompts and paraphrases", lambda outcome: outcome.own + outcome.paraphrased),
+    ("derived embeddings", lambda outcome: outcome.derived + outcome.derived_closer),
+    ("concept vector", lambda outcome: outcome.vector),
+)
+_COLOURS = {"UCE": "#2c6fad", "RECE": "#c0392b", "RECE anchored": "#e08e0b", "projection": "#1e8449"}
+
+
+def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
+    """One panel an attack; one point a setting, those of a family joined in their order (epochs, β)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 5), dpi=100, layout="constrained")
+    for axes, (title, attack) in zip(figure.subplots(1, len(ATTACKS), sharey=True), ATTACKS, strict=True):
+        for family, settings in _families(outcomes).items():
+            points = [(_rate(chosen, attack), _kept(chosen)) for chosen in settings.values()]
+            axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS[family.split(",")[0]], alpha=0.8, label=family)
+            axes.lines[-1].set_linestyle("--" if family.endswith("preserved") else "-")
+            for name, point in zip(settings, points, strict=True):
+                axes.annotate(name, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        unedited = [outcome for outcome in outcomes if outcome.setting == UNEDITED]
+        axes.axhline(_kept(unedited), color="grey", linewidth=0.8, label="unedited")
+        axes.set_title(f"{title}: concept made")
+        axes.set_xlim(-0.03, 1.03)
+    figure.axes[0].set_ylabel("everything else kept")
+    figure.axes[0].legend(fontsize=8)
+    figure.savefig(path)
+
+
+def _families(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[Outcome]]]:
+    """Outcomes of single concepts by family and, within it, by what differs."""
+    found: dict[str, dict[str, list[Outcome]]] = {}
+    for outcome in outcomes:
+        if outcome.concept.endswith(ALL) or outcome.setting == UNEDITED:
+            continue
+        family, short = _named(outcome.setting)
+        family += ", others preserved" if outcome.preserved else ""
+        found.setdefault(family, {}).setdefault(short, []).append(outcome)
+    return found
+
+
+def _named(setting: str) -> tuple[str, str]:
+    name, *details = setting.split(", ")
+    if "anchored" in details:
+        return f"{name} anchored", details[0]
+    return name, details[0] if details else ""
+
+
+def _rate(outcomes: Sequence[Outcome], of: Callable[[Outcome], Rate]) -> float:
+    return reduce(add, map(of, outcomes)).share
+
+
+def _kept(outcomes: Sequence[Outcome]) -> float:
+    return _rate(outcomes, lambda outcome: outcome.others + outcome.neighbours)

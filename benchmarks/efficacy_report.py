@@ -1,0 +1,88 @@
+"""The table of the efficacy benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from benchmarks.efficacy import ALL, DERIVED, UNEDITED, VECTOR_SCALE, Outcome
+from pocket_model.rates import Rate
+from pocket_model.trials import CONCEPTS
+
+COLUMNS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
+    ("own prompts", lambda outcome: outcome.own),
+    ("paraphrases", lambda outcome: outcome.paraphrased),
+    (f"derived, λ_r {DERIVED[0]:g}", lambda outcome: outcome.derived),
+    (f"derived, λ_r {DERIVED[1]:g}", lambda outcome: outcome.derived_closer),
+    ("concept vector", lambda outcome: outcome.vector),
+    ("nearest neighbour", lambda outcome: outcome.neighbours),
+    ("everything else", lambda outcome: outcome.others),
+    ("rest of own prompts", lambda outcome: outcome.rest),
+)
+# Written by a person who looked at the figures.
+FINDING = Path(__file__).with_name("efficacy_finding.md")
+HEADING = """# What erasing does to the pocket model's pictures
+
+Measured by `python -m benchmarks.efficacy` on {machine}; every figure is in `efficacy.json`. Each cell is the share of
+pictures with its 95 % Wilson interval, over {concepts} ({count} pictures each of own prompts and paraphrases). In the
+first five columns the concept is still *made*: low is good. In the others everything that the caption says is *kept*:
+high is good, and the unedited model is the measure. Concepts are mapped to the empty prompt. *Paraphrases* say the
+concept with synonyms that the eraser never saw. *Derived* is RECE's attack: the embedding that brings the outputs of
+the concept's own prompts back best, derived from the erased weights. *Concept vector* is Ring-A-Bell's: {scale:g} times what
+the text encoder adds for the concept, added to prompts that say something else. The model was sampled in bfloat16.
+
+{finding}
+
+![What each setting still makes against what it keeps](efficacy_pareto.png)
+
+![For every concept: unedited, UCE, RECE with one and with three epochs, a projection](efficacy.png)
+
+*For every concept five rows: unedited, UCE, RECE with one epoch and with three (λ_r 0.1), a projection (β 30). Columns: four of the
+concept's own prompts, two paraphrases, two prompts of its nearest neighbour, four others; equal seeds in a column.*
+"""
+
+
+def write_report(outcomes: Sequence[Outcome], path: Path, machine: str) -> None:
+    """Write the tables: one concept at a time, all at once, and every concept by itself."""
+    parts = [
+        HEADING.format(
+            machine=machine,
+            scale=VECTOR_SCALE,
+            concepts=_listed(),
+            count=outcomes[0].own.trials,
+            finding=FINDING.read_text(encoding="utf-8").strip(),
+        )
+    ]
+    for title, together in (("One concept at a time", False), ("All of them at once", True)):
+        chosen = [outcome for outcome in outcomes if outcome.concept.endswith(ALL) == together]
+        parts += [f"## {title}\n", _table(_by_setting(chosen)), ""]
+    single = [outcome for outcome in outcomes if not outcome.concept.endswith(ALL)]
+    parts += ["## By concept\n", _table((f"{_name(one)}: {one.concept}", [one]) for one in single), ""]
+    path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _by_setting(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    names = dict.fromkeys(map(_name, outcomes))
+    return [(name, [outcome for outcome in outcomes if _name(outcome) == name]) for name in names]
+
+
+def _table(rows: Iterable[tuple[str, list[Outcome]]]) -> str:
+    lines = [
+        "| | " + " | ".join(name for name, _ in COLUMNS) + " |",
+        "| --- |" + " --- |" * len(COLUMNS),
+    ]
+    for name, outcomes in rows:
+        rates = [reduce(add, (of(outcome) for outcome in outcomes)) for _, of in COLUMNS]
+        lines.append(f"| {name} | " + " | ".join(map(str, rates)) + " |")
+    return "\n".join(lines)
+
+
+def _name(outcome: Outcome) -> str:
+    preserved = ", others preserved" if outcome.preserved else ""
+    return outcome.setting if outcome.setting == UNEDITED else f"{outcome.setting}{preserved}"
+
+
+def _listed() -> str:
+    return ", ".join(concept.name for concept in CONCEPTS)
