@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pocket_model.rendering import Place, mask_at
+from pocket_model.rendering import Place, masks
 from pocket_model.world import COLOURS, OBJECTS, PALETTE, STYLES, Word
 
 # Share of a picture's variance that a mask must explain for the picture to show anything. Clean renderings reach 1,
@@ -60,10 +60,10 @@ def _templates() -> tuple[list[tuple[str, str]], Tensor, Tensor, Tensor]:
     """What each template shows (object and style); all templates [m, pixels] without their means and with norm 1; the
     norms that they had [m], and their means [m]."""
     shown = [(thing.name, style.name, phase) for thing in OBJECTS for style, phase in _looks()]
-    places = [Place(x, y, radius) for radius in RADII for y in OFFSETS for x in OFFSETS]
-    masks = torch.cat([_halved(torch.stack([mask_at(*one[:2], place, one[2]) for place in places])) for one in shown])
-    means = masks.mean(dim=1)
-    centred = masks - means[:, None]
+    places = tuple(Place(x, y, radius) for radius in RADII for y in OFFSETS for x in OFFSETS)
+    found = torch.cat([_halved(masks(thing, style, places, phase)) for thing, style, phase in shown])
+    means = found.mean(dim=1)
+    centred = found - means[:, None]
     norms = centred.norm(dim=1)
     return [one[:2] for one in shown for _ in places], centred / norms[:, None], norms, means
 

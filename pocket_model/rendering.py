@@ -34,32 +34,49 @@ PLACES = tuple(Place(x, y, radius) for radius in RADII for y in OFFSETS for x in
 
 def render(scene: Scene, place: Place) -> Tensor:
     """The picture [3, 64, 64] of a scene, in 0 … 1."""
-    mask = masks(scene.object, scene.style)[PLACES.index(place)]
+    mask = _masks_at_places(scene.object, scene.style)[PLACES.index(place)]
     front = torch.tensor(PALETTE[scene.colour])[:, None, None]
     back = torch.tensor(BACKDROP[scene.background])[:, None, None]
     return back + mask * (front - back)
 
 
 @cache
-def masks(thing: str, style: str) -> Tensor:
-    """How much of each pixel an object covers, at all `PLACES`: [places, 64, 64], in 0 … 1."""
-    return torch.stack([mask_at(thing, style, place) for place in PLACES])
+def _masks_at_places(thing: str, style: str) -> Tensor:
+    return masks(thing, style, PLACES)
 
 
-def mask_at(thing: str, style: str, place: Place, phase: int = 0) -> Tensor:
-    """How much of each pixel [64, 64] an object covers; phase 1 of a pattern has colour where phase 0 has none."""
-    axis = torch.arange(SIDE) + 0.5
-    columns, rows = torch.meshgrid(axis, axis, indexing="xy")
-    x, y = columns - SIDE / 2 - place.x, rows - SIDE / 2 - place.y
-    distance = SHAPES[thing](x / place.radius, y / place.radius) * place.radius
+def masks(thing: str, style: str, places: tuple[Place, ...], phase: int = 0) -> Tensor:
+    """How much of each pixel an object covers, at all `places`: [places, 64, 64], in 0 … 1.
+
+    Phase 1 of a pattern has colour where phase 0 has none.
+    """
+    distance = _distances(thing, places)
     filled = _covered(distance)
+    rows, columns = _even(_axis()[:, None]), _even(_axis()[None])
     if style == "striped":
-        return filled * (_even(rows) != phase)
+        return filled * (rows != phase)
     if style == "checkered":
-        return filled * ((_even(rows) == _even(columns)) != phase)
+        return filled * ((rows == columns) != phase)
     if style == "outlined":
         return filled - _covered(distance + LINE)
     return filled
+
+
+@cache
+def _distances(thing: str, places: tuple[Place, ...]) -> Tensor:
+    """Signed distances of all pixels to the object's edge, in pixels: [places, 64, 64]."""
+    x, y, radius = (
+        torch.tensor([getattr(place, name) for place in places], dtype=torch.float32)[:, None, None]
+        for name in ("x", "y", "radius")
+    )
+    centre = SIDE / 2
+    columns, rows = torch.broadcast_tensors(_axis()[None] - centre - x, _axis()[:, None] - centre - y)
+    return SHAPES[thing](columns / radius, rows / radius) * radius
+
+
+def _axis() -> Tensor:
+    """The centres of a row's pixels."""
+    return torch.arange(SIDE) + 0.5
 
 
 def _even(places: Tensor) -> Tensor:
