@@ -10,6 +10,7 @@ from ..rece_ops import EraserSet
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from .host.compat import build
 from .host.derivation import DerivedConditioning, derive_conditioning
+from .inputs import number_input
 from .types import CATEGORY, Eraser
 
 
@@ -36,16 +37,11 @@ class DeriveEmbedding(io.ComfyNode):
                 io.String.Input(
                     "concept", default="nudity", tooltip="The erased concept, or any prompt that shows it."
                 ),
-                build(
-                    io.Float.Input,
+                number_input(
                     "regularization",
-                    default=DEFAULT_SETTINGS.regularization,
-                    min=0.000001,
-                    max=1e6,
-                    step=0.0001,
-                    round=False,
-                    optional=True,
-                    tooltip="λ_r of the derivation. Smaller finds stronger embeddings, further from those of real prompts.",
+                    DEFAULT_SETTINGS.regularization,
+                    "λ_r of the derivation. Smaller finds stronger embeddings, further from those of real prompts.",
+                    low=1e-6,
                 ),
                 Eraser.Input(
                     "eraser",

@@ -7,23 +7,18 @@ from comfy_api.latest import io
 from ..rece_ops.projection import MAX_DIRECTIONS
 from ..rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
 from . import methods, presets
-from .host.compat import build
+from .inputs import choice_input, count_input, number_input
 
 
 def custom_inputs() -> list[io.Input]:
     """The numbers that the preset 'custom' opens."""
-    epochs = build(
-        io.Int.Input,
-        "epochs",
-        default=DEFAULT_SETTINGS.epochs,
-        min=0,
-        max=MAX_EPOCHS,
-        optional=True,
-        advanced=True,
-        tooltip="Only for 'custom': derive-and-erase steps after the first edit. 0 is UCE alone.",
-    )
     return [
-        epochs,
+        count_input(
+            "epochs",
+            DEFAULT_SETTINGS.epochs,
+            "Only for 'custom': derive-and-erase steps after the first edit. 0 is UCE alone.",
+            high=MAX_EPOCHS,
+        ),
         _coefficient(
             "regularization",
             "Only for 'custom': λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less.",
@@ -35,22 +30,6 @@ def custom_inputs() -> list[io.Input]:
         _coefficient("erase_scale", "Only for 'custom': η, weight of the concepts in the edit."),
         _coefficient("preserve_scale", "Only for 'custom': μ, weight of the preserved prompts in the edit."),
     ]
-
-
-def _coefficient(setting: str, tooltip: str) -> io.Input:
-    """A number with the name and the default of one of the `RECESettings`."""
-    return build(
-        io.Float.Input,
-        setting,
-        default=getattr(DEFAULT_SETTINGS, setting),
-        min=0.0,
-        max=1e6,
-        step=0.0001,
-        round=False,
-        optional=True,
-        advanced=True,
-        tooltip=tooltip,
-    )
 
 
 def method_inputs() -> list[io.Input]:
@@ -76,60 +55,47 @@ def method_inputs() -> list[io.Input]:
                 "as any embedding can be kept). 'custom' uses beta."
             ),
         ),
-        build(
-            io.Float.Input,
+        number_input(
             "beta",
-            default=methods.ROBUSTNESS[methods.DEFAULT_ROBUSTNESS],
-            min=0.0001,
-            max=1e6,
+            methods.ROBUSTNESS[methods.DEFAULT_ROBUSTNESS],
+            "Only for the robustness 'custom': β. Larger is more robust and spares less.",
+            low=0.0001,
             step=0.01,
-            round=False,
-            optional=True,
-            advanced=True,
-            tooltip="Only for the robustness 'custom': β. Larger is more robust and spares less.",
         ),
-        build(
-            io.Int.Input,
+        count_input(
             "directions",
-            default=0,
-            min=0,
-            max=MAX_DIRECTIONS,
-            optional=True,
-            advanced=True,
-            tooltip="Only for the projection: how many directions to remove; 0 takes those that hold 90 % of the concepts.",
+            0,
+            "Only for the projection: how many directions to remove; 0 takes those that hold 90 % of the concepts.",
+            high=MAX_DIRECTIONS,
         ),
-        build(
-            io.Combo.Input,
+        choice_input(
             "iteration",
-            options=list(methods.ITERATIONS),
-            default=methods.PUBLISHED,
-            optional=True,
-            advanced=True,
-            tooltip=(
-                "Only for RECE. published: every epoch edits what the one before left. anchored: every epoch edits the "
-                "original weights with all pairs so far."
-            ),
+            methods.ITERATIONS,
+            methods.PUBLISHED,
+            "Only for RECE. published: every epoch edits what the one before left. anchored: every epoch edits the "
+            "original weights with all pairs so far.",
         ),
-        build(
-            io.Combo.Input,
+        choice_input(
             "preservation",
-            options=list(methods.PRESERVATIONS),
-            default=methods.WEIGHED,
-            optional=True,
-            advanced=True,
-            tooltip=(
-                "weighed: preserved prompts pull against the erasure. exactly: they and the empty prompt do not change "
-                "at all, and less of the concepts can be erased."
-            ),
+            methods.PRESERVATIONS,
+            methods.WEIGHED,
+            "weighed: preserved prompts pull against the erasure. exactly: they and the empty prompt do not change "
+            "at all, and less of the concepts can be erased.",
         ),
-        _limit(
+        number_input(
             "regeneration_limit",
+            0.0,
             "Only for RECE: stop as soon as the derived embedding brings no concept back further than this; 0 never.",
+            high=1.0,
+            step=0.01,
         ),
-        _limit(
+        number_input(
             "drift_limit",
+            0.0,
             "Only for RECE and UCE: how far everyday prompts may drift. Takes fewer epochs, or a lower erase_scale, to "
             "keep it; 0 is no limit.",
+            high=1.0,
+            step=0.01,
         ),
         io.Conditioning.Input(
             "embedding",
@@ -139,15 +105,6 @@ def method_inputs() -> list[io.Input]:
     ]
 
 
-def _limit(name: str, tooltip: str) -> io.Input:
-    return build(
-        io.Float.Input,
-        name,
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        step=0.01,
-        optional=True,
-        advanced=True,
-        tooltip=tooltip,
-    )
+def _coefficient(setting: str, tooltip: str) -> io.Input:
+    """A number with the name and the default of one of the `RECESettings`."""
+    return number_input(setting, getattr(DEFAULT_SETTINGS, setting), tooltip)

@@ -15,6 +15,7 @@ from .figure import figure
 from .host.assessing import Assessment, assess
 from .host.compat import build
 from .host.errors import WrongConnectionError
+from .inputs import number_input
 from .report import eraser_description, measured_lines
 from .types import CATEGORY, Eraser
 
@@ -53,17 +54,8 @@ class ErasureReport(io.ComfyNode):
                     optional=True,
                     tooltip="Prompts whose drift to measure, one a line, besides the empty one and a few everyday prompts.",
                 ),
-                build(
-                    io.Float.Input,
-                    "regularization",
-                    default=DEFAULT_SETTINGS.regularization,
-                    min=0.000001,
-                    max=1e6,
-                    step=0.0001,
-                    round=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="λ_r of the derived embedding.",
+                number_input(
+                    "regularization", DEFAULT_SETTINGS.regularization, "λ_r of the derived embedding.", low=1e-6
                 ),
             ],
             outputs=[

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from comfy_api.latest import io
+
+from .host.compat import build
 
 
 def model_input() -> io.Input:
@@ -13,3 +17,39 @@ def model_input() -> io.Input:
 def strength_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
     """How much of an erasure: 0 is none of it, 1 all of it, and up to 2 goes beyond."""
     return io.Float.Input(name, default=1.0, min=0.0, max=2.0, step=0.01, optional=optional, tooltip=tooltip)
+
+
+def number_input(
+    name: str, default: float, tooltip: str, low: float = 0.0, high: float = 1e6, step: float = 0.0001
+) -> io.Input:
+    """An optional number among a node's advanced inputs, not rounded to its steps."""
+    return build(
+        io.Float.Input,
+        name,
+        default=default,
+        min=low,
+        max=high,
+        step=step,
+        round=False,
+        optional=True,
+        advanced=True,
+        tooltip=tooltip,
+    )
+
+
+def choice_input(name: str, options: Sequence[str], default: str, tooltip: str) -> io.Input:
+    """An optional choice among a node's advanced inputs."""
+    return build(
+        io.Combo.Input,
+        name,
+        options=list(options),
+        default=default,
+        optional=True,
+        advanced=True,
+        tooltip=tooltip,
+    )
+
+
+def count_input(name: str, default: int, tooltip: str, low: int = 0, high: int = 100) -> io.Input:
+    """An optional whole number among a node's advanced inputs."""
+    return build(io.Int.Input, name, default=default, min=low, max=high, optional=True, advanced=True, tooltip=tooltip)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .host.compat import build
 from .host.inversion import InversionSettings, Inverted, invert_concept
+from .inputs import count_input, number_input
 from .types import CATEGORY
 
 DEFAULT = InversionSettings()
@@ -54,28 +55,15 @@ class InvertConcept(io.ComfyNode):
                     control_after_generate=False,
                     tooltip="Of the noise and of the choice of images.",
                 ),
-                build(
-                    io.Float.Input,
+                number_input(
                     "learning_rate",
-                    default=DEFAULT.learning_rate,
-                    min=0.0001,
-                    max=10.0,
+                    DEFAULT.learning_rate,
+                    "Of Adam, relative to the size of the prompt's embeddings.",
+                    low=0.0001,
+                    high=10.0,
                     step=0.001,
-                    round=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Of Adam, relative to the size of the prompt's embeddings.",
                 ),
-                build(
-                    io.Int.Input,
-                    "batch",
-                    default=DEFAULT.batch,
-                    min=1,
-                    max=64,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Images a step.",
-                ),
+                count_input("batch", DEFAULT.batch, "Images a step.", low=1, high=64),
                 build(
                     io.Boolean.Input,
                     "low_memory",

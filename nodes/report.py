@@ -80,7 +80,7 @@ def _texts(value: Any) -> list[str]:
 def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
     count = len(request.concepts)
     return (
-        f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model with "
+        f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model by "
         f"{_method(result.erasure)}: "
         f"{result.architecture.projections} projections, {result.seconds:.2f} s on {result.device.type}, "
         f"strength {strength:g}."

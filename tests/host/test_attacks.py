@@ -56,14 +56,14 @@ def difference(one: Picture, other: Picture) -> float:
 @pytest.mark.parametrize(
     ("inputs", "headline"),
     [
-        ({"method": "UCE"}, "with UCE (first edit only)"),
-        ({"method": "RECE"}, "with RECE with 3 epochs:"),
-        ({"iteration": "anchored"}, "with RECE with 3 epochs, anchored:"),
+        ({"method": "UCE"}, "by UCE (first edit only)"),
+        ({"method": "RECE"}, "by RECE with 3 epochs:"),
+        ({"iteration": "anchored"}, "by RECE with 3 epochs, anchored:"),
         ({"method": "projection"}, "direction"),
         ({"method": "projection", "directions": 2, "robustness": "strict"}, "along 2 directions (β 300)"),
         ({"method": "projection", "robustness": "custom", "beta": 0.5}, "(β 0.5)"),
-        ({"method": "UCE", "preservation": "exactly", "preserve": "a dog"}, "with UCE"),
-        ({"regeneration_limit": 0.999}, "with UCE (first edit only)"),
+        ({"method": "UCE", "preservation": "exactly", "preserve": "a dog"}, "by UCE"),
+        ({"regeneration_limit": 0.999}, "by UCE (first edit only)"),
     ],
 )
 def test_every_method_erases(server: ComfyServer, load: Load, inputs: dict[str, Any], headline: str) -> None:
