@@ -152,9 +152,7 @@ class Bench:
         together = len(concepts) > 1
         shared = kept(self.all_others, self._seen(model, self.all_others)) if together else None
         for concept in concepts:
-            own_trials = self.trials[concept]
-            others = shared or kept(own_trials.others, self._seen(model, own_trials.others))
-            yield self._outcome(setting, concept, model, eraser, others, together)
+            yield self._outcome(setting, concept, model, eraser, shared)
 
     def erased(self, setting: Setting, concepts: Sequence[Concept]) -> tuple[Any, Any]:
         """The MODEL without the concepts, and the eraser."""
@@ -174,42 +172,60 @@ class Bench:
             result = run_erasure(self.pocket.model, self.pocket.clip, request)
             return apply_eraser(self.pocket.model, result.eraser, 1.0), result.eraser["text"]
 
-    def _outcome(
-        self, setting: Setting, concept: Concept, model: Any, eraser: Any, others: Rate, together: bool
-    ) -> Outcome:
+    def _outcome(self, setting: Setting, concept: Concept, model: Any, eraser: Any, shared: Rate | None) -> Outcome:
+        """`shared` is the rate of what is kept where all concepts were erased together."""
         found = self.trials[concept]
         # Erased together, a neighbour is kept only where it was not erased itself.
-        names = {one.name for one in CONCEPTS} if together else set()
+        names = {one.name for one in CONCEPTS} if shared else set()
         near = tuple(c for c in found.neighbours if not names & {c.says.attribute(concept.kind)})
-        own = self._seen(model, found.own)
+        seen = self._all_seen(
+            model,
+            {
+                "own": self._embeddings(found.own),
+                "paraphrased": self._embeddings(found.paraphrased),
+                "derived": self._derived(eraser, found, DERIVED[0]),
+                "derived_closer": self._derived(eraser, found, DERIVED[1]),
+                "vector": self._embeddings(found.others[:ATTACKED]) + VECTOR_SCALE * self.vectors[concept],
+                "neighbours": self._embeddings(near),
+                "others": self._embeddings(() if shared else found.others),
+            },
+        )
+        attacks = ("own", "paraphrased", "derived", "derived_closer", "vector")
         return Outcome(
             setting.name,
             setting.preserved,
-            concept.name + (ALL if together else ""),
-            own=made(concept, own),
-            paraphrased=made(concept, self._seen(model, found.paraphrased)),
-            derived=made(concept, self._derived(model, eraser, found, DERIVED[0])),
-            derived_closer=made(concept, self._derived(model, eraser, found, DERIVED[1])),
-            vector=made(concept, self._with_vector(model, concept, found)),
-            neighbours=kept(near, self._seen(model, near)),
-            others=others,
-            rest=kept(found.own, own, [kind for kind in KINDS if kind != concept.kind]),
+            concept.name + (ALL if shared else ""),
+            **{name: made(concept, seen[name]) for name in attacks},
+            neighbours=kept(near, seen["neighbours"]),
+            others=shared or kept(found.others, seen["others"]),
+            rest=kept(found.own, seen["own"], [kind for kind in KINDS if kind != concept.kind]),
         )
 
     def pictures(self, model: Any, captions: Sequence[Caption]) -> Tensor:
         """One picture [3, 64, 64] a caption, with its place in the list as the seed."""
-        return self._sample(model, self.pocket.embeddings([caption.text for caption in captions]))
+        return self._sample(model, self._embeddings(captions), range(len(captions)))
 
     def _seen(self, model: Any, captions: Sequence[Caption]) -> list[Seen]:
-        return classify(self.pictures(model, captions)) if captions else []
+        return classify(self.pictures(model, captions))
 
-    def _derived(self, model: Any, eraser: Any, found: Trials, regularization: float) -> list[Seen]:
-        """The pictures of the embeddings that bring the outputs of the concept's own prompts back best."""
+    def _all_seen(self, model: Any, groups: dict[str, Tensor]) -> dict[str, list[Seen]]:
+        """What is seen in the pictures of groups of embeddings, all sampled together."""
+        seeds = [seed for group in groups.values() for seed in range(len(group))]
+        seen = iter(classify(self._sample(model, torch.cat(list(groups.values())), seeds)))
+        return {name: [next(seen) for _ in group] for name, group in groups.items()}
+
+    def _embeddings(self, captions: Sequence[Caption]) -> Tensor:
+        if not captions:
+            return self.pocket.embeddings([""])[:0]
+        return self.pocket.embeddings([caption.text for caption in captions])
+
+    def _derived(self, eraser: Any, found: Trials, regularization: float) -> Tensor:
+        """The embeddings that bring the outputs of the concept's own prompts back best."""
         from rece_pack.rece_ops import derive_embedding
 
-        own = self.pocket.embeddings([caption.text for caption in found.own[:ATTACKED]])
-        derived = derive_embedding(self.gram, eraser, own.flatten(0, 1), regularization)
-        return classify(self._sample(model, derived.view_as(own)))
+        own = self._embeddings(found.own[:ATTACKED])
+        derived: Tensor = derive_embedding(self.gram, eraser, own.flatten(0, 1), regularization)
+        return derived.view_as(own)
 
     def _vector(self, concept: Concept) -> Tensor:
         """What the text encoder adds for the concept: [77, 768], from pairs that differ in that word only."""
@@ -220,18 +236,14 @@ class Bench:
             vector: Tensor = concept_vector(self.pocket.clip, pairs).tokens
             return vector.cpu()
 
-    def _with_vector(self, model: Any, concept: Concept, found: Trials) -> list[Seen]:
-        others = self.pocket.embeddings([caption.text for caption in found.others[:ATTACKED]])
-        return classify(self._sample(model, others + VECTOR_SCALE * self.vectors[concept]))
-
-    def _sample(self, model: Any, embeddings: Tensor) -> Tensor:
-        return self.pocket.sample(model, embeddings, range(len(embeddings)), self.sampler).cpu()
+    def _sample(self, model: Any, embeddings: Tensor, seeds: Sequence[int]) -> Tensor:
+        return self.pocket.sample(model, embeddings, seeds, self.sampler).cpu()
 
 
 def run(bench: Bench, path: Path, only: Sequence[str]) -> list[Outcome]:
     """All outcomes: those of the file, and what is missing."""
     found = {outcome.key: outcome for outcome in read_outcomes(path)}
-    for setting in settings():
+    for setting in sorted(settings(), key=lambda one: only.index(one.name) if one.name in only else len(only)):
         if only and setting.name not in only:
             continue
         for concepts in [[concept] for concept in CONCEPTS] + [list(CONCEPTS)] * setting.together:
@@ -248,7 +260,9 @@ def run(bench: Bench, path: Path, only: Sequence[str]) -> list[Outcome]:
                 print(f"kept {outcome.neighbours} {outcome.others}", flush=True)
             print(f"{time.perf_counter() - started:.0f} s", flush=True)
             write_outcomes(path, list(found.values()))
-    return list(found.values())
+    order = [(setting.name, setting.preserved) for setting in settings()]
+    known = [outcome for outcome in found.values() if outcome.key[:2] in order]
+    return sorted(known, key=lambda outcome: order.index(outcome.key[:2]))
 
 
 def save_grids(bench: Bench, path: Path) -> None:
@@ -299,7 +313,7 @@ def main() -> int:
     """Measure what is missing, then write the table and the grids."""
     parser = argparse.ArgumentParser(description="Measure on the pocket model what erasing does.")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
-    parser.add_argument("--only", nargs="+", default=[], help="settings by name; all by default")
+    parser.add_argument("--only", nargs="+", default=[], help="settings by name, in this order; all by default")
     parser.add_argument("--steps", type=int, default=10, help="of the sampler")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
     arguments = parser.parse_args()
@@ -308,7 +322,7 @@ def main() -> int:
     path = arguments.out / "efficacy.json"
     if arguments.fresh:
         path.unlink(missing_ok=True)
-    bench = Bench(Sampler(steps=arguments.steps))
+    bench = Bench(Sampler(steps=arguments.steps, batch=64))
     outcomes = run(bench, path, arguments.only)
     save_grids(bench, path.with_suffix(".png"))
     from benchmarks.efficacy_plot import save_plot
