@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.host import REPOSITORY, Host, HostError, host_folder, prepare
+from tools.launch_comfyui import make_importable
 
 if TYPE_CHECKING:
     from tools.client import Picture, Result
@@ -53,6 +54,7 @@ def main() -> int:
             return 1
         command = [str(host.python), "-m", "tools.demo", *sys.argv[1:], "--comfyui", str(host.comfyui)]
         return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    make_importable(arguments.comfyui)
     _run(_job(arguments), Host(Path(sys.executable), arguments.comfyui))
     return 0
 
