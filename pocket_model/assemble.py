@@ -20,7 +20,6 @@ from pocket_model.compact import UNET, VAE, WEIGHTS, read_compact
 from pocket_model.recipe import RECIPE
 from tools.host import host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
-from tools.random_weights import CLIP_L
 
 NAME = "pocket.safetensors"
 
@@ -52,7 +51,7 @@ def checkpoint_weights(weights: Path = WEIGHTS) -> dict[str, Tensor]:
     found |= {f"{networks.VAE}{name}": value for name, value in pictures.items()}
     # ComfyUI's SD1 divides latents by this before it decodes them; the VAE was trained on latents as they are.
     found[f"{networks.VAE}vae_scale"] = torch.tensor(0.18215)
-    return {name: value.half() for name, value in found.items()} | CLIP_L.draw(RECIPE.seed)
+    return {name: value.half() for name, value in found.items()} | networks.text_encoder_weights(RECIPE.seed)
 
 
 def _trained_shapes(network: nn.Module) -> dict[str, torch.Size]:

@@ -70,7 +70,8 @@ def _distances(thing: str, places: tuple[Place, ...]) -> Tensor:
         for name in ("x", "y", "radius")
     )
     centre = SIDE / 2
-    columns, rows = torch.broadcast_tensors(_axis()[None] - centre - x, _axis()[:, None] - centre - y)
+    columns = (_axis()[None] - centre - x).expand(-1, SIDE, SIDE)
+    rows = (_axis()[:, None] - centre - y).expand(-1, SIDE, SIDE)
     return SHAPES[thing](columns / radius, rows / radius) * radius
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,10 +37,10 @@ class TextEncoder:
     layers: int
     openclip: bool
 
-    def draw(self, seed: int) -> dict[str, torch.Tensor]:
+    def draw(self, seed: int, gains: Mapping[str, float] = GAINS) -> dict[str, torch.Tensor]:
         """Its weights from a seed, in float16."""
         shapes = _openclip_shapes(self) if self.openclip else _clip_shapes(self)
-        return {key: draw(key, shape, seed, self.layers) for key, shape in shapes}
+        return {key: draw(key, shape, seed, self.layers, gains) for key, shape in shapes}
 
 
 CLIP_L = TextEncoder("cond_stage_model.transformer.text_model.", 768, 12, openclip=False)
@@ -50,17 +50,19 @@ SDXL_CLIP_G = TextEncoder("conditioner.embedders.1.model.", 1280, 32, openclip=T
 REFINER_CLIP_G = TextEncoder("conditioner.embedders.0.model.", 1280, 32, openclip=True)
 
 
-def draw(key: str, shape: tuple[int, ...], seed: int, layers: int = 1) -> torch.Tensor:
+def draw(
+    key: str, shape: tuple[int, ...], seed: int, layers: int = 1, gains: Mapping[str, float] = GAINS
+) -> torch.Tensor:
     """Random values that keep activations near 1: none is left zero, not even where training would begin so."""
     # Each weight has its own seed, so that it does not depend on the order in which ComfyUI lists them.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {key}".encode()))
     values = torch.randn(shape, generator=generator)
     if len(shape) == 1:
         return (values * 0.02 + (1.0 if key.endswith("weight") else 0.0)).half()
-    return (values * _spread(key, shape, layers)).half()
+    return (values * _spread(key, shape, layers, gains)).half()
 
 
-def _spread(key: str, shape: tuple[int, ...], layers: int) -> float:
+def _spread(key: str, shape: tuple[int, ...], layers: int, gains: Mapping[str, float]) -> float:
     """The standard deviation of a matrix, a convolution or a table of embeddings."""
     if key.endswith("token_embedding.weight"):
         return 1.0
@@ -69,7 +71,7 @@ def _spread(key: str, shape: tuple[int, ...], layers: int) -> float:
     fan_in = torch.Size(shape).numel() // shape[0]
     # The sum over all layers of a text encoder is to be as large as the embeddings that it is added to.
     spread: float = (fan_in * layers) ** -0.5 if key.endswith(RESIDUAL) else fan_in**-0.5
-    return spread * next((gain for part, gain in GAINS.items() if part in key), 1.0)
+    return spread * next((gain for part, gain in gains.items() if part in key), 1.0)
 
 
 def _clip_shapes(encoder: TextEncoder) -> Shapes:

@@ -21,6 +21,16 @@ NODES = [
     "RECE_SaveEraserAsLoRA",
 ]
 ERASE = NODES[0]
+METHOD: dict[str, Any] = {
+    "method": "RECE",
+    "robustness": "robust",
+    "beta": 30,
+    "directions": 0,
+    "iteration": "published",
+    "preservation": "weighed",
+    "regeneration_limit": 0,
+    "drift_limit": 0,
+}
 NUMBERS = ["epochs", "regularization", "edit_regularization", "erase_scale", "preserve_scale"]
 ROW = 24
 """The height of a number's row in the canvas."""
@@ -98,6 +108,23 @@ def test_linked_numbers_stay(frontend: Frontend) -> None:
     frontend.expect_shown(node, NUMBERS, [])
 
 
+def test_a_method_shows_what_counts_for_it(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    always = ["method", "preservation"]
+    frontend.expect_shown(
+        node, list(METHOD), ["method", "iteration", "preservation", "regeneration_limit", "drift_limit"]
+    )
+    frontend.choose(node, "method", "projection")
+    frontend.expect_shown(node, list(METHOD), ["method", "robustness", "directions", "preservation"])
+    frontend.choose(node, "robustness", "custom")
+    frontend.expect_shown(node, list(METHOD), ["method", "robustness", "beta", "directions", "preservation"])
+    frontend.choose(node, "preset", "custom")
+    frontend.expect_shown(node, NUMBERS, ["regularization"])
+    frontend.choose(node, "method", "UCE")
+    frontend.expect_shown(node, list(METHOD), [*always, "drift_limit"])
+    frontend.expect_shown(node, NUMBERS, NUMBERS[1:])
+
+
 @pytest.mark.parametrize("preset", ["nudity", "custom"])
 def test_a_saved_workflow_loads_as_it_was(frontend: Frontend, preset: str) -> None:
     values: dict[str, Any] = {"concepts": "cat\ndog -> : 0.5", "preserve": "horse", "strength": 0.5}
@@ -109,8 +136,8 @@ def test_a_saved_workflow_loads_as_it_was(frontend: Frontend, preset: str) -> No
     frontend.executed(node, "nudity: 1% left")
     frontend.report(node).wait_for()
     saved, prompt = frontend.serialize(), frontend.prompt()
-    assert _values(saved) == ["cat\ndog -> : 0.5", preset, "horse", 0.5, "none", *numbers.values()]
-    assert set(prompt[str(node)]["inputs"]) == {*values, *numbers, "preset", "templates"}
+    assert _values(saved) == ["cat\ndog -> : 0.5", preset, "horse", 0.5, "none", *numbers.values(), *METHOD.values()]
+    assert set(prompt[str(node)]["inputs"]) == {*values, *numbers, *METHOD, "preset", "templates"}
     frontend.load(saved)
     frontend.expect_shown(node, NUMBERS, NUMBERS if preset == "custom" else [])
     again = frontend.serialize()
