@@ -42,7 +42,7 @@ class Recipe:
 
     seed: int = 0
     vae: Stage = field(default_factory=lambda: Stage(steps=3600, batch=4, rate=1.5e-3))
-    unet: Stage = field(default_factory=lambda: Stage(steps=5500, batch=40, rate=4e-4))
+    unet: Stage = field(default_factory=lambda: Stage(steps=8500, batch=40, rate=4e-4))
     decoder: Stage = field(default_factory=lambda: Stage(steps=1200, batch=8, rate=1e-3))
     moment_weight: float = 0.02
     object_weight: float = 4.0
