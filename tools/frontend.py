@@ -151,6 +151,8 @@ class Frontend:
         if self.nodes2:
             self.row(node, widget).get_by_role("combobox").click()
             self.page.get_by_role("option", name=option, exact=True).click()
+            # The list fades out; a list opened meanwhile may hold an option of the same name.
+            self.page.get_by_role("listbox").wait_for(state="detached")
         else:
             self.page.mouse.click(*self.call("place", [node, widget]))
             self.page.locator(".litecontextmenu .litemenu-entry").get_by_text(option, exact=True).click()
