@@ -10,7 +10,7 @@ from ..rece_ops import EraserSet
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from .host.compat import build
 from .host.derivation import DerivedConditioning, derive_conditioning
-from .inputs import number_input
+from .inputs import clip_input, number_input
 from .types import CATEGORY, Eraser
 
 
@@ -33,7 +33,7 @@ class DeriveEmbedding(io.ComfyNode):
                 io.Model.Input(
                     "model", tooltip="The erased model. With an eraser connected: the model before, as it is."
                 ),
-                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                clip_input(),
                 io.String.Input(
                     "concept", default="nudity", tooltip="The erased concept, or any prompt that shows it."
                 ),

@@ -15,7 +15,7 @@ from .figure import figure
 from .host.assessing import Assessment, assess
 from .host.compat import build
 from .host.errors import WrongConnectionError
-from .inputs import number_input
+from .inputs import clip_input, number_input
 from .report import eraser_description, measured_lines
 from .types import CATEGORY, Eraser
 
@@ -38,7 +38,7 @@ class ErasureReport(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model without the erasure."),
-                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                clip_input(),
                 Eraser.Input("eraser", tooltip="The erasure to report on, made here or loaded."),
                 io.String.Input(
                     "concepts",

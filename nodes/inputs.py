@@ -14,6 +14,11 @@ def model_input() -> io.Input:
     return io.Model.Input("model", tooltip="The model to erase from. It is not changed; the output is a patched clone.")
 
 
+def clip_input() -> io.Input:
+    """The CLIP of a node that reads prompts as the MODEL's text encoder does."""
+    return io.Clip.Input("clip", tooltip="The text encoder that belongs to the model.")
+
+
 def strength_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
     """How much of an erasure: 0 is none of it, 1 all of it, and up to 2 goes beyond."""
     return io.Float.Input(name, default=1.0, min=0.0, max=2.0, step=0.01, optional=optional, tooltip=tooltip)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .host.compat import build
 from .host.inversion import InversionSettings, Inverted, invert_concept
-from .inputs import count_input, number_input
+from .inputs import clip_input, count_input, number_input
 from .types import CATEGORY
 
 DEFAULT = InversionSettings()
@@ -33,7 +33,7 @@ class InvertConcept(io.ComfyNode):
             search_aliases=["attack", "red team", "textual inversion", "concept inversion"],
             inputs=[
                 io.Model.Input("model", tooltip="The erased model. It is not changed."),
-                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                clip_input(),
                 io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Image.Input(
                     "images", tooltip="Images that show the concept, best made by the model before the erasure."

@@ -21,7 +21,7 @@ from pocket_model.rendering import Place, masks
 from pocket_model.world import COLOURS, OBJECTS, PALETTE, STYLES, Word
 
 # Share of a picture's variance that a mask must explain for the picture to show anything. Clean renderings reach 1,
-# noise 0.1; what lies between is looked at in tests/pocket/test_classifier.py.
+# noise 0.1; what lies between is looked at in tests/pocket/test_world.py.
 LEAST_EXPLAINED = 0.4
 # A model's objects lie between the renderings' places, and a little beyond them.
 OFFSETS = range(-6, 7, 2)

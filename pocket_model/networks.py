@@ -6,6 +6,7 @@ ComfyUI must be importable (`tools.launch_comfyui.make_importable`).
 from __future__ import annotations
 
 import logging
+import zlib
 from typing import Any
 
 import torch
@@ -122,8 +123,6 @@ def frozen_weights(seed: int) -> dict[str, Tensor]:
 
 
 def _frozen_layer(name: str, shape: tuple[int, int], seed: int) -> dict[str, Tensor]:
-    import zlib
-
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     return {
         "weight": torch.randn(shape, generator=generator) * shape[1] ** -0.5,

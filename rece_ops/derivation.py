@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .eraser import Eraser
 from .errors import InputError
-from .gram import check_projection
+from .gram import check_projection, check_reads
 from .linalg import GramSum, SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
 from .steps import Progress, Steps
 
@@ -149,11 +149,7 @@ def regenerate(moments: WeightMoments, concept: Tensor, target: Tensor, regulari
         InputError: concept and weights have different dimensions.
         NumericalError: λ_r I + Q is too ill-conditioned.
     """
-    if concept.shape[-1] != len(moments.original):
-        raise InputError(
-            f"The concept has token embeddings of dimension {concept.shape[-1]}, but the projections read "
-            f"{len(moments.original)}: the text encoder belongs to another model."
-        )
+    check_reads(moments.original, concept.shape[-1])
     derivation = Derivation(moments.cross, moments.edited.clone(), regularization)
     wanted, harmless = (to_float64(tokens, moments.original.device) for tokens in (concept, target))
     derived = derivation.rows(wanted)

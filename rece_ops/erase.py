@@ -14,7 +14,7 @@ from .derivation import Derivation
 from .eraser import Eraser
 from .errors import InputError
 from .exact import ExactSpan
-from .gram import gram_matrix
+from .gram import check_reads, gram_matrix
 from .linalg import SPDSolver, add_to_diagonal, to_float64
 from .moments import PairMoments, pair_moments, second_moment
 from .pairs import ConceptPair, check_same_dimension
@@ -179,12 +179,7 @@ def erase(
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 2 + settings.epochs)
     gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
-    if gram.shape[0] != dimension:
-        raise InputError(
-            f"The projections read token embeddings of dimension {gram.shape[0]}, but the concepts have "
-            f"dimension {dimension}: the text encoder belongs to another model."
-        )
-
+    check_reads(gram, dimension)
     return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done)
 
 

@@ -52,3 +52,12 @@ def check_projection(name: str, weight: Tensor, dimension: int) -> None:
         raise InputError(
             f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
         )
+
+
+def check_reads(gram: Tensor, dimension: int) -> None:
+    """Raise InputError unless projections with the Gram matrix `gram` read token embeddings of that dimension."""
+    if len(gram) != dimension:
+        raise InputError(
+            f"The projections read token embeddings of dimension {len(gram)}, but the concepts have dimension "
+            f"{dimension}: the text encoder belongs to another model."
+        )

@@ -37,7 +37,7 @@ from torch import Tensor
 from .eraser import Eraser
 from .errors import InputError
 from .exact import ExactSpan
-from .gram import gram_matrix
+from .gram import check_reads, gram_matrix
 from .linalg import GramSum, SPDSolver, add_to_diagonal, to_float64
 from .moments import second_moment
 from .pairs import ConceptPair, check_same_dimension
@@ -163,11 +163,7 @@ def project(
     dimension = check_same_dimension(pairs, [*preserve, *neutral, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 3)
     gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
-    if gram.shape[0] != dimension:
-        raise InputError(
-            f"The projections read token embeddings of dimension {gram.shape[0]}, but the concepts have "
-            f"dimension {dimension}: the text encoder belongs to another model."
-        )
+    check_reads(gram, dimension)
     root = _metric_root(gram)
     vectors, spectrum = _main_directions(pairs, root, settings)
     steps.done("finding directions")

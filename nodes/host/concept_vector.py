@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +54,8 @@ def concept_vector(clip: Any, pairs: Sequence[tuple[str, str]]) -> ConceptVector
     harmless = 0.0
     for pair in pairs:
         with_it, without = (_encoded(clip, text) for text in pair)
-        shortest = [min(one.shape[0], other.shape[0]) for one, other in zip(with_it, without, strict=True)]
-        parts = [one[:n] - other[:n] for one, other, n in zip(with_it, without, shortest, strict=True)]
-        total = parts if total is None else [_sum(old, new) for old, new in zip(total, parts, strict=True)]
+        parts = _combined(torch.sub, with_it, without)
+        total = parts if total is None else _combined(torch.add, total, parts)
         harmless += float(torch.linalg.vector_norm(without[0]))
         progress.step()
     assert total is not None  # there is at least one pair
@@ -75,6 +74,8 @@ def _encoded(clip: Any, text: str) -> list[Tensor]:
     return [embedding[0].float(), *([] if pooled is None else [pooled.float()])]
 
 
-def _sum(one: Tensor, other: Tensor) -> Tensor:
-    shared = min(one.shape[0], other.shape[0])
-    return one[:shared] + other[:shared]
+def _combined(
+    operation: Callable[[Tensor, Tensor], Tensor], ones: Sequence[Tensor], others: Sequence[Tensor]
+) -> list[Tensor]:
+    """What `operation` makes of every two tensors, over the rows that both have."""
+    return [operation(one[: len(other)], other[: len(one)]) for one, other in zip(ones, others, strict=True)]

@@ -74,5 +74,5 @@ def test_two_models_that_differ_in_their_projections_are_refused() -> None:
 def test_a_concept_of_another_dimension_is_refused() -> None:
     weights = stack(DIMENSION)
     concept, target = prompts(2, TOKENS, DIMENSION + 1, 3)
-    with pytest.raises(InputError, match="dimension 25, but the projections read 24"):
+    with pytest.raises(InputError, match="dimension 24, but the concepts have dimension 25"):
         regenerate(WeightMoments.of_weights(weights, weights), concept, target, 0.1)
