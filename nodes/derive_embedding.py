@@ -80,12 +80,13 @@ class DeriveEmbedding(io.ComfyNode):
 
 
 def _report(derived: DerivedConditioning, concept: str, regularization: float) -> str:
-    found = derived.found
+    # What brings it back furthest is what counts.
+    found = max(derived.found.values(), key=lambda one: one.regeneration)
     lines = [
         f"'{concept}': the derived embedding brings back {found.regeneration:.0%} of it (λ_r {regularization:g}; 0 % no "
         f"nearer than the empty prompt, 100 % the outputs of the original), condition number {found.condition:.1e}.",
         "Sample it with the erased model: only the picture tells. Other embeddings may do better or worse.",
     ]
-    if derived.architecture.name.startswith("SDXL"):
+    if derived.architecture.family.pooled:
         lines.append("The pooled embedding is the concept's own.")
     return "\n".join(lines)

@@ -13,8 +13,8 @@ from .erase_inputs import custom_inputs, method_inputs
 from .erasure_request import ErasureRequest
 from .host.adapter import apply_eraser
 from .host.compat import build
-from .host.conditioning import Conditioning
-from .host.erasing import embeddings_for, run_erasure
+from .host.conditioning import Conditioning, entries_of
+from .host.erasing import run_erasure
 from .inputs import model_input, strength_input
 from .report import erasure_report, erasure_summary
 from .templates import TEMPLATES
@@ -146,7 +146,7 @@ class EraseConcepts(io.ComfyNode):
             templates,
             exactly=preservation == methods.EXACTLY,
             limits=choice.limits(),
-            embeddings=() if embedding is None else embeddings_for(model, embedding),
+            embeddings=() if embedding is None else entries_of(embedding),
         )
         result = run_erasure(model, clip, request)
         patched = apply_eraser(model, result.eraser, strength)

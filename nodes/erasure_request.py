@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ class ErasureRequest:
         templates: name of the templates that widen each concept.
         exactly: whether the preserved prompts (and the empty one) must not move at all.
         limits: of RECE's iteration.
-        embeddings: token embeddings [n, d] to erase besides, towards the target of the first concept.
+        embeddings: prompts to erase besides, as token embeddings [1, n, d] with the values of their CONDITIONING, towards
+            the target of the first concept.
     """
 
     concepts: Sequence[ConceptLine]
@@ -37,7 +38,7 @@ class ErasureRequest:
     templates: str
     exactly: bool = False
     limits: Limits = NO_LIMITS
-    embeddings: Sequence[Tensor] = ()
+    embeddings: Sequence[tuple[Tensor, dict[str, Any]]] = ()
 
     @property
     def method(self) -> str:
@@ -61,9 +62,20 @@ class ErasureRequest:
         return [(line, prompt) for line in self.concepts for prompt in widened(line.concept, self.templates)]
 
     def provenance(
-        self, settings: RECESettings | ProjectionSettings, architecture: str, dimension: int
+        self,
+        settings: Mapping[str, RECESettings | ProjectionSettings],
+        architecture: str,
+        dimensions: Mapping[str, int],
     ) -> dict[str, Any]:
-        """What an eraser file tells of its making: no paths, no names of people or machines."""
+        """What an eraser file tells of its making: no paths, no names of people or machines.
+
+        Args:
+            settings: that each text stream was erased with; where a limit was kept, they can differ.
+            architecture: what the eraser was made on.
+            dimensions: of the text streams, by name.
+        """
+        plain = {name: one.as_dict() for name, one in settings.items()}
+        same = len(set(settings.values())) == 1
         return {
             "method": self.method,
             "concepts": [line.concept for line in self.concepts],
@@ -73,8 +85,8 @@ class ErasureRequest:
             "preserve": list(self.preserved),
             "templates": self.templates,
             "preserve_exactly": self.exactly,
-            "settings": settings.as_dict(),
+            "settings": next(iter(plain.values())) if same else plain,
             "architecture": architecture,
-            "dimension": dimension,
+            "dimensions": dict(dimensions),
             "pack_version": __version__,
         }

@@ -19,6 +19,7 @@ MISSING = (
 _MOST_BARS = 16
 _BAR = 0.4
 _RED, _BLUE, _GREY = "#c0392b", "#2c6fad", "#8a8f98"
+_KINDS = {"keys": _BLUE, "values": _RED, "all layers": _GREY}
 
 
 def figure(assessment: Assessment, title: str) -> Tensor:
@@ -32,7 +33,7 @@ def figure(assessment: Assessment, title: str) -> Tensor:
     ((concepts, drift), (spectrum, layers)) = drawing.subplots(2, 2)
     _concepts(concepts, assessment)
     _drift(drift, assessment)
-    _spectrum(spectrum, assessment.spectrum)
+    _spectrum(spectrum, assessment.spectra)
     _layers(layers, assessment.changes)
     return _picture(drawing)
 
@@ -59,20 +60,27 @@ def _drift(axes: Any, assessment: Assessment) -> None:
     axes.invert_yaxis()
 
 
-def _spectrum(axes: Any, shares: Sequence[float]) -> None:
-    axes.plot(np.arange(1, len(shares) + 1), np.cumsum(shares), color=_RED)
+def _spectrum(axes: Any, spectra: Mapping[str, Sequence[float]]) -> None:
+    for shares in spectra.values():
+        axes.plot(np.arange(1, len(shares) + 1), np.cumsum(shares), color=_RED)
     axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
     axes.set_title("Differences between concepts and targets, held by so many directions")
 
 
 def _layers(axes: Any, changes: Mapping[str, float]) -> None:
-    for ending, colour, label in (("to_k.weight", _BLUE, "keys"), ("to_v.weight", _RED, "values")):
-        chosen = [(place, value) for place, (name, value) in enumerate(changes.items()) if name.endswith(ending)]
-        axes.plot([place for place, _ in chosen], [value for _, value in chosen], ".-", color=colour, label=label)
+    for label, colour in _KINDS.items():
+        chosen = [(place, value) for place, (name, value) in enumerate(changes.items()) if _kind(name) == label]
+        if chosen:
+            axes.plot([place for place, _ in chosen], [value for _, value in chosen], ".-", color=colour, label=label)
     axes.set_title("Relative change of each projection, in the model's order")
     axes.set_ylim(bottom=0)
     axes.legend()
+
+
+def _kind(projection: str) -> str:
+    """Whether a projection makes keys or values of an attention layer, or is read by all of them."""
+    return {"to_k.weight": "keys", "to_v.weight": "values"}.get(projection[-len("to_k.weight") :], "all layers")
 
 
 def _shortened(name: str) -> str:

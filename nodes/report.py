@@ -81,20 +81,32 @@ def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -
     count = len(request.concepts)
     return (
         f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model by "
-        f"{_method(result.erasure)}: "
-        f"{result.architecture.projections} projections, {result.seconds:.2f} s on {result.device.type}, "
+        f"{_method([stream.erasure for stream in result.streams.values()])}: "
+        f"{result.architecture.projections} projections{_in_streams(result)}, {result.seconds:.2f} s on {result.device.type}, "
         f"strength {strength:g}."
     )
 
 
-def _method(erasure: Erasure | Projection) -> str:
-    if isinstance(erasure, Projection):
-        count = erasure.directions.shape[1]
-        return f"a projection along {count} direction{'s' if count > 1 else ''} (β {erasure.settings.robustness:g})"
-    epochs = erasure.settings.epochs
-    if not epochs:
+def _in_streams(result: ErasureResult) -> str:
+    count = len(result.streams)
+    return "" if count == 1 else f" in {count} text streams (every number below is that of the worst)"
+
+
+def _method(erasures: Sequence[Erasure | Projection]) -> str:
+    first = erasures[0]
+    if isinstance(first, Projection):
+        counts = [one.directions.shape[1] for one in erasures if isinstance(one, Projection)]
+        return f"a projection along {_counted(counts, 'direction')} (β {first.settings.robustness:g})"
+    epochs = [one.settings.epochs for one in erasures if isinstance(one, Erasure)]
+    if not max(epochs):
         return "UCE (first edit only)"
-    return f"RECE with {epochs} epoch{'s' if epochs > 1 else ''}{', anchored' if erasure.settings.anchored else ''}"
+    return f"RECE with {_counted(epochs, 'epoch')}{', anchored' if first.settings.anchored else ''}"
+
+
+def _counted(counts: Sequence[int], what: str) -> str:
+    """As in '3 epochs'; as in '1 to 3 epochs' where text streams differ."""
+    least, most = min(counts), max(counts)
+    return f"{most if least == most else f'{least} to {most}'} {what}{'s' if most > 1 else ''}"
 
 
 def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
@@ -127,9 +139,11 @@ def _solves(conditions: Mapping[str, float]) -> str:
 
 
 def _known_gaps(result: ErasureResult) -> str:
-    if not result.architecture.name.startswith("SDXL"):
+    family = result.architecture.family
+    if not family.pooled:
         return ""
+    layers = ", ".join(layer.split(".")[0] for layer in family.pooled)
     return (
-        "Note: SDXL also reads a pooled text embedding (label_emb), which this version leaves as it is; "
+        f"Note: {family.name} also reads a pooled text embedding ({layers}), which this version leaves as it is; "
         "a concept can leak through it."
     )

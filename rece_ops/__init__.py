@@ -7,7 +7,7 @@ from .errors import EraserFileError, InputError, NumericalError, RECEError
 from .gram import gram_matrix
 from .limits import Limits, keep_within
 from .lora import lora_factors
-from .measures import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes
+from .measures import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes, worst
 from .pairs import ConceptPair
 from .projection import Projection, ProjectionSettings, concept_spectrum, project
 from .settings import PRESETS, RECESettings
@@ -48,4 +48,5 @@ __all__ = [
     "project",
     "regenerate",
     "relative_changes",
+    "worst",
 ]

@@ -155,6 +155,51 @@ def measure(
     return Measures(concepts, drifts, neutral_drifts, change, erasure.conditions, warnings)
 
 
+def worst(measures: Mapping[str, Measures]) -> Measures:
+    """Of every number the worst that any text stream has; those of a single stream as they are.
+
+    A concept that comes from several streams is one concept here. Condition numbers and warnings are named after their
+    streams.
+
+    Args:
+        measures: by the stream's name; at least one.
+    """
+    if len(measures) == 1:
+        (only,) = measures.values()
+        return only
+    concepts: dict[str, ConceptMeasures] = {}
+    for one in measures.values():
+        for concept in one.concepts:
+            known = concepts.get(concept.name)
+            concepts[concept.name] = concept if known is None else _worse(known, concept)
+    return Measures(
+        concepts=tuple(concepts.values()),
+        drift=_largest([one.drift for one in measures.values()]),
+        neutral_drift=_largest([one.neutral_drift for one in measures.values()]),
+        total_change=max(one.total_change for one in measures.values()),
+        conditions={
+            f"{name}: {solve}": number for name, one in measures.items() for solve, number in one.conditions.items()
+        },
+        warnings=tuple(f"{name}: {sentence}" for name, one in measures.items() for sentence in one.warnings),
+    )
+
+
+def _worse(one: ConceptMeasures, other: ConceptMeasures) -> ConceptMeasures:
+    # Where a limit stopped one of the two earlier, its last epoch stands for the later ones.
+    length = max(len(one.regeneration), len(other.regeneration))
+    paths = [path + path[-1:] * (length - len(path)) for path in (one.regeneration, other.regeneration)]
+    return ConceptMeasures(
+        one.name,
+        max(one.residual, other.residual),
+        tuple(max(pair) for pair in zip(*paths, strict=True)),
+        min(one.distance, other.distance),
+    )
+
+
+def _largest(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: max(part[name] for part in parts) for name in parts[0]}
+
+
 def measure_steps(pairs: int, epochs: int) -> int:
     """How often `measure` calls `on_step` for an erasure of that many pairs and epochs."""
     passes = epochs + 1 + 4

@@ -16,6 +16,7 @@ from ...rece_ops import (
     measure,
     measure_steps,
     relative_changes,
+    worst,
 )
 from ..concept_lines import ConceptLine
 from ..erasure_request import ErasureRequest
@@ -23,7 +24,7 @@ from ..everyday_prompts import MEASURED
 from .architectures import Architecture, architecture_of
 from .device import Progress, compute_device
 from .embedding import embedded
-from .text import TextEncoder
+from .text import TextEncoder, TextReader
 from .weights import EffectiveWeights
 
 
@@ -34,13 +35,14 @@ class Assessment:
     Attributes:
         architecture: of the MODEL.
         measures: of concepts and prompts.
-        spectrum: share of the differences between concepts and targets in each of their main directions.
+        spectra: for each text stream, share of the differences between concepts and targets in each of their main
+            directions.
         changes: relative change of each projection.
     """
 
     architecture: Architecture
     measures: Measures
-    spectrum: Sequence[float]
+    spectra: Mapping[str, Sequence[float]]
     changes: Mapping[str, float]
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,7 +61,7 @@ class Assessment:
             "drift": dict(self.measures.drift),
             "neutral_drift": dict(self.measures.neutral_drift),
             "total_change": self.measures.total_change,
-            "spectrum": list(self.spectrum),
+            "spectrum": {name: list(shares) for name, shares in self.spectra.items()},
             "changes": dict(self.changes),
             "warnings": list(self.measures.warnings),
         }
@@ -82,16 +84,27 @@ def assess(
     architecture = architecture_of(model)
     architecture.check_eraser(eraser)
     settings = RECESettings(epochs=0, regularization=regularization)
-    encoder = TextEncoder(clip, architecture)
+    encoder = TextEncoder(clip, TextReader(model, architecture))
     request = ErasureRequest(concepts, preserved, settings, "none")
-    (stream,) = architecture.streams
-    prompts = len(concepts) + 1 + len(preserved) + len(MEASURED)
-    progress = Progress(prompts + 2 * len(stream.keys) + measure_steps(len(concepts), 0))
+    progress = Progress(_steps(request, architecture))
     known = embedded(encoder, request, progress)
-    device = compute_device(stream.dimension)
-    weights = EffectiveWeights(model, stream.keys, device)
-    gram = gram_matrix(weights, progress.step)
-    given = GivenErasure(eraser[stream.name].to(gram.device), gram, tuple(known.pairs), settings)
-    measures = measure(given, known.preserved, known.measured, progress.step)
-    changes = relative_changes(weights, given.eraser, progress.step)
-    return Assessment(architecture, measures, concept_spectrum(gram, known.pairs).tolist(), changes)
+    found: dict[str, Measures] = {}
+    spectra, changes = {}, {}
+    for stream in architecture.streams:
+        weights = EffectiveWeights(model, stream.keys, compute_device(stream.dimension))
+        gram = gram_matrix(weights, progress.step)
+        told = known[stream.name]
+        given = GivenErasure(eraser[stream.name].to(gram.device), gram, tuple(told.pairs), settings)
+        found[stream.name] = measure(given, told.preserved, told.measured, progress.step)
+        spectra[stream.name] = concept_spectrum(gram, told.pairs).tolist()
+        changes.update(relative_changes(weights, given.eraser, progress.step))
+    return Assessment(architecture, worst(found), spectra, changes)
+
+
+def _steps(request: ErasureRequest, architecture: Architecture) -> int:
+    """How often `assess` will report progress, at most."""
+    encoded = len(request.prompts()) + 1 + len(request.preserved) + len(MEASURED)
+    return encoded + sum(
+        2 * len(stream.keys) + measure_steps(len(stream.parts) * len(request.concepts), 0)
+        for stream in architecture.streams
+    )

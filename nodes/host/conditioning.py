@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,33 +13,69 @@ from ...rece_ops import InputError
 from .errors import WrongConnectionError
 
 Conditioning = list[list[Any]]
+Entry = tuple[Tensor, dict[str, Any]]
 POOLED = "pooled_output"
 
 
-def tokens_of(conditioning: Conditioning, dimension: int) -> list[Tensor]:
-    """The token embeddings [n, dimension] of every entry of CONDITIONING.
+@dataclass(frozen=True)
+class Change:
+    """Other tokens for CONDITIONING.
+
+    Attributes:
+        source: the value that holds them; empty for the token embeddings themselves.
+        layer: which layer of it, where it has several [1, layers, n, d].
+        rows: where they go, indices [k].
+        tokens: [k, d].
+    """
+
+    source: str
+    layer: int | None
+    rows: Tensor
+    tokens: Tensor
+
+
+def entries_of(conditioning: Conditioning) -> list[Entry]:
+    """Every prompt in CONDITIONING on its own: token embeddings [1, n, d] and values.
 
     Raises:
-        WrongConnectionError: it is empty, or comes from a text encoder of another kind.
+        WrongConnectionError: it is empty, or holds something else than token embeddings.
     """
     if not conditioning:
         raise WrongConnectionError(
             "CONDITIONING is empty: connect the output of 'Invert Concept' or of a text encoder."
         )
     for embedding, _ in conditioning:
-        if embedding.ndim != 3 or embedding.shape[-1] != dimension:
+        if embedding.ndim != 3:
             raise WrongConnectionError(
-                f"CONDITIONING holds embeddings {list(embedding.shape)}, but the MODEL reads token embeddings of "
-                f"dimension {dimension}: connect one that was made for this model."
+                f"CONDITIONING holds embeddings {list(embedding.shape)}, which are no token embeddings [batch, tokens, "
+                "dimension]: connect one that was made for this model."
             )
-    return [tokens for embedding, _ in conditioning for tokens in embedding]
+    return [
+        (embedding[place : place + 1], _of_batch(values, place, len(embedding)))
+        for embedding, values in conditioning
+        for place in range(len(embedding))
+    ]
 
 
-def with_tokens(conditioning: Conditioning, tokens: Tensor) -> Conditioning:
-    """The same with other token embeddings [n, d]."""
+def with_rows(conditioning: Conditioning, changes: Sequence[Change]) -> Conditioning:
+    """The same with other tokens in places of the first prompt."""
+    ((embedding, values), *_) = conditioning
     with torch.inference_mode(False):
-        batch = tokens[None].clone()
-    return [[batch, dict(values)] for _, values in conditioning]
+        sources = {"": embedding.clone()}
+        for change in changes:
+            if change.source not in sources:
+                sources[change.source] = values[change.source].clone()
+            source = sources[change.source][0]
+            target = source if change.layer is None else source[change.layer]
+            target[change.rows] = change.tokens.to(source)
+    return [[sources.pop(""), {**values, **sources}]]
+
+
+def _of_batch(values: dict[str, Any], place: int, size: int) -> dict[str, Any]:
+    return {
+        name: value[place : place + 1] if isinstance(value, Tensor) and value.ndim > 1 and len(value) == size else value
+        for name, value in values.items()
+    }
 
 
 def with_added(conditioning: Conditioning, tokens: Tensor, pooled: Tensor | None) -> Conditioning:

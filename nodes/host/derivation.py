@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...rece_ops import EraserSet, InputError, Regenerated, WeightMoments, gram_matrix, regenerate
+import torch
+from torch import Tensor
+
+from ...rece_ops import ConceptPair, EraserSet, InputError, Regenerated, WeightMoments, gram_matrix, regenerate
 from .adapter import EraserAdapter
-from .architectures import Architecture, architecture_of
-from .conditioning import Conditioning, with_tokens
+from .architectures import Architecture, TextStream, architecture_of
+from .conditioning import Change, Conditioning, with_rows
 from .device import Progress, compute_device
 from .errors import WrongConnectionError
-from .text import TextEncoder
+from .pairing import matched
+from .text import EncodedPart, TextEncoder, TextReader
 from .weights import EffectiveWeights
 
 
@@ -20,13 +25,14 @@ class DerivedConditioning:
     """What came of a derivation.
 
     Attributes:
-        conditioning: the derived embedding, to be sampled like any prompt; the pooled output is the concept's.
-        found: the numbers.
+        conditioning: the derived embedding, to be sampled like any prompt; the pooled output is the concept's. Where
+            a norm comes before the projections, it arrives there with another length.
+        found: the numbers for each text stream.
         architecture: of the MODEL.
     """
 
     conditioning: Conditioning
-    found: Regenerated
+    found: Mapping[str, Regenerated]
     architecture: Architecture
 
 
@@ -43,47 +49,75 @@ def derive_conditioning(
     if not concept.strip():
         raise InputError("The concept is empty: type what was erased, such as 'nudity'.")
     architecture = architecture_of(model)
-    encoder = TextEncoder(clip, architecture)
+    reader = TextReader(model, architecture)
+    encoder = TextEncoder(clip, reader)
     wanted, empty = encoder.encode(concept.strip()), encoder.encode("")
-    moments = _moments(model, architecture, eraser, original)
-    repeats = -(-wanted.tokens.shape[0] // empty.tokens.shape[0])
-    harmless = empty.tokens.repeat(repeats, 1)[: wanted.tokens.shape[0]]
-    found = regenerate(moments, wanted.tokens, harmless, regularization)
-    conditioning = with_tokens(encoder.conditioning(concept.strip()), found.tokens)
-    return DerivedConditioning(conditioning, found, architecture)
+    compare = _comparison(model, architecture, eraser, original)
+    progress = Progress(architecture.projections)
+    found, changes = {}, []
+    for stream in architecture.streams:
+        parts = wanted.streams[stream.name]
+        pairs = [matched("", *sides, 1.0) for sides in zip(parts, empty.streams[stream.name], strict=True)]
+        tokens, harmless = (torch.cat(side) for side in zip(*(_same_length(pair) for pair in pairs), strict=True))
+        found[stream.name] = regenerate(compare(stream, progress), tokens, harmless, regularization)
+        rows = torch.split(found[stream.name].tokens, [len(part.tokens) for part in parts])
+        changes += [_change(reader, part, derived) for part, derived in zip(parts, rows, strict=True)]
+    return DerivedConditioning(with_rows(encoder.conditioning(concept.strip()), changes), found, architecture)
 
 
-def _moments(model: Any, architecture: Architecture, eraser: EraserSet | None, original: Any) -> WeightMoments:
-    (stream,) = architecture.streams
-    device = compute_device(stream.dimension)
-    progress = Progress(len(stream.keys))
-    if eraser is not None:
-        if original is not None:
-            raise WrongConnectionError(
-                "Both 'eraser' and 'original' are connected, but they are two ways to say the same: connect an ERASER "
-                "that MODEL does not have yet, or the original of a MODEL that was erased."
+def _same_length(pair: ConceptPair) -> tuple[Tensor, Tensor]:
+    """Concept and target of a pair; the target's tokens beyond the concept's are left out."""
+    return pair.concept, pair.target[: len(pair.concept)]
+
+
+def _change(reader: TextReader, part: EncodedPart, tokens: Tensor) -> Change:
+    front = reader.front(part.part)
+    return Change(part.part.source, part.part.layer, part.rows, tokens if front is None else front.undo(tokens))
+
+
+def _comparison(
+    model: Any, architecture: Architecture, eraser: EraserSet | None, original: Any
+) -> Callable[[TextStream, Progress], WeightMoments]:
+    """How to compare the projections of a text stream before and after the erasure."""
+    if eraser is None:
+        before, counts = _original(model, original, architecture)
+
+        def two_models(stream: TextStream, progress: Progress) -> WeightMoments:
+            device = compute_device(stream.dimension)
+            edited = EffectiveWeights(model, stream.keys, device)
+            return WeightMoments.of_weights(
+                EffectiveWeights(before, stream.keys, device, counts), edited, progress.step
             )
-        architecture.check_eraser(eraser)
-        gram = gram_matrix(EffectiveWeights(model, stream.keys, device), progress.step)
-        return WeightMoments.of_eraser(gram, eraser[stream.name])
-    edited = EffectiveWeights(model, stream.keys, device)
-    return WeightMoments.of_weights(_original(model, original, architecture, edited), edited, progress.step)
+
+        return two_models
+    if original is not None:
+        raise WrongConnectionError(
+            "Both 'eraser' and 'original' are connected, but they are two ways to say the same: connect an ERASER "
+            "that MODEL does not have yet, or the original of a MODEL that was erased."
+        )
+    architecture.check_eraser(eraser)
+
+    def model_and_eraser(stream: TextStream, progress: Progress) -> WeightMoments:
+        weights = EffectiveWeights(model, stream.keys, compute_device(stream.dimension))
+        return WeightMoments.of_eraser(gram_matrix(weights, progress.step), eraser[stream.name])
+
+    return model_and_eraser
 
 
-def _original(model: Any, original: Any, architecture: Architecture, edited: EffectiveWeights) -> EffectiveWeights:
-    """The projections before the erasure."""
-    (stream,) = architecture.streams
+def _original(model: Any, original: Any, architecture: Architecture) -> tuple[Any, Callable[[Any], bool]]:
+    """The MODEL before the erasure, and which patches in its chain count."""
     if original is not None:
         if architecture_of(original) != architecture:
             raise WrongConnectionError(
                 f"The original is {architecture_of(original).name}, but MODEL is {architecture.name}: connect the model "
                 "that was erased."
             )
-        return EffectiveWeights(original, stream.keys, edited.device)
-    if not any(isinstance(patch[1], EraserAdapter) for key in stream.keys for patch in model.patches.get(key, [])):
+        return original, lambda patch: True
+    keys = [key for stream in architecture.streams for key in stream.keys]
+    if not any(isinstance(patch[1], EraserAdapter) for key in keys for patch in model.patches.get(key, [])):
         raise WrongConnectionError(
             "MODEL has no erasure in its patch chain, so there is nothing to derive from. Connect a model that comes "
             "from 'Erase Concepts' or 'Apply Eraser'; for an erased checkpoint, connect its original too, or connect "
             "the original as MODEL and the ERASER."
         )
-    return EffectiveWeights(model, stream.keys, edited.device, lambda patch: not isinstance(patch, EraserAdapter))
+    return model, lambda patch: not isinstance(patch, EraserAdapter)

@@ -12,13 +12,16 @@ from ...rece_ops import ConceptPair, InputError
 from ..concept_lines import ConceptLine
 from ..erasure_request import EMPTY, ErasureRequest
 from ..everyday_prompts import MEASURED
+from .architectures import TextStream
+from .conditioning import Entry
 from .device import Progress
-from .text import TextEncoder
+from .pairing import as_long_as, matched
+from .text import FROM_CONDITIONING, EncodedPart, EncodedPrompt, TextEncoder, TextReader
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """The token embeddings [n, d] of everything that an erasure is told of or measured with.
+    """The tokens [n, d] of everything that an erasure of one text stream is told of or measured with.
 
     Attributes:
         pairs: what to erase, and towards what.
@@ -33,49 +36,79 @@ class Embedded:
     spared: Sequence[Tensor]
 
 
-def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) -> Embedded:
-    """Encode what `request` names; one step of `progress` a prompt."""
-    return Embedded(
-        pairs=[
-            *(_pair(encoder, line, prompt, progress) for line, prompt in request.prompts()),
-            *_embedding_pairs(encoder, request),
-        ],
-        preserved=_tokens(encoder, (EMPTY, *request.preserved), progress),
-        measured=_tokens(encoder, MEASURED, progress),
-        spared=list(_tokens(encoder, request.spared, progress).values()),
-    )
+def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) -> dict[str, Embedded]:
+    """Encode what `request` names, for every text stream by its name; one step of `progress` a prompt."""
+    lines = request.prompts()
+    pairs = []
+    for line, prompt in lines:
+        pairs.append((encoder.encode(prompt), encoder.encode(line.target)))
+        progress.step()
+    preserved = _encoded(encoder, (EMPTY, *request.preserved), progress)
+    measured = _encoded(encoder, MEASURED, progress)
+    spared = _encoded(encoder, request.spared, progress)
+
+    def of_stream(stream: TextStream) -> Embedded:
+        typed = [
+            pair
+            for (line, prompt), (concept, target) in zip(lines, pairs, strict=True)
+            for pair in _pairs(stream, line, prompt, concept, target)
+        ]
+        target = encoder.encode(request.concepts[0].target)
+        return Embedded(
+            pairs=[*typed, *_embedding_pairs(encoder.reader, stream, request.embeddings, target)],
+            preserved=_tokens(preserved, stream),
+            measured=_tokens(measured, stream),
+            spared=list(_tokens(spared, stream).values()),
+        )
+
+    return {stream.name: of_stream(stream) for stream in encoder.reader.architecture.streams}
 
 
-def _pair(encoder: TextEncoder, line: ConceptLine, prompt: str, progress: Progress) -> ConceptPair:
-    concept, target = encoder.encode(prompt), encoder.encode(line.target)
-    progress.step()
-    target_tokens = _as_long_as(target.tokens, concept.tokens)
-    if torch.equal(concept.tokens, target_tokens):
+def _pairs(
+    stream: TextStream, line: ConceptLine, prompt: str, concept: EncodedPrompt, target: EncodedPrompt
+) -> list[ConceptPair]:
+    """A pair for every part of the stream in which concept and target differ."""
+    parts = list(zip(concept.streams[stream.name], target.streams[stream.name], strict=True))
+    found = []
+    for one, other in parts:
+        pair = matched(_named(prompt, one, len(parts)), one, other, line.weight)
+        if not torch.equal(*pair.all_rows()):
+            found.append(pair)
+    if not found:
         raise InputError(
             f"The concept '{prompt}' and its target '{line.target}' have the same embedding, so there is nothing to "
             "erase: give another target, or check that the textual inversion in it exists."
         )
-    return ConceptPair(prompt, concept.tokens, target_tokens, concept.last_subject, target.last_subject, line.weight)
+    return found
 
 
-def _embedding_pairs(encoder: TextEncoder, request: ErasureRequest) -> list[ConceptPair]:
-    """Pairs of connected embeddings; only the first token, which all prompts share, is left out of the first edit."""
-    target = encoder.encode(request.concepts[0].target).tokens
-    return [
-        ConceptPair(f"embedding {number}", tokens, _as_long_as(target, tokens), 1, 1)
-        for number, tokens in enumerate(request.embeddings, start=1)
-    ]
+def _named(prompt: str, part: EncodedPart, parts: int) -> str:
+    return prompt if parts == 1 else f"{prompt} ({', '.join(part.part.encoders)})"
 
 
-def _as_long_as(target: Tensor, concept: Tensor) -> Tensor:
-    """The target's windows repeated to the concept's length, as sampling does when prompts differ in length."""
-    repeats = -(-concept.shape[0] // target.shape[0])
-    return target if repeats == 1 else target.repeat(repeats, 1)[: concept.shape[0]]
+def _embedding_pairs(
+    reader: TextReader, stream: TextStream, embeddings: Sequence[Entry], target: EncodedPrompt
+) -> list[ConceptPair]:
+    """Pairs of connected embeddings; only what all prompts begin with is left out of the first edit."""
+    found = []
+    for number, (embedding, values) in enumerate(embeddings, start=1):
+        for source in dict.fromkeys(part.part.source for part in target.streams[stream.name]):
+            parts = [part for part in target.streams[stream.name] if part.part.source == source]
+            rows = reader.source(parts[0].part, embedding, values)
+            tokens = reader.read(stream, parts[0].part, rows, values, FROM_CONDITIONING)
+            start = min(parts[0].span.first, len(tokens) - 1)
+            other = as_long_as(torch.cat([part.tokens for part in parts]), len(tokens))
+            found.append(ConceptPair(f"embedding {number}", tokens, other, start, start))
+    return found
 
 
-def _tokens(encoder: TextEncoder, prompts: Sequence[str], progress: Progress) -> dict[str, Tensor]:
+def _encoded(encoder: TextEncoder, prompts: Sequence[str], progress: Progress) -> dict[str, EncodedPrompt]:
     found = {}
     for prompt in prompts:
-        found[prompt] = encoder.encode(prompt).tokens
+        found[prompt] = encoder.encode(prompt)
         progress.step()
     return found
+
+
+def _tokens(prompts: Mapping[str, EncodedPrompt], stream: TextStream) -> dict[str, Tensor]:
+    return {name: prompt.tokens(stream.name) for name, prompt in prompts.items()}

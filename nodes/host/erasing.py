@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...rece_ops import (
     EraserSet,
@@ -23,15 +22,36 @@ from ...rece_ops import (
     measure_steps,
     project,
     relative_changes,
+    worst,
 )
 from ..erasure_request import ErasureRequest
 from ..everyday_prompts import MEASURED
-from .architectures import Architecture, architecture_of
-from .conditioning import Conditioning, tokens_of
+from .architectures import Architecture, TextStream, architecture_of
 from .device import Progress, compute_device
 from .embedding import Embedded, embedded
-from .text import TextEncoder
+from .text import TextEncoder, TextReader
 from .weights import EffectiveWeights
+
+
+@dataclass(frozen=True)
+class StreamErasure:
+    """What came of one text stream.
+
+    Attributes:
+        erasure: as `rece_ops` made it.
+        measures: of every prompt erased, and of the preserved ones.
+        limited: what was done to keep the limits, in plain words.
+        changes: relative change of each projection.
+        seconds: time of the closed form (without text encoding and measuring).
+        device: where it ran.
+    """
+
+    erasure: Erasure | Projection
+    measures: Measures
+    limited: tuple[str, ...]
+    changes: Mapping[str, float]
+    seconds: float
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -41,47 +61,66 @@ class ErasureResult:
     Attributes:
         eraser: the ERASER, with provenance.
         architecture: of the MODEL.
-        erasure: as `rece_ops` made it.
-        measures: of every prompt erased, and of the preserved ones.
-        limited: what was done to keep the limits, in plain words.
-        changes: relative change of each projection.
-        seconds: time of the closed form (without text encoding and measuring).
-        device: where it ran.
+        streams: what came of each text stream, by its name.
     """
 
     eraser: EraserSet
     architecture: Architecture
-    erasure: Erasure | Projection
-    measures: Measures
-    limited: tuple[str, ...]
-    changes: Mapping[str, float]
-    seconds: float
-    device: torch.device
+    streams: Mapping[str, StreamErasure]
 
+    @property
+    def measures(self) -> Measures:
+        """Of all text streams: of every number the worst."""
+        return worst({name: stream.measures for name, stream in self.streams.items()})
 
-def embeddings_for(model: Any, conditioning: Conditioning) -> list[Tensor]:
-    """The token embeddings of CONDITIONING, checked against what MODEL reads.
+    @property
+    def changes(self) -> dict[str, float]:
+        """Relative change of each projection of all text streams."""
+        return {key: change for stream in self.streams.values() for key, change in stream.changes.items()}
 
-    Raises:
-        WrongConnectionError: see `tokens_of`.
-    """
-    (stream,) = architecture_of(model).streams
-    return tokens_of(conditioning, stream.dimension)
+    @property
+    def limited(self) -> tuple[str, ...]:
+        """What was done to keep the limits, each sentence once."""
+        return tuple(dict.fromkeys(sentence for stream in self.streams.values() for sentence in stream.limited))
+
+    @property
+    def seconds(self) -> float:
+        """Time of the closed form in all text streams."""
+        return sum(stream.seconds for stream in self.streams.values())
+
+    @property
+    def device(self) -> torch.device:
+        """Where it ran."""
+        return next(iter(self.streams.values())).device
 
 
 def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult:
-    """Erase `request.concepts` from what MODEL reads; neither MODEL nor CLIP is changed.
+    """Erase `request.concepts` from what MODEL reads, each text stream for itself; MODEL and CLIP are not changed.
 
     Raises:
         InputError: see `architecture_of`, `TextEncoder` and `rece_ops.erase`.
         NumericalError: see `rece_ops.erase`.
     """
     architecture = architecture_of(model)
-    encoder = TextEncoder(clip, architecture)
-    (stream,) = architecture.streams
-    progress = Progress(_steps(request, len(stream.keys)))
-
+    encoder = TextEncoder(clip, TextReader(model, architecture))
+    progress = Progress(_steps(request, architecture))
     known = embedded(encoder, request, progress)
+    streams = {
+        stream.name: _erase_stream(model, stream, request, known[stream.name], progress)
+        for stream in architecture.streams
+    }
+    provenance = request.provenance(
+        {name: stream.erasure.settings for name, stream in streams.items()},
+        architecture.name,
+        {stream.name: stream.dimension for stream in architecture.streams},
+    )
+    erasers = {name: stream.erasure.eraser.with_metadata(provenance) for name, stream in streams.items()}
+    return ErasureResult(EraserSet(erasers, provenance), architecture, streams)
+
+
+def _erase_stream(
+    model: Any, stream: TextStream, request: ErasureRequest, known: Embedded, progress: Progress
+) -> StreamErasure:
     device = compute_device(stream.dimension)
     weights = EffectiveWeights(model, stream.keys, device)
     started = time.perf_counter()
@@ -89,9 +128,7 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
     seconds = time.perf_counter() - started
     measures = measure(erasure, known.preserved, known.measured, progress.step)
     changes = relative_changes(weights, erasure.eraser, progress.step)
-    provenance = request.provenance(erasure.settings, architecture.name, stream.dimension)
-    eraser = EraserSet({stream.name: erasure.eraser.with_metadata(provenance)}, provenance)
-    return ErasureResult(eraser, architecture, erasure, measures, limited, changes, seconds, device)
+    return StreamErasure(erasure, measures, limited, changes, seconds, device)
 
 
 def _erased(
@@ -121,11 +158,14 @@ def _erased(
     return limited.erasure, limited.sentences
 
 
-def _steps(request: ErasureRequest, projections: int) -> int:
-    """How often `run_erasure` will report progress."""
+def _steps(request: ErasureRequest, architecture: Architecture) -> int:
+    """How often `run_erasure` will report progress, at most."""
     prompts = len(request.prompts())
-    pairs = prompts + len(request.embeddings)
     encoded = prompts + 1 + len(request.preserved) + len(MEASURED) + len(request.spared)
-    erased = projections + (3 if request.method == "projection" else 2 + request.epochs)
-    measured = measure_steps(pairs, request.epochs)
-    return encoded + erased + measured + projections
+    solves = 3 if request.method == "projection" else 2 + request.epochs
+    return encoded + sum(
+        2 * len(stream.keys)
+        + solves
+        + measure_steps(len(stream.parts) * (prompts + len(request.embeddings)), request.epochs)
+        for stream in architecture.streams
+    )

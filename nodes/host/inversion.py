@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ...rece_ops import InputError
 from .architectures import architecture_of
-from .conditioning import Conditioning, with_tokens
+from .conditioning import Change, Conditioning, with_rows
 from .device import Progress
-from .errors import WrongConnectionError
-from .text import TextEncoder
+from .errors import UnsupportedModelError, WrongConnectionError
+from .text import TextEncoder, TextReader
 
 SMALLEST_SIDE, MULTIPLE = 32, 8
 # Gradients of half-precision activations would vanish; Adam does not see a constant factor.
@@ -96,8 +96,16 @@ def invert_concept(
     if vae is None:
         raise WrongConnectionError("VAE is None: connect the VAE that belongs to the model.")
     latents = vae.encode(_checked(images)[..., :3])
-    encoder = TextEncoder(clip, architecture_of(model))
-    tokens, conditioning = encoder.encode(start).tokens, encoder.conditioning(start)
+    architecture = architecture_of(model)
+    if not architecture.family.unet:
+        raise UnsupportedModelError(
+            f"This MODEL is {architecture.name}, for which this attack is not made: connect a Stable Diffusion 1, 2 or XL "
+            "model."
+        )
+    encoder = TextEncoder(clip, TextReader(model, architecture))
+    conditioning = encoder.conditioning(start)
+    ((part,),) = encoder.encode(start).streams.values()
+    tokens = part.tokens
     if settings.tokens >= tokens.shape[0]:
         raise InputError(
             f"tokens is {settings.tokens}, but the prompt '{start}' has {tokens.shape[0]}, of which the first stays: "
@@ -105,7 +113,8 @@ def invert_concept(
         )
     with torch.inference_mode(False), torch.enable_grad():
         learned, losses = _learn(model, latents.clone(), tokens.clone().float(), conditioning[0][1], settings)
-    return Inverted(with_tokens(conditioning, learned.to(tokens.dtype)), tuple(losses))
+    change = Change(part.part.source, part.part.layer, part.rows, learned)
+    return Inverted(with_rows(conditioning, [change]), tuple(losses))
 
 
 def _learn(

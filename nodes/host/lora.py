@@ -11,31 +11,33 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import EraserSet, lora_factors
-from .architectures import Architecture, architecture_of
+from .architectures import PREFIX, SUFFIX, Architecture, architecture_of
 from .errors import UnsupportedModelError
 from .weights import EffectiveWeights
 
-_PREFIX = "diffusion_model."
-
 
 def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
-    """LoRA key without suffix by state-dict key: `lora_unet_` and the diffusers path, dots to underscores.
+    """LoRA key without suffix by state-dict key: `lora_unet_` and the layer's path, dots to underscores.
+
+    The path is that of diffusers for Stable Diffusion; for everything else it is the model's own, as kohya's trainers
+    write and ComfyUI reads it.
 
     Raises:
         UnsupportedModelError: a projection has no diffusers name.
     """
-    diffusers = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
-    by_key = {_PREFIX + key: name for name, key in diffusers.items()}
-    names = {}
-    for stream in architecture.streams:
-        for key in stream.keys:
-            if key not in by_key:
-                raise UnsupportedModelError(
-                    f"The projection '{key}' of this {architecture.name} model has no name in the LoRA conventions: "
-                    "save the eraser or the checkpoint instead."
-                )
-            names[key] = "lora_unet_" + by_key[key].removesuffix(".weight").replace(".", "_")
-    return names
+    keys = [key for stream in architecture.streams for key in stream.keys]
+    if architecture.family.unet:
+        diffusers = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+        by_key = {PREFIX + key: name for name, key in diffusers.items()}
+    else:
+        by_key = {key: key.removeprefix(PREFIX) for key in keys}
+    for key in keys:
+        if key not in by_key:
+            raise UnsupportedModelError(
+                f"The projection '{key}' of this {architecture.name} model has no name in the LoRA conventions: "
+                "save the eraser or the checkpoint instead."
+            )
+    return {key: "lora_unet_" + by_key[key].removesuffix(SUFFIX).replace(".", "_") for key in keys}
 
 
 def lora_tensors(
@@ -81,10 +83,11 @@ def lora_metadata(architecture: Architecture, eraser: EraserSet) -> dict[str, st
     """What A1111/Forge read to tell the base model, and the erasure's provenance."""
     metadata = {
         "format": "pt",
-        "ss_base_model_version": architecture.family.base_version,
         "ss_network_module": "networks.lora",
         "rece_provenance": json.dumps(eraser.metadata, ensure_ascii=False, sort_keys=True),
     }
+    if architecture.family.base_version:
+        metadata["ss_base_model_version"] = architecture.family.base_version
     if architecture.name == "SD2":
         metadata["ss_v2"] = "True"
     return metadata

@@ -240,7 +240,7 @@ def test_the_report_says_what_it_found(server: ComfyServer, load: Load) -> None:
     found = json.loads(numbers)
     assert [concept["name"] for concept in found["concepts"]] == ["nude", "Van Gogh"]
     assert found["concepts"][0]["residual"] < 0.1
-    assert sum(found["spectrum"]) == pytest.approx(1)
+    assert sum(found["spectrum"]["text"]) == pytest.approx(1)
     assert unknown.startswith("Not erased: ")
     assert "  a dog: " in unknown
     picture = result.images(figure)[0]

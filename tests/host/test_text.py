@@ -11,7 +11,7 @@ import pytest
 import torch
 from rece_pack.nodes.host.architectures import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
-from rece_pack.nodes.host.text import TextEncoder, last_subject_token
+from rece_pack.nodes.host.text import EncodedPart, TextEncoder, TextReader
 from rece_pack.rece_ops import InputError
 from safetensors.torch import save_file
 
@@ -38,6 +38,16 @@ def loaded(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path], em
     return model, clip
 
 
+def encoder_of(clip: Any, model: Any) -> TextEncoder:
+    return TextEncoder(clip, TextReader(model, architecture_of(model)))
+
+
+def encoded(encoder: TextEncoder, text: str) -> EncodedPart:
+    """The only part of the only text stream."""
+    ((part,),) = encoder.encode(text).streams.values()
+    return part
+
+
 def as_sampled(clip: Any, text: str) -> torch.Tensor:
     """What the stock CLIPTextEncode node hands to the sampler."""
     with torch.inference_mode():
@@ -50,62 +60,52 @@ def test_embeddings_are_those_of_the_stock_text_encode_node(loaded: tuple[Any, A
     skipped.clip_layer(-3)
     encodings = []
     for one in (clip, skipped):
-        encoder = TextEncoder(one, architecture_of(model))
+        encoder = encoder_of(one, model)
         for text in PROMPTS:
             # Parentheses are weights to the node, but plain text in a concept.
             typed = text.replace("(", "\\(").replace(")", "\\)")
-            encoded = encoder.encode(text).tokens
-            assert torch.equal(encoded, as_sampled(one, typed))
-            encodings.append(encoded)
+            tokens = encoded(encoder, text).tokens
+            assert torch.equal(tokens, as_sampled(one, typed))
+            encodings.append(tokens)
     assert not torch.equal(encodings[1], encodings[1 + len(PROMPTS)]), "clip skip changed nothing"
 
 
 def test_a_textual_inversion_in_a_concept_counts(loaded: tuple[Any, Any]) -> None:
     model, clip = loaded
-    encoder = TextEncoder(clip, architecture_of(model))
+    encoder = encoder_of(clip, model)
     tokens = clip.tokenize("embedding:my_style", disable_weights=True)
     if not any(isinstance(token, torch.Tensor) for windows in tokens.values() for token, *_ in windows[0]):
         pytest.skip("the inversion holds no vectors of this text encoder's size")
-    encoded = encoder.encode("art in embedding:my_style")
-    assert torch.equal(encoded.tokens, as_sampled(clip, "art in embedding:my_style"))
+    found = encoded(encoder, "art in embedding:my_style")
+    assert torch.equal(found.tokens, as_sampled(clip, "art in embedding:my_style"))
     # Start, "art", "in", and three vectors.
-    assert encoded.last_subject == 5
+    assert found.last_subject == 5
 
 
 def test_the_last_subject_token_is_the_one_before_end_of_text(loaded: tuple[Any, Any]) -> None:
     model, clip = loaded
-    encoder = TextEncoder(clip, architecture_of(model))
-    assert encoder.encode("").last_subject == 0
-    assert encoder.encode("cat").last_subject == 1
-    assert encoder.encode("a black cat").last_subject == 3
-    long = encoder.encode(LONG)
+    encoder = encoder_of(clip, model)
+    assert encoded(encoder, "").last_subject == 0
+    assert encoded(encoder, "cat").last_subject == 1
+    assert encoded(encoder, "a black cat").last_subject == 3
+    long = encoded(encoder, LONG)
     assert long.tokens.shape[0] > 77
     assert 77 < long.last_subject < long.tokens.shape[0] - 1
 
 
-def test_the_last_subject_token_of_several_encoders_and_windows() -> None:
-    window = [(49406, 1.0), (320, 1.0), (torch.zeros(4), 1.0), (49407, 1.0), (49407, 1.0)]
-    zero_padded = [(49406, 1.0), (320, 1.0), (49407, 1.0), (0, 1.0), (0, 1.0)]
-    assert last_subject_token({"l": [window]}) == 2
-    assert last_subject_token({"l": [zero_padded], "g": [window]}) == 2
-    assert last_subject_token({"l": [window, zero_padded]}) == 5 + 1
-    assert last_subject_token({"l": [[(49406, 1.0), (320, 1.0)]]}) == 1
-
-
 def test_a_text_is_encoded_once(loaded: tuple[Any, Any]) -> None:
     model, clip = loaded
-    encoder = TextEncoder(clip, architecture_of(model))
+    encoder = encoder_of(clip, model)
     assert encoder.encode("cat") is encoder.encode("cat")
 
 
 def test_wrong_connections_are_refused(loaded: tuple[Any, Any], checkpoint: Callable[[str], Path]) -> None:
     model, clip = loaded
-    architecture = architecture_of(model)
     with pytest.raises(WrongConnectionError, match="CLIP is None"):
-        TextEncoder(None, architecture)
+        encoder_of(None, model)
     with pytest.raises(InputError, match=r"fills 1?[0-9] windows .* shorten it"):
-        TextEncoder(clip, architecture).encode("word " * 700)
-    other = "sd2" if architecture.name == "SD1" else "sd15"
+        encoder_of(clip, model).encode("word " * 700)
+    other = "sd2" if architecture_of(model).name == "SD1" else "sd15"
     _, foreign, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint(other)), output_vae=False)
     with pytest.raises(WrongConnectionError, match="connect the CLIP that belongs to the MODEL"):
-        TextEncoder(foreign, architecture).encode("cat")
+        encoder_of(foreign, model).encode("cat")

@@ -1,0 +1,193 @@
+"""Every architecture of the table, on a small random instance: what is patched is all that reads the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+import torch
+from rece_pack.nodes.host.adapter import apply_eraser
+from rece_pack.nodes.host.architectures import Architecture, architecture_of
+from rece_pack.nodes.host.families import FAMILIES
+from rece_pack.nodes.host.fronts import LearnedPadding, Norm
+from rece_pack.nodes.host.lora import lora_names
+from rece_pack.nodes.host.text import TextReader
+from rece_pack.rece_ops import Eraser, EraserSet
+from small_models import CPU, SMALL, SmallModel, denoised
+from torch import Tensor
+
+Entry = tuple[Tensor, dict[str, Any]]
+Transform = Callable[[str, Tensor], Tensor]
+
+
+@pytest.fixture(params=SMALL)
+def case(request: pytest.FixtureRequest) -> SmallModel:
+    small = SMALL[request.param]
+    if not small.exists:
+        pytest.skip("this ComfyUI does not know the architecture")
+    return small
+
+
+def random_erasers(architecture: Architecture) -> EraserSet:
+    generator = torch.Generator().manual_seed(5)
+
+    def one(dimension: int) -> Eraser:
+        left, right = (torch.randn(dimension, 3, generator=generator) / dimension**0.5 for _ in range(2))
+        return Eraser(left, right.T.contiguous())
+
+    streams = {stream.name: one(stream.dimension) for stream in architecture.streams}
+    return EraserSet(streams, {"architecture": architecture.name})
+
+
+@contextmanager
+def transformed(model: Any, architecture: Architecture, entry: Entry, transform: Transform) -> Iterator[Entry]:
+    """The prompt with `transform` of every text stream's tokens, in CONDITIONING or behind the layer that comes first.
+
+    Nothing is done to the projections, so that whatever else reads the text reads it transformed too.
+    """
+    embedding, values = entry[0].clone(), {**entry[1]}
+    with ExitStack() as hooks:
+        for stream in architecture.streams:
+            sources = {(part.source, part.layer): part for part in stream.parts}
+            for part in sources.values():
+                network = model.model.diffusion_model
+                if isinstance(part.front, LearnedPadding):
+                    for block in network.blocks:
+                        hooks.enter_context(_hooked(block.register_forward_pre_hook(_third(stream.name, transform))))
+                    break
+                norm = _named(network, part.front.layer) if isinstance(part.front, Norm) else None
+                if norm is not None:
+                    hooks.enter_context(_hooked(norm.register_forward_hook(_result(stream.name, transform))))
+                elif not part.source:
+                    embedding = transform(stream.name, embedding)
+                else:
+                    source = values[part.source].clone()
+                    source[:, part.layer] = transform(stream.name, source[:, part.layer])
+                    values[part.source] = source
+        yield embedding, values
+
+
+@contextmanager
+def _hooked(handle: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _third(name: str, transform: Transform) -> Callable[..., Any]:
+    return lambda module, inputs: (*inputs[:2], transform(name, inputs[2]), *inputs[3:])
+
+
+def _result(name: str, transform: Transform) -> Callable[..., Any]:
+    return lambda module, inputs, output: transform(name, output)
+
+
+def _named(network: Any, name: str) -> Any:
+    for part in name.split("."):
+        network = getattr(network, part, None)
+    return network
+
+
+def patched_output(model: Any, entry: Entry, case: SmallModel) -> Tensor:
+    loaded = model.patch_model(device_to=CPU)
+    try:
+        return denoised(loaded, entry, case.latent)
+    finally:
+        model.unpatch_model(device_to=CPU)
+
+
+def test_the_table_finds_the_streams(case: SmallModel) -> None:
+    architecture = architecture_of(case.model())
+    found = {stream.name: (stream.dimension, len(stream.keys)) for stream in architecture.streams}
+    assert found == case.streams
+
+
+def test_every_family_has_a_small_model() -> None:
+    covered = {small.configuration for small in SMALL.values()}
+    without = {family.name for family in FAMILIES if not covered & set(family.configurations)}
+    assert without == {"SD2", "SDXL refiner"}, "these differ from SD1 and SDXL in size only; add a case for the others"
+
+
+def test_the_patched_model_is_the_model_with_transformed_text(case: SmallModel) -> None:
+    """Both are sums of the same products, rounded in different places: as if the tokens had been rounded differently.
+
+    W·T and T·c are sums of d products in float32, so that the two ways differ by about √d roundings of a token. What
+    that does to a picture is measured on the model itself, with tokens changed at random by so much.
+    """
+    model = case.model()
+    architecture = architecture_of(model)
+    erasers, entry = random_erasers(architecture), case.prompt(seed=1)
+    patched = apply_eraser(model, erasers, 1.0)
+    generator = torch.Generator().manual_seed(9)
+
+    def exactly(name: str, tokens: Tensor) -> Tensor:
+        return erasers[name].apply_to_context(tokens)
+
+    def roughly(name: str, tokens: Tensor) -> Tensor:
+        found = exactly(name, tokens)
+        rounding = torch.finfo(found.dtype).eps * found.shape[-1] ** 0.5
+        return found + rounding * found.abs().max() * torch.randn(found.shape, generator=generator)
+
+    before = denoised(model.model, entry, case.latent)
+    with transformed(model, architecture, entry, exactly) as prompt:
+        expected = denoised(model.model, prompt, case.latent)
+    with transformed(model, architecture, entry, roughly) as prompt:
+        rounded = (denoised(model.model, prompt, case.latent) - expected).abs().max()
+    found = patched_output(patched, entry, case)
+    assert (found - expected).abs().max() <= 4 * rounded
+    assert (before - expected).abs().max() > 1000 * rounded
+
+
+def test_the_model_itself_is_bit_identical_afterwards(case: SmallModel) -> None:
+    model = case.model()
+    before = {key: weight.clone() for key, weight in model.model.state_dict().items()}
+    patched_output(apply_eraser(model, random_erasers(architecture_of(model)), 1.0), case.prompt(seed=4), case)
+    assert all(torch.equal(weight, before[key]) for key, weight in model.model.state_dict().items())
+
+
+def test_the_reader_sees_what_the_projections_read(case: SmallModel) -> None:
+    model = case.model()
+    architecture = architecture_of(model)
+    reader, (embedding, values) = TextReader(model, architecture), case.prompt(seed=2)
+    inputs: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for stream in architecture.streams:
+            layer = model.model.get_submodule(stream.keys[0].removesuffix(".weight"))
+
+            def keep(module: Any, given: tuple[Tensor, ...], name: str = stream.name) -> None:
+                inputs.setdefault(name, given[0])
+
+            hooks.enter_context(_hooked(layer.register_forward_pre_hook(keep)))
+        denoised(model.model, (embedding, values), case.latent)
+    for stream in architecture.streams:
+        # Parts of one source lie in it one after the other, which takes a tokenizer to tell apart.
+        parts = {(part.source, part.layer): part for part in stream.parts}.values()
+        rows = [reader.read(stream, part, reader.source(part, embedding, values), values) for part in parts]
+        expected = torch.cat(rows)
+        found = inputs[stream.name].reshape(-1, stream.dimension)[-len(expected) :]
+        # A norm and a network of two layers, in the model's own order of summation or in ours.
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Mochi", "LTX-Video"])
+def test_tokens_that_the_mask_hides_are_not_read(name: str) -> None:
+    case = SMALL[name]
+    model, (embedding, values) = case.model(), case.prompt(seed=3)
+    hidden = values["attention_mask"][0] == 0
+    other = embedding.clone()
+    other[:, hidden] = 1.0
+    outputs = [denoised(model.model, (one, values), case.latent) for one in (embedding, other)]
+    assert torch.equal(*outputs)
+    other[:, ~hidden] = 1.0
+    assert not torch.equal(denoised(model.model, (other, values), case.latent), outputs[0])
+
+
+def test_projections_have_names_for_lora_files(case: SmallModel) -> None:
+    model = case.model()
+    architecture = architecture_of(model)
+    names = lora_names(model, architecture)
+    assert len(set(names.values())) == architecture.projections
+    assert all(name.startswith("lora_unet_") for name in names.values())
