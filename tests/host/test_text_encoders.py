@@ -1,0 +1,294 @@
+"""A prompt's own tokens in what every text encoder makes of it, and an erasure with each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rece_pack.nodes.concept_lines import ConceptLine
+from rece_pack.nodes.erasure_request import ErasureRequest
+from rece_pack.nodes.host.adapter import apply_eraser
+from rece_pack.nodes.host.architectures import architecture_of
+from rece_pack.nodes.host.assessing import assess
+from rece_pack.nodes.host.derivation import derive_conditioning
+from rece_pack.nodes.host.erasing import ErasureResult, run_erasure
+from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
+from rece_pack.nodes.host.families import FAMILIES, Part
+from rece_pack.nodes.host.pairing import matched
+from rece_pack.nodes.host.spans import Span, Spans, tokenize
+from rece_pack.nodes.host.text import EncodedPart, TextEncoder, TextReader
+from rece_pack.nodes.report import erasure_report
+from rece_pack.rece_ops import EraserSet, InputError, ProjectionSettings, RECESettings
+from small_models import SMALL
+from small_text_encoders import ENCODERS
+
+TEXT = "a red cat"
+# Small models that read what these text encoders make: all but SD3, whose text is as large as in the real one.
+ERASED = ["Flux", "Mochi", "AuraFlow", "Wan 2.1", "Hunyuan Video", "HiDream", "Z-Image", "Qwen-Image", "HunyuanDiT"]
+
+
+# With so little held back, the pairs that the edit was given show in what is left of the concept.
+FIRST_EDIT = RECESettings(epochs=0, edit_regularization=1e-3, preserve_scale=1e-3)
+
+
+@pytest.fixture(autouse=True)
+def _without_gradients() -> Iterator[None]:
+    """Nodes run without gradients."""
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def named(request: pytest.FixtureRequest) -> tuple[str, Any]:
+    return request.param, ENCODERS[request.param].clip()
+
+
+def ids_of(clip: Any, text: str) -> dict[str, list[int]]:
+    return {
+        name: [token for window in windows for token, *_ in window] for name, windows in tokenize(clip, text).items()
+    }
+
+
+def decoded(clip: Any, name: str, tokens: list[int]) -> str:
+    tokenizer = getattr(clip.tokenizer, name, None) or getattr(clip.tokenizer, f"clip_{name}")
+    text = "".join(tokenizer.inv_vocab[token] for token in tokens)
+    for mark in ("▁", "Ġ", "</w>", "##"):
+        text = text.replace(mark, "")
+    return text.replace(" ", "")
+
+
+def test_the_span_holds_the_prompt_and_nothing_else(named: tuple[str, Any]) -> None:
+    _, clip = named
+    spans = Spans(clip)
+    for text in (TEXT, "cat", "the red dog"):
+        for name, span in spans.of(text).items():
+            tokens = ids_of(clip, text)[name]
+            assert decoded(clip, name, tokens[span.first : span.end]) == text.replace(" ", ""), name
+            assert span.count == len(tokens)
+
+
+def test_an_empty_prompt_has_no_tokens_of_its_own(named: tuple[str, Any]) -> None:
+    name, clip = named
+    for empty, full in zip(Spans(clip).of("").values(), Spans(clip).of(TEXT).values(), strict=True):
+        assert empty.first == full.first
+        # This one gets a space instead of nothing, from the host itself.
+        assert empty.end - empty.first == (1 if name == "Hunyuan Video 1.5" else 0)
+
+
+def test_parentheses_are_plain_text_to_every_tokenizer(named: tuple[str, Any]) -> None:
+    _, clip = named
+    typed, escaped = "a (red) cat", "a \\(red\\) cat"
+    assert ids_of(clip, typed) == {
+        name: [token for window in windows for token, *_ in window] for name, windows in clip.tokenize(escaped).items()
+    }
+    assert ids_of(clip, escaped) == ids_of(clip, typed)
+    assert all(
+        weight == 1.0 for windows in tokenize(clip, typed).values() for window in windows for _, weight in window
+    )
+
+
+def encoder_and_model(name: str, clip: Any) -> tuple[TextEncoder, Any]:
+    model = SMALL[small_model(name)].model()
+    return TextEncoder(clip, TextReader(model, architecture_of(model))), model
+
+
+def own_ids(clip: Any, name: str, text: str) -> list[int]:
+    span = Spans(clip).of(text)[name]
+    return ids_of(clip, text)[name][span.first : span.end]
+
+
+def small_model(name: str) -> str:
+    return {"Flux": "Flux dev"}.get(name, name)
+
+
+def test_the_row_of_the_last_subject_token_is_found(named: tuple[str, Any]) -> None:
+    """Where a token knows nothing of later ones, another last word changes the rows from the last subject token on."""
+    name, clip = named
+    if not ENCODERS[name].causal:
+        pytest.skip("every row changes with every word")
+    encoder, _ = encoder_and_model(name, clip)
+    texts = (TEXT, "a red dog")
+    one, other = (encoder.encode(text).streams for text in texts)
+    (tokenizer,) = ENCODERS[name].causal
+    ids, other_ids = (ids_of(clip, text)[tokenizer] for text in texts)
+    differ = next(place for place, pair in enumerate(zip(ids, other_ids, strict=False)) if pair[0] != pair[1])
+    for stream, ((part,), (changed,)) in (
+        (stream, (one[stream], other[stream])) for stream in one if stream != "t5xxl"
+    ):
+        # The template that the text encoder drops is as long in both.
+        place = differ - (len(ids) - len(part.tokens))
+        assert torch.equal(part.tokens[:place], changed.tokens[:place]), stream
+        assert not torch.equal(part.tokens[place], changed.tokens[place]), stream
+        assert part.span.first <= place <= part.last_subject < len(part.tokens)
+        assert (
+            ids[differ : differ + part.span.end - place] == own_ids(clip, tokenizer, TEXT)[-(part.span.end - place) :]
+        )
+
+
+def test_masked_tokens_are_left_out(named: tuple[str, Any]) -> None:
+    name, clip = named
+    if name not in ("Mochi", "LTX-Video", "Cosmos"):
+        pytest.skip("this architecture reads padding")
+    encoder, _ = encoder_and_model(name, clip)
+    ((part,),) = encoder.encode(TEXT).streams.values()
+    # Four tokens and the end of the text.
+    assert len(part.tokens) == 5
+    assert part.span == Span(0, 4, 5)
+    assert torch.equal(part.tokens, encoder.conditioning(TEXT)[0][0][0, part.rows])
+
+
+def test_sd3_reads_clip_and_t5_one_after_the_other() -> None:
+    clip = ENCODERS["SD3"].clip()
+    case = SMALL["SD3"]
+    unet = {**case.unet, "context_embedder_config": _wide(case.unet["context_embedder_config"])}
+    model = type(case)(case.configuration, unet, case.latent, case.tokens, {}).model()
+    encoder = TextEncoder(clip, TextReader(model, architecture_of(model)))
+    (parts,) = encoder.encode(TEXT).streams.values()
+    assert [(len(part.tokens), part.span.first, part.span.end) for part in parts] == [(77, 1, 4), (77, 0, 4)]
+    whole = encoder.conditioning(TEXT)[0][0][0]
+    assert torch.equal(torch.cat([part.tokens for part in parts]), whole)
+    # CLIP is filled up with zeros to the width of T5.
+    assert not parts[0].tokens[:, 2048:].any()
+    assert parts[1].tokens[:, 2048:].any()
+    clip.cond_stage_model.t5xxl = None
+    (only,) = TextEncoder(clip, TextReader(model, architecture_of(model))).encode(TEXT).streams["text"]
+    assert torch.equal(only.tokens, parts[0].tokens)
+
+
+def _wide(embedder: dict[str, Any]) -> dict[str, Any]:
+    return {**embedder, "params": {**embedder["params"], "in_features": 4096}}
+
+
+def erased(name: str, **request: Any) -> tuple[Any, Any, ErasureResult, ErasureRequest]:
+    model, clip = SMALL[small_model(name)].model(), ENCODERS[name].clip()
+    # One concept: two of them, and all padding, do not fit into the few dimensions of a small model.
+    lines = [ConceptLine("a red cat", "a dog")]
+    asked = ErasureRequest(lines, ["the red dog"], **{"settings": FIRST_EDIT, "templates": "none", **request})
+    return model, clip, run_erasure(model, clip, asked), asked
+
+
+@pytest.mark.parametrize("name", ERASED)
+def test_concepts_are_erased_from_every_stream(name: str, tmp_path: Path) -> None:
+    model, clip, result, request = erased(name)
+    architecture = architecture_of(model)
+    assert set(result.streams) == set(result.eraser) == {stream.name for stream in architecture.streams}
+    assert len(result.changes) == architecture.projections
+    for stream in result.streams.values():
+        assert all(concept.residual < 0.25 for concept in stream.measures.concepts), stream.measures.concepts
+    report = erasure_report(request, result, 1.0)
+    count = len(result.streams)
+    assert (f"projections in {count} text streams" in report) == (count > 1)
+
+    result.eraser.save(tmp_path / "eraser.safetensors")
+    loaded = EraserSet.load(tmp_path / "eraser.safetensors")
+    patched = apply_eraser(model, loaded, 1.0)
+    assert set(patched.patches) == {key for stream in architecture.streams for key in stream.keys}
+
+    found = assess(model, clip, loaded, request.concepts, request.preserved, 0.1)
+    assert set(found.spectra) == set(result.streams)
+    for one, other in zip(found.measures.concepts, result.measures.concepts, strict=True):
+        assert one.residual == pytest.approx(other.residual, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["Flux", "HiDream"])
+def test_concepts_are_projected_out_of_every_stream(name: str) -> None:
+    _, _, result, request = erased(name, settings=ProjectionSettings())
+    for stream in result.streams.values():
+        assert stream.erasure.eraser.rank == stream.erasure.directions.shape[1]
+    assert "a projection along" in erasure_report(request, result, 1.0)
+
+
+@pytest.mark.parametrize("name", ["Flux", "Mochi", "HiDream", "Qwen-Image"])
+def test_what_brings_a_concept_back_is_derived_for_every_stream(name: str) -> None:
+    model, clip, result, _ = erased(name, settings=RECESettings(epochs=0))
+    patched = apply_eraser(model, result.eraser, 1.0)
+    by_eraser = derive_conditioning(model, clip, "cat", 0.1, result.eraser, None)
+    by_patch = derive_conditioning(patched, clip, "cat", 0.1, None, None)
+    assert set(by_eraser.found) == set(result.streams)
+    ((embedding, values),), ((again, _),) = by_eraser.conditioning, by_patch.conditioning
+    # Two ways to the same weights, of which one is rounded to float32.
+    torch.testing.assert_close(embedding, again, rtol=1e-2, atol=1e-2 * float(embedding.abs().max()))
+    original = TextEncoder(clip, TextReader(model, architecture_of(model))).conditioning("cat")[0]
+    assert not torch.equal(embedding, original[0])
+    assert embedding.shape == original[0].shape
+    if name == "HiDream":
+        assert not torch.equal(values["conditioning_llama3"], original[1]["conditioning_llama3"])
+
+
+def test_hunyuandit_has_no_embedding_to_give_back() -> None:
+    model, clip, result, _ = erased("HunyuanDiT")
+    with pytest.raises(UnsupportedModelError, match="through a network, so there is no embedding"):
+        derive_conditioning(model, clip, "cat", 0.1, result.eraser, None)
+
+
+def test_an_eraser_for_the_same_text_encoder_but_another_model_is_refused() -> None:
+    _, _, result, _ = erased("Flux")
+    with pytest.raises(WrongConnectionError, match=r"made for Flux .*, but the MODEL is Chroma"):
+        apply_eraser(SMALL["Chroma"].model(), result.eraser, 1.0)
+
+
+def test_a_clip_without_the_text_encoder_is_refused() -> None:
+    clip = ENCODERS["Qwen-Image"].clip()
+    with pytest.raises(WrongConnectionError, match="has the text encoders qwen25_7b, but Flux reads t5xxl"):
+        encoder_and_model("Flux", clip)[0].encode("cat")
+    with pytest.raises(WrongConnectionError, match=r"lacks the text encoder that HiDream reads as 'llama\.0'"):
+        encoder_and_model("HiDream", ENCODERS["Flux"].clip())[0].encode("cat")
+
+
+def test_a_prompt_that_is_too_long_for_a_concept_is_refused() -> None:
+    with pytest.raises(InputError, match=r"has \d+ tokens; 616 are the limit"):
+        encoder_and_model("Wan 2.1", ENCODERS["Wan 2.1"].clip())[0].encode("cat dog " * 400)
+
+
+def part(values: list[float], first: int, end: int, windows: bool = False) -> EncodedPart:
+    tokens = torch.tensor(values, dtype=torch.float32)[:, None]
+    return EncodedPart(tokens, Span(first, end, len(values)), Part(windows=windows), torch.arange(len(values)))
+
+
+# Before the prompt 1 and 2, then the prompt, then the end 8 and padding 9.
+LONG = part([1, 2, 31, 32, 33, 8, 9], 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (part([1, 2, 41, 8, 9], 2, 3), [1, 2, 41, 41, 41, 8, 9]),
+        (part([1, 2, 41, 42, 43, 44, 8, 9], 2, 6), [1, 2, 42, 43, 44, 8, 9]),
+        (part([1, 2, 8, 9], 2, 2), [1, 2, 2, 2, 2, 8, 9]),
+        (part([1, 2, 8, 9, 9, 9, 9], 2, 2), [1, 2, 2, 2, 2, 8, 9]),
+        (part([1, 2, 41, 8], 2, 3), [1, 2, 41, 41, 41, 8, 8]),
+    ],
+    ids=["shorter", "longer", "empty", "padded", "nothing after"],
+)
+def test_tokens_are_paired_by_what_they_are(target: EncodedPart, expected: list[float]) -> None:
+    pair = matched("x", LONG, target, 1.0)
+    assert pair.target[:, 0].tolist() == expected
+    assert pair.concept_start == pair.target_start == 4
+
+
+def test_an_empty_target_without_a_start_token_pairs_with_its_end() -> None:
+    pair = matched("x", part([31, 32, 8, 9], 0, 2), part([8, 9, 9, 9], 0, 0), 1.0)
+    assert pair.target[:, 0].tolist() == [8, 8, 8, 9]
+
+
+def test_windows_are_paired_place_by_place_as_published() -> None:
+    concept = part([1, 31, 32, 8, 8, 8, 1, 33, 8, 8, 8, 8], 1, 8, windows=True)
+    target = part([1, 41, 8, 8, 8, 8], 1, 2, windows=True)
+    pair = matched("x", concept, target, 1.0)
+    assert pair.target[:, 0].tolist() == [1, 41, 8, 8, 8, 8] * 2
+    assert (pair.concept_start, pair.target_start) == (7, 1)
+
+
+def test_every_family_without_windows_has_a_text_encoder_here() -> None:
+    covered = {SMALL[small_model(name)].configuration for name in ENCODERS}
+    missing = {
+        family.name
+        for family in FAMILIES
+        if not covered & set(family.configurations)
+        and not all(part.windows for stream in family.streams_of({"llama_layers": []}) for part in stream.parts)
+    }
+    # Their text encoders are those of others above, or of a later ComfyUI only.
+    assert missing <= {"Chroma", "Cosmos Predict2", "Flux.2", "Kandinsky 5", "CogVideoX", "Ernie-Image"}
