@@ -81,6 +81,12 @@ class CombineErasers(io.ComfyNode):
         strength_second: float,
     ) -> io.NodeOutput:
         parts = [(connected(first), strength_first), (connected(second), strength_second)]
+        made_on = {str(eraser.metadata["architecture"]) for eraser, _ in parts if eraser.metadata.get("architecture")}
+        if len(made_on) > 1:
+            raise WrongConnectionError(
+                f"The two ERASERs were made on {' and '.join(sorted(made_on))}, which read different text: combine erasers "
+                "that were made on the same architecture."
+            )
         scaled = [eraser.scaled(strength) for eraser, strength in parts]
         metadata = {
             "method": "combined",

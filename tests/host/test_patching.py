@@ -13,6 +13,7 @@ import comfy.sd
 import pytest
 import torch
 from comfy.weight_adapter import LoRAAdapter
+from rece_pack.nodes.apply_eraser import CombineErasers
 from rece_pack.nodes.host.adapter import EraserAdapter, apply_eraser
 from rece_pack.nodes.host.architectures import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
@@ -216,3 +217,10 @@ def test_an_eraser_of_another_model_is_refused(model: Any) -> None:
         apply_eraser(model, foreign, 1.0)
     with pytest.raises(WrongConnectionError, match="made for another model"):
         apply_eraser(model, EraserSet({"pooled": Eraser.identity(768)}), 1.0)
+
+
+def test_erasers_of_two_architectures_are_not_combined() -> None:
+    """Also where both have the same streams: T5 gives tokens of one size to many models."""
+    one, other = (EraserSet({"text": Eraser.identity(8)}, {"architecture": name}) for name in ("Flux", "Chroma"))
+    with pytest.raises(WrongConnectionError, match="made on Chroma and Flux, which read different text"):
+        CombineErasers.execute(one, other, 1.0, 1.0)

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import comfy.sd
 import pytest
 import torch
 from rece_pack.nodes.host.adapter import apply_eraser
 from rece_pack.nodes.host.architectures import Architecture, architecture_of
 from rece_pack.nodes.host.families import FAMILIES
 from rece_pack.nodes.host.fronts import LearnedPadding, Norm
-from rece_pack.nodes.host.lora import lora_names
+from rece_pack.nodes.host.lora import lora_tensors
 from rece_pack.nodes.host.text import TextReader
+from rece_pack.nodes.host.weights import EffectiveWeights
 from rece_pack.rece_ops import Eraser, EraserSet
 from small_models import CPU, SMALL, SmallModel, denoised
 from torch import Tensor
@@ -185,9 +187,17 @@ def test_tokens_that_the_mask_hides_are_not_read(name: str) -> None:
     assert not torch.equal(denoised(model.model, (other, values), case.latent), outputs[0])
 
 
-def test_projections_have_names_for_lora_files(case: SmallModel) -> None:
+@torch.no_grad()
+def test_the_stock_loader_reads_the_eraser_as_a_lora(case: SmallModel) -> None:
     model = case.model()
     architecture = architecture_of(model)
-    names = lora_names(model, architecture)
-    assert len(set(names.values())) == architecture.projections
-    assert all(name.startswith("lora_unet_") for name in names.values())
+    erasers = random_erasers(architecture)
+    tensors = lora_tensors(model, erasers, 1.0, 0, torch.float32, CPU, lambda: None)
+    loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
+    for stream in architecture.streams:
+        before, after = (EffectiveWeights(one, stream.keys, CPU) for one in (model, loaded))
+        for key in stream.keys:
+            expected = erasers[stream.name].apply_to_weight(before[key])
+            change = (expected - before[key]).norm()
+            # Factors rounded to float32, and products summed in float32.
+            assert float((after[key] - expected).norm() / change) < 64 * torch.finfo(torch.float32).eps, key
