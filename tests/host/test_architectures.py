@@ -91,6 +91,61 @@ def test_full_size_models_are_read_in_the_right_places(case: str) -> None:
     assert all(name.startswith(("lora_unet_down", "lora_unet_mid", "lora_unet_up")) for name in names.values())
 
 
+# What a small model is of, what makes it one of full size, and the dimension and number of projections per stream.
+FULL_SIZE_BY_SMALL: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]] = {
+    "Flux dev": (
+        {"hidden_size": 3072, "num_heads": 24, "depth": 19, "depth_single_blocks": 38, "axes_dim": [16, 56, 56]}
+        | {"context_in_dim": 4096, "vec_in_dim": 768, "mlp_ratio": 4.0},
+        {"text": (4096, 1)},
+    ),
+    "SD3": (
+        {"depth": 24, "adm_in_channels": 2048}
+        | {
+            "context_embedder_config": {
+                "target": "torch.nn.Linear",
+                "params": {"in_features": 4096, "out_features": 1536},
+            }
+        },
+        {"text": (4096, 1)},
+    ),
+    "Wan 2.1": (
+        {"dim": 5120, "ffn_dim": 13824, "freq_dim": 256, "text_dim": 4096, "num_heads": 40, "num_layers": 40},
+        {"text": (4096, 1)},
+    ),
+    "Cosmos Predict2": (
+        {
+            "model_channels": 2048,
+            "num_blocks": 28,
+            "num_heads": 16,
+            "adaln_lora_dim": 256,
+            "crossattn_emb_channels": 1024,
+        },
+        {"text": (1024, 56)},
+    ),
+    "Qwen-Image": (
+        {"num_layers": 60, "attention_head_dim": 128, "num_attention_heads": 24, "joint_attention_dim": 3584}
+        | {"axes_dims_rope": (16, 56, 56)},
+        {"text": (3584, 1)},
+    ),
+    "HiDream": (
+        {"attention_head_dim": 128, "axes_dims_rope": [64, 32, 32], "caption_channels": [4096, 4096]}
+        | {"llama_layers": [*range(32), *[31] * 16], "num_attention_heads": 20, "num_routed_experts": 4}
+        | {"num_activated_experts": 2, "num_layers": 16, "num_single_layers": 32, "text_emb_dim": 2048},
+        {**{f"llama.{layer}": (4096, 1) for layer in range(31)}, "llama.31": (4096, 17), "t5xxl": (4096, 1)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FULL_SIZE_BY_SMALL)
+def test_full_size_models_of_other_architectures_have_the_same_streams(name: str) -> None:
+    unet, streams = FULL_SIZE_BY_SMALL[name]
+    config = replace(SMALL[name], unet={**SMALL[name].unet, **unet}).config()
+    base = config.get_model({}, "", device="meta")
+    model = comfy.model_patcher.ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
+    found = {stream.name: (stream.dimension, len(stream.keys)) for stream in architecture_of(model).streams}
+    assert found == streams
+
+
 def test_the_x4_upscaler_also_reads_the_text_where_its_self_attention_is_disabled() -> None:
     model = on_meta("SD_X4Upscaler", {"in_channels": 7, "num_heads": 8, "num_head_channels": -1, **_upscaler_depths()})
     keys = architecture_of(model).streams[0].keys
