@@ -10,6 +10,7 @@ from ...rece_ops import (
     EraserSet,
     GivenErasure,
     Measures,
+    ProjectionSettings,
     RECESettings,
     concept_spectrum,
     gram_matrix,
@@ -21,6 +22,7 @@ from ..concept_lines import ConceptLine
 from ..erasure_request import ErasureRequest
 from ..everyday_prompts import MEASURED
 from .architectures import Architecture, architecture_of
+from .contrasts import contrast_steps
 from .device import Progress, compute_device
 from .embedding import embedded
 from .text import TextEncoder
@@ -81,17 +83,26 @@ def assess(
     """
     architecture = architecture_of(model)
     architecture.check_eraser(eraser)
-    settings = RECESettings(epochs=0, regularization=regularization)
+    settings = _settings(eraser, regularization)
     encoder = TextEncoder(clip, architecture)
     request = ErasureRequest(concepts, preserved, settings, "none")
     (stream,) = architecture.streams
-    prompts = len(concepts) + 1 + len(preserved) + len(MEASURED)
+    prompts = contrast_steps(request) + len(concepts) + 1 + len(preserved) + len(MEASURED)
     progress = Progress(prompts + 2 * len(stream.keys) + measure_steps(len(concepts), 0))
     known = embedded(encoder, request, progress)
     device = compute_device(stream.dimension)
     weights = EffectiveWeights(model, stream.keys, device)
     gram = gram_matrix(weights, progress.step)
-    given = GivenErasure(eraser[stream.name].to(gram.device), gram, tuple(known.pairs), settings)
+    given = GivenErasure(
+        eraser[stream.name].to(gram.device), gram, tuple(known.pairs), settings, tuple(known.contrasts)
+    )
     measures = measure(given, known.preserved, known.measured, progress.step)
     changes = relative_changes(weights, given.eraser, progress.step)
     return Assessment(architecture, measures, concept_spectrum(gram, known.pairs).tolist(), changes)
+
+
+def _settings(eraser: EraserSet, regularization: float) -> RECESettings | ProjectionSettings:
+    """λ_r, in the settings of the method by which the eraser's concepts are to be judged."""
+    if eraser.metadata.get("method") == "projection":
+        return ProjectionSettings(regularization=regularization)
+    return RECESettings(epochs=0, regularization=regularization)

@@ -12,6 +12,7 @@ from ...rece_ops import ConceptPair, InputError
 from ..concept_lines import ConceptLine
 from ..erasure_request import EMPTY, ErasureRequest
 from ..everyday_prompts import MEASURED
+from .contrasts import contrasts
 from .device import Progress
 from .text import TextEncoder
 
@@ -23,11 +24,13 @@ class Embedded:
     Attributes:
         pairs: what to erase, and towards what.
         preserved: of the preserved prompts and the empty one, by prompt.
+        contrasts: what sets concepts apart from other words, where the method asks for it.
         measured: of everyday prompts, by prompt; the erasure does not know them.
         spared: of everyday prompts that it does know.
     """
 
     pairs: Sequence[ConceptPair]
+    contrasts: Sequence[ConceptPair]
     preserved: Mapping[str, Tensor]
     measured: Mapping[str, Tensor]
     spared: Sequence[Tensor]
@@ -40,6 +43,7 @@ def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) 
             *(_pair(encoder, line, prompt, progress) for line, prompt in request.prompts()),
             *_embedding_pairs(encoder, request),
         ],
+        contrasts=contrasts(encoder, request, progress),
         preserved=_tokens(encoder, (EMPTY, *request.preserved), progress),
         measured=_tokens(encoder, MEASURED, progress),
         spared=list(_tokens(encoder, request.spared, progress).values()),

@@ -28,6 +28,7 @@ from ..erasure_request import ErasureRequest
 from ..everyday_prompts import MEASURED
 from .architectures import Architecture, architecture_of
 from .conditioning import Conditioning, tokens_of
+from .contrasts import contrast_steps
 from .device import Progress, compute_device
 from .embedding import Embedded, embedded
 from .text import TextEncoder
@@ -106,6 +107,7 @@ def _erased(
             pairs,
             preserved,
             settings,
+            contrasts=known.contrasts,
             neutral=known.spared,
             preserve_exactly=exactly,
             progress=progress.step,
@@ -125,7 +127,7 @@ def _steps(request: ErasureRequest, projections: int) -> int:
     """How often `run_erasure` will report progress."""
     prompts = len(request.prompts())
     pairs = prompts + len(request.embeddings)
-    encoded = prompts + 1 + len(request.preserved) + len(MEASURED) + len(request.spared)
+    encoded = contrast_steps(request) + prompts + 1 + len(request.preserved) + len(MEASURED) + len(request.spared)
     erased = projections + (3 if request.method == "projection" else 2 + request.epochs)
     measured = measure_steps(pairs, request.epochs)
     return encoded + erased + measured + projections
