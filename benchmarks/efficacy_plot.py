@@ -7,7 +7,8 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from benchmarks.efficacy import ALL, UNEDITED, Outcome
+from benchmarks.efficacy import ALL, Outcome
+from benchmarks.erased_models import UNEDITED
 from pocket_model.rates import Rate
 
 ATTACKS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (

@@ -7,7 +7,8 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from benchmarks.efficacy import ALL, DERIVED, UNEDITED, VECTOR_SCALE, Outcome
+from benchmarks.efficacy import ALL, DERIVED, VECTOR_SCALE, Outcome
+from benchmarks.erased_models import UNEDITED
 from pocket_model.rates import Rate
 from pocket_model.trials import CONCEPTS
 

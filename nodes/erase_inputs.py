@@ -65,7 +65,8 @@ def method_inputs() -> list[io.Input]:
         count_input(
             "directions",
             0,
-            "Only for the projection: how many directions to remove; 0 takes those that hold 90 % of the concepts.",
+            "Only for the projection: how many directions to remove; 0 takes those that hold 90 % of what sets the "
+            "concepts apart from other words.",
             high=MAX_DIRECTIONS,
         ),
         choice_input(

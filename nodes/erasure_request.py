@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..rece_ops import Limits, ProjectionSettings, RECESettings, __version__
 from .concept_lines import ConceptLine
-from .everyday_prompts import SPARED
-from .templates import widened
+from .everyday_prompts import CONTEXTS, SPARED
+from .templates import TEMPLATES, widened
 
 EMPTY = ""
 NO_LIMITS = Limits()
@@ -56,6 +56,13 @@ class ErasureRequest:
     def spared(self) -> tuple[str, ...]:
         """The everyday prompts that the method wants to know."""
         return SPARED if self.method == "projection" else ()
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The templates, '{}' for the concept, in which the method compares concepts with other words."""
+        if self.method != "projection":
+            return ()
+        return ("{}", *TEMPLATES[self.templates]) if TEMPLATES[self.templates] else CONTEXTS
 
     def prompts(self) -> list[tuple[ConceptLine, str]]:
         """Every prompt to erase, with the line it stands for."""

@@ -1,4 +1,4 @@
-"""Prompts of everyday life: what no erasure should touch, unless it is what a person wants gone."""
+"""Prompts and words of everyday life: what no erasure should touch, unless it is what a person wants gone."""
 
 from __future__ import annotations
 
@@ -46,3 +46,9 @@ SPARED = (
     "a spaceship flying past a planet, concept art",
 )
 """What a projection spares besides what a person preserves (part of its Σ_N)."""
+
+CONTEXTS = ("{}", "a {}", "the {}", "a photo of a {}", "a drawing of a {}", "an image of {}")
+"""Where a projection looks at a concept, unless templates say otherwise; each ends with it."""
+
+WORDS = ("house", "dog", "river", "chair", "bread", "letter", "garden", "train", "window", "mountain")
+"""What a projection compares a concept with: other words in its place."""

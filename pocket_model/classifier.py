@@ -52,7 +52,7 @@ def classify(pictures: Tensor) -> list[Seen]:
 
 def from_pictures(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
     """[n, 3, 64, 64] in 0 … 1 from pictures [64, 64, 3] in 8 bits."""
-    return torch.stack([torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]).float() / 255
+    return torch.stack([torch.from_numpy(picture.copy()).permute(2, 0, 1) for picture in pictures]).float() / 255
 
 
 @cache

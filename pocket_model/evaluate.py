@@ -22,32 +22,10 @@ from pocket_model.classifier import Seen, classify
 from pocket_model.rates import Rate
 from pocket_model.rendering import PLACES, render
 from pocket_model.sampling import PocketModel, Sampler
-from pocket_model.world import (
-    BACKGROUNDS,
-    COLOURS,
-    KINDS,
-    OBJECTS,
-    OPENINGS,
-    PLAIN_BACKGROUND,
-    STYLES,
-    Caption,
-    Scene,
-    describe,
-)
+from pocket_model.trials import other_captions
+from pocket_model.world import KINDS, Caption
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
-
-
-def plain_prompts(count: int, seed: int) -> list[Caption]:
-    """Plain captions that name object, colour and style."""
-    random = Random(seed)
-    found = []
-    for _ in range(count):
-        background = random.choice((PLAIN_BACKGROUND, random.choice(BACKGROUNDS).name))
-        thing, colour, style = (random.choice(words).name for words in (OBJECTS, COLOURS, STYLES))
-        scene = Scene(thing, colour, style, background)
-        found.append(describe(scene, random.choice(OPENINGS)))
-    return found
 
 
 def accuracy(captions: list[Caption], seen: list[Seen]) -> dict[str, Rate]:
@@ -65,7 +43,7 @@ def accuracy(captions: list[Caption], seen: list[Seen]) -> dict[str, Rate]:
 def rendering_accuracy(count: int, seed: int, noise: float) -> dict[str, Rate]:
     """The classifier's own accuracy, on renderings with noise of that standard deviation."""
     random, generator = Random(seed), torch.Generator().manual_seed(seed)
-    captions = plain_prompts(count, seed)
+    captions = other_captions((), count, seed)
     pictures = torch.stack([render(caption.says.completed(random), random.choice(PLACES)) for caption in captions])
     noisy = (pictures + noise * torch.randn(pictures.shape, generator=generator)).clamp(0, 1)
     return accuracy(captions, classify(noisy))
@@ -93,7 +71,7 @@ def main() -> int:
     arguments = parser.parse_args()
     make_importable(prepare_comfyui())
     pocket = PocketModel(arguments.checkpoint or pocket_checkpoint(), torch.bfloat16)
-    captions = plain_prompts(arguments.prompts, seed=1)
+    captions = other_captions((), arguments.prompts, seed=1)
     embeddings = pocket.embeddings([caption.text for caption in captions])
     started = time.perf_counter()
     sampler = Sampler(arguments.steps, arguments.guidance)

@@ -71,6 +71,11 @@ class Erasure:
     pairs: tuple[ConceptPair, ...]
 
     @property
+    def removed(self) -> tuple[ConceptPair, ...]:
+        """Each concept beside what it is mapped to."""
+        return self.pairs
+
+    @property
     def conditions(self) -> dict[str, float]:
         """The condition number κ₂ of every solve, by a name that says which."""
         found = {"first edit": self.edit_condition}

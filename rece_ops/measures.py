@@ -18,7 +18,7 @@ from .derivation import Derivation
 from .eraser import Eraser
 from .gram import check_projection
 from .linalg import WARN_CONDITION, to_float64
-from .pairs import ConceptPair
+from .pairs import ConceptPair, removed_differences
 from .projection import ProjectionSettings
 from .settings import DEFAULT_SETTINGS, RECESettings
 
@@ -45,6 +45,11 @@ class Erased(Protocol):
     def pairs(self) -> tuple[ConceptPair, ...]: ...
 
     @property
+    def removed(self) -> tuple[ConceptPair, ...]:
+        """Each of `pairs` as what it should have become an output of: its target, or other words in its place."""
+        ...
+
+    @property
     def settings(self) -> RECESettings | ProjectionSettings: ...
 
     @property
@@ -64,12 +69,19 @@ class GivenErasure:
         gram: G [d, d] of the model's projections, float64.
         pairs: what it should have erased.
         settings: λ_r of the derivation is read from it.
+        contrasts: what a projection removed the concepts' difference from.
     """
 
     eraser: Eraser
     gram: Tensor
     pairs: tuple[ConceptPair, ...]
-    settings: RECESettings = DEFAULT_SETTINGS
+    settings: RECESettings | ProjectionSettings = DEFAULT_SETTINGS
+    contrasts: tuple[ConceptPair, ...] = ()
+
+    @property
+    def removed(self) -> tuple[ConceptPair, ...]:
+        """Each concept beside what it should have become."""
+        return removed_differences(self.pairs, self.contrasts)
 
     @property
     def conditions(self) -> Mapping[str, float]:
@@ -88,7 +100,8 @@ class ConceptMeasures:
     Attributes:
         name: the concept.
         residual: ‖T c − c*‖_G / ‖c − c*‖_G over the subject tokens: the share of the way from target back to
-            concept that is left; 1 before an erasure, 0 where the concept gives exactly the target's output.
+            concept that is left; 1 before an erasure, 0 where the concept gives exactly the target's output. A
+            projection takes a concept not to its target but to other words in its place: they are c* then.
         regeneration: per eraser (first edit, epoch 1, …): max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all
             tokens, c' being the derived embedding: 1 where some embedding brings the concept's outputs back
             fully, 0 where none comes closer than the target does.
@@ -140,7 +153,7 @@ def measure(
     gram, pairs = erasure.gram, erasure.pairs
     gap = _gaps(gram, pairs, step)
     regeneration = [concept_regenerations(erasure, eraser, gap, step) for eraser in erasure.erasers()]
-    residual = residuals(gram, erasure.eraser, pairs, step)
+    residual = residuals(gram, erasure.eraser, erasure.removed, step)
     distance = _ratios(gap, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
     concepts = tuple(
         ConceptMeasures(pair.name, residual[i], tuple(values[i] for values in regeneration), distance[i])

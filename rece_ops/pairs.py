@@ -70,6 +70,12 @@ class ConceptPair:
             )
 
 
+def removed_differences(pairs: Sequence[ConceptPair], contrasts: Sequence[ConceptPair]) -> tuple[ConceptPair, ...]:
+    """What a projection removes of each of `pairs`: its contrast, which has the same name, or else itself."""
+    by_name = {contrast.name: contrast for contrast in contrasts}
+    return tuple(by_name.get(pair.name, pair) for pair in pairs)
+
+
 def check_tokens(tokens: Tensor, what: str, dimension: int | None = None) -> None:
     """Raise InputError unless `tokens` is a finite floating-point tensor [n ≥ 1, d]."""
     if not isinstance(tokens, Tensor) or tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] == 0:

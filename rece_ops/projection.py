@@ -1,6 +1,6 @@
 """Erasure by projection: a T that is singular where the concept is, so that no embedding brings it back.
 
-With the directions Δ [d, k] of concept − target, orthonormal in the metric G (ΔᵀGΔ = I), and the second moment
+With the main directions Δ [d, k] of what is to go (see `project`), orthonormal in the metric G (ΔᵀGΔ = I), and the second moment
 Σ_N [d, d] of the tokens that shall stay:
 
     A = Σ_N + β·(tr Σ_N / tr G⁻¹)·G⁻¹        R = A⁻¹Δ        T = I − Δ(RᵀΔ)⁻¹Rᵀ
@@ -9,7 +9,7 @@ What that guarantees:
 
 1. RᵀT = Rᵀ − RᵀΔ(RᵀΔ)⁻¹Rᵀ = 0: no embedding whatever gives an output with a component along R.
 2. TΔ = Δ − Δ = 0: embeddings that differ only along Δ become the same. A concept whose difference from its target
-   lies in the span of Δ comes out as its target does, T c = T c*.
+   lies in the span of Δ comes out as its target does, T c = T c*; with contrasts, as the other words do.
 3. For every x, ‖T x − c‖_G ≥ min {‖y − c‖_G : Rᵀy = 0} = ‖P Lᵀc‖, with G = LLᵀ and P the orthogonal projector onto the
    span of L⁻¹R: whatever is fed to the erased projections, their outputs stay that far from the concept's.
 4. Of all T = I − ΔM with TΔ = 0, this one has the smallest tr(M A Mᵀ) = tr(M Σ_N Mᵀ) + β'·tr(M G⁻¹ Mᵀ): the first
@@ -40,7 +40,7 @@ from .exact import ExactSpan
 from .gram import check_reads, gram_matrix
 from .linalg import GramSum, SPDSolver, add_to_diagonal, to_float64
 from .moments import second_moment
-from .pairs import ConceptPair, check_same_dimension
+from .pairs import ConceptPair, check_same_dimension, removed_differences
 from .settings import check_coefficient
 from .steps import Progress, Steps, result_dtype
 
@@ -105,6 +105,7 @@ class Projection:
         gram: G [d, d] of the original projections, float64.
         settings: the settings it was made with.
         pairs: the concepts.
+        contrasts: what their difference from was removed; none where that was their targets.
     """
 
     eraser: Eraser
@@ -115,6 +116,12 @@ class Projection:
     gram: Tensor
     settings: ProjectionSettings
     pairs: tuple[ConceptPair, ...]
+    contrasts: tuple[ConceptPair, ...] = ()
+
+    @property
+    def removed(self) -> tuple[ConceptPair, ...]:
+        """Each concept beside what its difference from was removed."""
+        return removed_differences(self.pairs, self.contrasts)
 
     @property
     def conditions(self) -> dict[str, float]:
@@ -140,17 +147,23 @@ def project(
     preserve: Sequence[Tensor] = (),
     settings: ProjectionSettings = ProjectionSettings(),
     *,
+    contrasts: Sequence[ConceptPair] = (),
     neutral: Sequence[Tensor] = (),
     preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Projection:
     """Erase concepts from all projections at once by one oblique projection (see the module's head).
 
+    Δ are the main directions of the differences within `contrasts`. What sets a concept apart is best found beside other
+    words in the same place: its difference from the empty prompt holds, besides, whatever any word differs in from none.
+
     Args:
         projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
-        pairs: what to erase, and towards what; at least one. Their subject tokens count, each concept by its scale.
+        pairs: what to erase, and towards what; at least one.
         preserve: token embeddings [n, d] of the prompts whose outputs shall stay.
         settings: coefficients.
+        contrasts: concepts beside what their difference from shall go, such as other words in the same sentence; none
+            means `pairs`. Each counts by its scale, with its subject token and all that follow.
         neutral: the same of everyday prompts; all of them together count as much as all of `preserve`.
         preserve_exactly: token embeddings [n, d] by prompt that T may not move (see `exact`).
         progress: called as progress(done, total, stage) after every step; may raise to cancel.
@@ -160,12 +173,12 @@ def project(
             direction to erase lies in the span of what is preserved exactly.
         NumericalError: Σ_N or G is too ill-conditioned for the robustness.
     """
-    dimension = check_same_dimension(pairs, [*preserve, *neutral, *preserve_exactly.values()])
+    dimension = check_same_dimension([*pairs, *contrasts], [*preserve, *neutral, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 3)
     gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
     check_reads(gram, dimension)
     root = _metric_root(gram)
-    vectors, spectrum = _main_directions(pairs, root, settings)
+    vectors, spectrum = _main_directions(contrasts or pairs, root, settings)
     steps.done("finding directions")
     solver, readers = _readers(pairs, (preserve, neutral), preserve_exactly, root, vectors, settings)
     steps.done("sparing what shall stay")
@@ -185,6 +198,7 @@ def project(
         gram=gram,
         settings=settings,
         pairs=tuple(pairs),
+        contrasts=tuple(contrasts),
     )
 
 

@@ -10,6 +10,7 @@ from ...rece_ops import (
     EraserSet,
     GivenErasure,
     Measures,
+    ProjectionSettings,
     RECESettings,
     concept_spectrum,
     gram_matrix,
@@ -83,7 +84,7 @@ def assess(
     """
     architecture = architecture_of(model)
     architecture.check_eraser(eraser)
-    settings = RECESettings(epochs=0, regularization=regularization)
+    settings = _settings(eraser, regularization)
     encoder = TextEncoder(clip, TextReader(model, architecture))
     request = ErasureRequest(concepts, preserved, settings, "none")
     progress = Progress(_steps(request, architecture))
@@ -94,7 +95,9 @@ def assess(
         weights = EffectiveWeights(model, stream.keys, compute_device(stream.dimension))
         gram = gram_matrix(weights, progress.step)
         told = known[stream.name]
-        given = GivenErasure(eraser[stream.name].to(gram.device), gram, tuple(told.pairs), settings)
+        given = GivenErasure(
+            eraser[stream.name].to(gram.device), gram, tuple(told.pairs), settings, tuple(told.contrasts)
+        )
         found[stream.name] = measure(given, told.preserved, told.measured, progress.step)
         spectra[stream.name] = concept_spectrum(gram, told.pairs).tolist()
         changes.update(relative_changes(weights, given.eraser, progress.step))
@@ -103,8 +106,16 @@ def assess(
 
 def _steps(request: ErasureRequest, architecture: Architecture) -> int:
     """How often `assess` will report progress, at most."""
-    encoded = len(request.prompts()) + 1 + len(request.preserved) + len(MEASURED)
+    compared = len(request.contexts) * len(request.concepts)
+    encoded = compared + len(request.prompts()) + 1 + len(request.preserved) + len(MEASURED)
     return encoded + sum(
         2 * len(stream.keys) + measure_steps(len(stream.parts) * len(request.concepts), 0)
         for stream in architecture.streams
     )
+
+
+def _settings(eraser: EraserSet, regularization: float) -> RECESettings | ProjectionSettings:
+    """λ_r, in the settings of the method by which the eraser's concepts are to be judged."""
+    if eraser.metadata.get("method") == "projection":
+        return ProjectionSettings(regularization=regularization)
+    return RECESettings(epochs=0, regularization=regularization)

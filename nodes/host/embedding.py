@@ -14,9 +14,10 @@ from ..erasure_request import EMPTY, ErasureRequest
 from ..everyday_prompts import MEASURED
 from .architectures import TextStream
 from .conditioning import Entry
+from .contrasts import comparisons, contrasts
 from .device import Progress
 from .pairing import as_long_as, matched
-from .text import FROM_CONDITIONING, EncodedPart, EncodedPrompt, TextEncoder, TextReader
+from .text import FROM_CONDITIONING, EncodedPrompt, TextEncoder, TextReader, named
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Embedded:
     Attributes:
         pairs: what to erase, and towards what.
         preserved: of the preserved prompts and the empty one, by prompt.
+        contrasts: what sets concepts apart from other words, where the method asks for it.
         measured: of everyday prompts, by prompt; the erasure does not know them.
         spared: of everyday prompts that it does know.
     """
 
     pairs: Sequence[ConceptPair]
+    contrasts: Sequence[ConceptPair]
     preserved: Mapping[str, Tensor]
     measured: Mapping[str, Tensor]
     spared: Sequence[Tensor]
@@ -43,6 +46,7 @@ def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) 
     for line, prompt in lines:
         pairs.append((encoder.encode(prompt), encoder.encode(line.target)))
         progress.step()
+    compared = comparisons(encoder, request, progress)
     preserved = _encoded(encoder, (EMPTY, *request.preserved), progress)
     measured = _encoded(encoder, MEASURED, progress)
     spared = _encoded(encoder, request.spared, progress)
@@ -54,8 +58,10 @@ def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) 
             for pair in _pairs(stream, line, prompt, concept, target)
         ]
         target = encoder.encode(request.concepts[0].target)
+        given = _embedding_pairs(encoder.reader, stream, request.embeddings, target)
         return Embedded(
-            pairs=[*typed, *_embedding_pairs(encoder.reader, stream, request.embeddings, target)],
+            pairs=[*typed, *given],
+            contrasts=contrasts(stream, compared, given),
             preserved=_tokens(preserved, stream),
             measured=_tokens(measured, stream),
             spared=list(_tokens(spared, stream).values()),
@@ -71,7 +77,7 @@ def _pairs(
     parts = list(zip(concept.streams[stream.name], target.streams[stream.name], strict=True))
     found = []
     for one, other in parts:
-        pair = matched(_named(prompt, one, len(parts)), one, other, line.weight)
+        pair = matched(named(prompt, one, len(parts)), one, other, line.weight)
         if not torch.equal(*pair.all_rows()):
             found.append(pair)
     if not found:
@@ -80,10 +86,6 @@ def _pairs(
             "erase: give another target, or check that the textual inversion in it exists."
         )
     return found
-
-
-def _named(prompt: str, part: EncodedPart, parts: int) -> str:
-    return prompt if parts == 1 else f"{prompt} ({', '.join(part.part.encoders)})"
 
 
 def _embedding_pairs(

@@ -143,6 +143,7 @@ def _erased(
             pairs,
             preserved,
             settings,
+            contrasts=known.contrasts,
             neutral=known.spared,
             preserve_exactly=exactly,
             progress=progress.step,
@@ -161,7 +162,8 @@ def _erased(
 def _steps(request: ErasureRequest, architecture: Architecture) -> int:
     """How often `run_erasure` will report progress, at most."""
     prompts = len(request.prompts())
-    encoded = prompts + 1 + len(request.preserved) + len(MEASURED) + len(request.spared)
+    compared = len(request.contexts) * len(request.concepts)
+    encoded = compared + prompts + 1 + len(request.preserved) + len(MEASURED) + len(request.spared)
     solves = 3 if request.method == "projection" else 2 + request.epochs
     return encoded + sum(
         2 * len(stream.keys)

@@ -59,6 +59,11 @@ class EncodedPrompt:
         return torch.cat([part.tokens for part in self.streams[stream]])
 
 
+def named(prompt: str, part: EncodedPart, parts: int) -> str:
+    """What reports call a part of a prompt: the prompt, and where there are several parts, their text encoders."""
+    return prompt if parts == 1 else f"{prompt} ({', '.join(part.part.encoders)})"
+
+
 class TextReader:
     """Says what of CONDITIONING reaches the projections of a MODEL."""
 

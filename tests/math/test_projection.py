@@ -9,6 +9,7 @@ from hypothesis import given
 from random_examples import pairs, prompts, stack
 
 from rece_ops import ConceptPair, InputError, Projection, ProjectionSettings, derive_embedding, gram_matrix, project
+from rece_ops.measures import measure, residuals
 
 DIMENSION = 32
 TOKENS = 5
@@ -139,6 +140,27 @@ def test_neutral_prompts_together_count_as_much_as_preserved_ones(seed: int) -> 
     swapped = project(*arguments, neutral, neutral=preserved)
     for other in (same, swapped):
         torch.testing.assert_close(found.eraser.matrix(), other.eraser.matrix(), rtol=0, atol=1e-8)
+
+
+@given(seeds)
+def test_contrasts_say_what_goes(seed: int) -> None:
+    arguments = stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), prompts(12, TOKENS, DIMENSION, seed + 1)
+    contrasts = pairs(2, TOKENS, DIMENSION, seed + 2)
+    found = project(*arguments, ProjectionSettings(energy=1.0), contrasts=contrasts)
+    concept, other = (
+        torch.cat(side).double() for side in zip(*(pair.subject_rows() for pair in contrasts), strict=True)
+    )
+    matrix = found.eraser.matrix()
+    torch.testing.assert_close(concept @ matrix.T, other @ matrix.T, rtol=0, atol=1e-7)
+    assert found.pairs == tuple(arguments[1])
+    # A contrast stands for the concept of its name.
+    (pair,) = arguments[1]
+    beside = ConceptPair(pair.name, contrasts[0].concept, contrasts[0].target)
+    judged = project(*arguments, ProjectionSettings(energy=1.0), contrasts=[beside, contrasts[1]])
+    assert judged.removed == (beside,)
+    assert measure(judged, {}).concepts[0].residual == residuals(judged.gram, judged.eraser, [beside])[0]
+    by_default, the_same = (project(*arguments, contrasts=given) for given in ((), arguments[1]))
+    assert torch.equal(by_default.eraser.matrix(), the_same.eraser.matrix())
 
 
 @pytest.mark.parametrize(

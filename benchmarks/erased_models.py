@@ -1,0 +1,140 @@
+"""The settings that benchmarks compare on the pocket model, and the loaded model that they erase from.
+
+Runs in the host's interpreter, on the CPU or a GPU, through ComfyUI's own sampling, in bfloat16.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pocket_model.assemble import pocket_checkpoint
+from pocket_model.classifier import Seen, classify
+from pocket_model.sampling import PocketModel, Sampler
+from pocket_model.trials import Concept, other_words
+from pocket_model.world import Caption
+from tools.host import prepare_comfyui
+from tools.launch_comfyui import make_importable
+from tools.pack import import_pack
+
+UNEDITED = "unedited"
+BETAS = (0.3, 3.0, 30.0, 300.0)
+BETA = 30.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How something is erased.
+
+    Attributes:
+        name: for the table.
+        method: 'RECE' (UCE: with no epochs) or 'projection'.
+        values: of its settings.
+        preserved: whether all other words are preserved.
+        together: whether all concepts are also erased at once.
+    """
+
+    name: str
+    method: str = "RECE"
+    values: dict[str, Any] = field(default_factory=dict)
+    preserved: bool = False
+    together: bool = True
+
+
+def settings() -> Iterator[Setting]:
+    """The unedited model, UCE, RECE at the authors' regularization, its anchored iteration, and projections."""
+    yield Setting(UNEDITED, together=False)
+    for preserved in (False, True):
+        yield _rece(0, preserved=preserved)
+        for epochs in (1, 2, 3, 4, 5):
+            if epochs in (1, 3, 5) or not preserved:
+                yield _rece(epochs, preserved=preserved, together=epochs in (1, 3))
+        yield _rece(3, preserved=preserved, anchored=True)
+        for beta in BETAS:
+            if beta == BETA or not preserved:
+                name = f"projection, β {beta:g}"
+                yield Setting(name, "projection", {"robustness": beta}, preserved, together=beta == BETA)
+
+
+def _rece(epochs: int, preserved: bool = False, together: bool = True, anchored: bool = False) -> Setting:
+    name = f"RECE, {epochs} epoch{'s' if epochs > 1 else ''}{', anchored' if anchored else ''}" if epochs else "UCE"
+    return Setting(name, "RECE", {"epochs": epochs, "anchored": anchored}, preserved, together)
+
+
+class Bench:
+    """The loaded model: what is erased from it, and what its pictures show.
+
+    Attributes:
+        pocket: the model, its text encoder and VAE.
+        gram: G [d, d] of its projections.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        make_importable(prepare_comfyui())
+        import_pack()
+        from rece_pack.nodes.host import architectures, device, weights
+        from rece_pack.rece_ops import gram_matrix
+
+        self.pocket = PocketModel(pocket_checkpoint(), torch.bfloat16)
+        self._sampler = sampler
+        (stream,) = architectures.architecture_of(self.pocket.model).streams
+        effective = weights.EffectiveWeights(self.pocket.model, stream.keys, device.compute_device(stream.dimension))
+        with torch.no_grad():
+            self.gram: Tensor = gram_matrix(effective)
+
+    def erased(
+        self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()
+    ) -> tuple[Any, Any]:
+        """The MODEL without the concepts and what `embeddings` [n, d] make, and the eraser."""
+        from rece_pack.nodes.concept_lines import ConceptLine
+        from rece_pack.nodes.erasure_request import ErasureRequest
+        from rece_pack.nodes.host.adapter import apply_eraser
+        from rece_pack.nodes.host.erasing import run_erasure
+        from rece_pack.rece_ops import Eraser, ProjectionSettings, RECESettings
+
+        if setting.name == UNEDITED:
+            return self.pocket.model, Eraser.identity(self.gram.shape[0])
+        lines = [ConceptLine(concept.name, "") for concept in concepts]
+        preserved = other_words(concepts) if setting.preserved else []
+        kind = ProjectionSettings if setting.method == "projection" else RECESettings
+        request = ErasureRequest(
+            lines, preserved, kind(**setting.values), "none", embeddings=[(one[None], {}) for one in embeddings]
+        )
+        with torch.inference_mode():
+            result = run_erasure(self.pocket.model, self.pocket.clip, request)
+            return apply_eraser(self.pocket.model, result.eraser, 1.0), result.eraser["text"]
+
+    def embeddings(self, captions: Sequence[Caption]) -> Tensor:
+        """Token embeddings [n, 77, 768] of captions."""
+        if not captions:
+            return self.pocket.embeddings([""])[:0]
+        return self.pocket.embeddings([caption.text for caption in captions])
+
+    def pictures(self, model: Any, captions: Sequence[Caption]) -> Tensor:
+        """One picture [3, 64, 64] a caption, with its place in the list as the seed."""
+        return self.sample(model, self.embeddings(captions), range(len(captions)))
+
+    def sample(self, model: Any, embeddings: Tensor, seeds: Sequence[int]) -> Tensor:
+        """One picture [3, 64, 64] for each of `embeddings` [n, 77, 768]."""
+        return self.pocket.sample(model, embeddings, seeds, self._sampler).cpu()
+
+    def all_seen(self, model: Any, groups: dict[str, Tensor]) -> dict[str, list[Seen]]:
+        """What is seen in the pictures of groups of embeddings, all sampled together; seeds count from 0 in each."""
+        seeds = [seed for group in groups.values() for seed in range(len(group))]
+        seen = iter(classify(self.sample(model, torch.cat(list(groups.values())), seeds)))
+        return {name: [next(seen) for _ in group] for name, group in groups.items()}
+
+
+def machine() -> str:
+    """What it was measured on."""
+    import comfy.model_management
+
+    device = comfy.model_management.get_torch_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    return f"{time.strftime('%Y-%m-%d')}, {name}, torch {torch.__version__}"

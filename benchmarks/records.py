@@ -1,0 +1,32 @@
+"""What a benchmark measured, in a JSON file, so that a run can be stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pocket_model.rates import Rate
+
+Record = TypeVar("Record")
+
+
+def read_records(path: Path, kind: Callable[..., Record]) -> list[Record]:
+    """The dataclasses of that kind that earlier runs measured; mappings in the file are `Rate`s."""
+    if not path.is_file():
+        return []
+    return [kind(**_values(one)) for one in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def write_records(path: Path, records: Sequence[Any]) -> None:
+    """Keep what was measured, one line each, in one step."""
+    unfinished = path.with_suffix(".unfinished")
+    lines = ",\n".join(json.dumps(asdict(record), ensure_ascii=False) for record in records)
+    unfinished.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _values(read: dict[str, Any]) -> dict[str, Any]:
+    return {name: Rate(**one) if isinstance(one, dict) else one for name, one in read.items()}
