@@ -76,12 +76,15 @@ def method_inputs() -> list[io.Input]:
             "Only for RECE. published: every epoch edits what the one before left. anchored: every epoch edits the "
             "original weights with all pairs so far.",
         ),
-        choice_input(
+        io.Combo.Input(
             "preservation",
-            methods.PRESERVATIONS,
-            methods.WEIGHED,
-            "weighed: preserved prompts pull against the erasure. exactly: they and the empty prompt do not change "
-            "at all, and less of the concepts can be erased.",
+            options=list(methods.PRESERVATIONS),
+            default=methods.WEIGHED,
+            optional=True,
+            tooltip=(
+                "weighed: preserved prompts pull against the erasure. exactly: they and the empty prompt do not change "
+                "at all, and less of the concepts can be erased."
+            ),
         ),
         number_input(
             "regeneration_limit",
