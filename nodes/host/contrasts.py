@@ -21,11 +21,11 @@ def contrasts(encoder: TextEncoder, request: ErasureRequest, progress: Progress)
     """
     found: list[ConceptPair] = []
     for context in request.contexts:
-        words = [encoder.encode(context.replace("{}", word)) for word in WORDS]
+        words = _mean([encoder.encode(context.replace("{}", word)) for word in WORDS])
         for line in request.concepts:
             prompt = context.replace("{}", line.concept)
             concept = _from_subject(encoder.encode(prompt))
-            found.append(ConceptPair(prompt, concept, _mean(words), scale=line.weight))
+            found.append(ConceptPair(prompt, concept, words, scale=line.weight))
             progress.step()
     if request.contexts:
         found += _of_embeddings(encoder, request.embeddings)
