@@ -180,7 +180,10 @@ def main() -> int:
     """Measure what is missing, then write the table and the grids."""
     parser = argparse.ArgumentParser(description="Measure on the pocket model what erasing does.")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
-    parser.add_argument("--only", nargs="+", default=[], help="settings by name, in this order; all by default")
+    names = list(dict.fromkeys(setting.name for setting in settings()))
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=[], metavar="SETTING", help=f"in this order: {', '.join(names)}"
+    )
     parser.add_argument("--steps", type=int, default=10, help="of the sampler")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
     arguments = parser.parse_args()

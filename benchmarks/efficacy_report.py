@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.efficacy import ALL, DERIVED, VECTOR_SCALE, Outcome
 from benchmarks.erased_models import UNEDITED
+from benchmarks.records import finding
 from pocket_model.rates import Rate
 from pocket_model.trials import CONCEPTS
 
@@ -53,7 +54,7 @@ def write_report(outcomes: Sequence[Outcome], path: Path, machine: str) -> None:
             scale=VECTOR_SCALE,
             concepts=_listed(),
             count=outcomes[0].own.trials,
-            finding=FINDING.read_text(encoding="utf-8").strip(),
+            finding=finding(FINDING),
         )
     ]
     for title, together in (("One concept at a time", False), ("All of them at once", True)):

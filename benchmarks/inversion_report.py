@@ -8,6 +8,7 @@ from operator import add
 from pathlib import Path
 
 from benchmarks.inversion import ATTACKED, BATCH, FED_BACK, PICTURES, ROUNDS, STEPS, TOKENS, TOKENS_OF_ROUNDS, Attack
+from benchmarks.records import finding
 from pocket_model.rates import Rate
 
 CURVES: tuple[tuple[str, Callable[[Attack], Rate]], ...] = (
@@ -50,7 +51,7 @@ def write_report(attacks: Sequence[Attack], path: Path, machine: str) -> None:
         steps=STEPS,
         batch=BATCH,
         concepts=", ".join(dict.fromkeys(attack.concept for attack in attacks)),
-        finding=FINDING.read_text(encoding="utf-8").strip(),
+        finding=finding(FINDING),
         per_round=TOKENS_OF_ROUNDS,
         tokens=_token_table(attacks),
         rounds=_round_table(attacks),

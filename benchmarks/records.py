@@ -28,5 +28,10 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
     unfinished.replace(path)
 
 
+def finding(path: Path) -> str:
+    """What a person who looked at the figures wrote about them; nothing until then."""
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else "(Nobody has written about them yet.)"
+
+
 def _values(read: dict[str, Any]) -> dict[str, Any]:
     return {name: Rate(**one) if isinstance(one, dict) else one for name, one in read.items()}

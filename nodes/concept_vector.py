@@ -11,6 +11,7 @@ from .host.compat import build
 from .host.concept_vector import concept_vector
 from .host.conditioning import Conditioning
 from .host.storage import existing_table, table_names
+from .inputs import choice_input
 from .prompt_pairs import pairs_of_file, typed_pairs
 from .types import CATEGORY
 
@@ -50,15 +51,12 @@ class ConceptVector(io.ComfyNode):
                     step=0.1,
                     tooltip="η: how often the vector is added. The authors take 3 for nudity; below 0 it is taken away.",
                 ),
-                io.Combo.Input(
+                choice_input(
                     "pairs_file",
-                    options=[NO_FILE, *table_names()],
-                    default=NO_FILE,
-                    optional=True,
-                    tooltip=(
-                        "More pairs from a CSV file in ComfyUI's input folder: a line of headings, then the prompt with "
-                        "the concept and the one without it."
-                    ),
+                    [NO_FILE, *table_names()],
+                    NO_FILE,
+                    "More pairs from a CSV file in ComfyUI's input folder: a line of headings, then the prompt with "
+                    "the concept and the one without it.",
                 ),
             ],
             outputs=[

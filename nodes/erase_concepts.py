@@ -15,7 +15,7 @@ from .host.adapter import apply_eraser
 from .host.compat import build
 from .host.conditioning import Conditioning, entries_of
 from .host.erasing import run_erasure
-from .inputs import model_input, strength_input
+from .inputs import choice_input, model_input, strength_input
 from .report import erasure_report, erasure_summary
 from .templates import TEMPLATES
 from .types import CATEGORY, Eraser
@@ -71,12 +71,11 @@ class EraseConcepts(io.ComfyNode):
                     "How much of the erasure goes into the model: 0 none, 1 all. The ERASER output is always whole.",
                     optional=True,
                 ),
-                io.Combo.Input(
+                choice_input(
                     "templates",
-                    options=list(TEMPLATES),
-                    default="none",
-                    optional=True,
-                    tooltip="Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
+                    list(TEMPLATES),
+                    "none",
+                    "Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
                 ),
                 *custom_inputs(),
                 *method_inputs(),

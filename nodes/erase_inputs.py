@@ -35,25 +35,19 @@ def custom_inputs() -> list[io.Input]:
 def method_inputs() -> list[io.Input]:
     """The choice of a method, and what belongs to each."""
     return [
-        io.Combo.Input(
+        choice_input(
             "method",
-            options=list(methods.METHODS),
-            default=methods.RECE,
-            optional=True,
-            tooltip=(
-                "RECE: the first edit, then epochs. UCE: the first edit alone. projection: removes the concept's "
-                "directions, so that no embedding brings back what lies along them."
-            ),
+            methods.METHODS,
+            methods.RECE,
+            "RECE: the first edit, then epochs. UCE: the first edit alone. projection: removes the concept's "
+            "directions, so that no embedding brings back what lies along them.",
         ),
-        io.Combo.Input(
+        choice_input(
             "robustness",
-            options=[*methods.ROBUSTNESS, presets.CUSTOM],
-            default=methods.DEFAULT_ROBUSTNESS,
-            optional=True,
-            tooltip=(
-                "Only for the projection: from 'gentle' (spares everything else) to 'strict' (as far from the concept "
-                "as any embedding can be kept). 'custom' uses beta."
-            ),
+            [*methods.ROBUSTNESS, presets.CUSTOM],
+            methods.DEFAULT_ROBUSTNESS,
+            "Only for the projection: from 'gentle' (spares everything else) to 'strict' (as far from the concept "
+            "as any embedding can be kept). 'custom' uses beta.",
         ),
         number_input(
             "beta",
@@ -75,6 +69,7 @@ def method_inputs() -> list[io.Input]:
             methods.PUBLISHED,
             "Only for RECE. published: every epoch edits what the one before left. anchored: every epoch edits the "
             "original weights with all pairs so far.",
+            advanced=True,
         ),
         choice_input(
             "preservation",

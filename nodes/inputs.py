@@ -42,15 +42,15 @@ def number_input(
     )
 
 
-def choice_input(name: str, options: Sequence[str], default: str, tooltip: str) -> io.Input:
-    """An optional choice among a node's advanced inputs."""
+def choice_input(name: str, options: Sequence[str], default: str, tooltip: str, advanced: bool = False) -> io.Input:
+    """An optional choice, plain or among a node's advanced inputs."""
     return build(
         io.Combo.Input,
         name,
         options=list(options),
         default=default,
         optional=True,
-        advanced=True,
+        advanced=advanced,
         tooltip=tooltip,
     )
 

@@ -225,7 +225,7 @@ def _main_directions(pairs: Sequence[ConceptPair], root: Tensor, settings: Proje
     count = settings.directions or int((energy.cumsum(0) < settings.energy - NEGLIGIBLE).sum()) + 1
     if settings.directions is not None and count > rank:
         raise InputError(
-            f"directions is {count}, but the concepts differ from their targets in {rank} directions only: "
+            f"directions is {count}, but the concepts differ from what they are compared with in {rank} directions only: "
             f"give at most {rank}."
         )
     return vectors[:, : min(count, rank, MAX_DIRECTIONS)].contiguous(), energy

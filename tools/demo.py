@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ ERASER, LORA, CHECKPOINT = "eraser.safetensors", "eraser_lora.safetensors", "era
 GRID, REPORT = "before_after.png", "report.txt"
 NEUTRAL_PROMPTS = ("a bowl of fruit on a table", "a landscape with mountains and a lake")
 BEFORE, AFTER, FROM_CHECKPOINT, FROM_LORA = "before", "after", "saved checkpoint", "saved LoRA"
+# As the node calls them; the bare interpreter that starts this cannot ask the node.
+METHODS = ("RECE", "UCE", "projection")
 STEPS, METHOD, PRESET = 20, "projection", "nudity"
 POCKET_CONCEPT, POCKET_CAPTIONS = "striped", 8
 
@@ -72,7 +75,11 @@ def main() -> int:
         command = [str(host.python), "-m", "tools.demo", *sys.argv[1:], "--comfyui", str(host.comfyui)]
         return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     make_importable(arguments.comfyui)
-    job = _own_job(arguments) if arguments.checkpoint else _pocket_job(arguments)
+    try:
+        job = _own_job(arguments) if arguments.checkpoint else _pocket_job(arguments)
+    except ValueError as error:
+        print(f"[demo] {error}", file=sys.stderr)
+        return 1
     _run(job, Host(Path(sys.executable), arguments.comfyui))
     return 0
 
@@ -81,7 +88,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Erase a concept from a model and show what changed.")
     parser.add_argument("--checkpoint", type=Path, help="an SD1, SD2 or SDXL checkpoint of your own")
     parser.add_argument("--concepts", help="what to erase, as in the node: 'Van Gogh -> art'")
-    parser.add_argument("--method", default=METHOD, help="a method of the node: RECE, UCE or projection")
+    parser.add_argument("--method", choices=METHODS, default=METHOD, help="a method of the node")
     parser.add_argument("--preset", default=PRESET, help="a preset of the node")
     parser.add_argument("--prompt", help="a prompt that shows the concept (default: the concept)")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the first picture")
@@ -117,6 +124,8 @@ def _own_job(arguments: argparse.Namespace) -> Job:
     """Erase anything from a checkpoint of the user's own."""
     from pocket_model.world import Caption, Description
 
+    if not arguments.checkpoint.is_file():
+        raise ValueError(f"There is no checkpoint '{arguments.checkpoint}': give the path of a .safetensors file.")
     concepts = arguments.concepts or "nudity"
     prompt = arguments.prompt or f"a picture of {concepts.split('->')[0].strip()}"
     return Job(
@@ -226,7 +235,8 @@ def _save_grid(job: Job, rows: dict[str, list[Picture]]) -> None:
     """The prompts that name the concept, before above after; below them, in the same way, the others."""
     from PIL import Image, ImageDraw
 
-    side, margin, columns = 160 if job.concept else 320, 18, max(job.concerned, len(job.prompts) - job.concerned)
+    side, margin = 160 if job.concept else 320, 30
+    columns = max(job.concerned, len(job.prompts) - job.concerned)
     grid = Image.new("RGB", (columns * side, 4 * (side + margin)), "white")
     draw = ImageDraw.Draw(grid)
     for index, prompt in enumerate(job.prompts):
@@ -235,7 +245,7 @@ def _save_grid(job: Job, rows: dict[str, list[Picture]]) -> None:
             left = (index if concerned else index - job.concerned) * side
             top = row * (side + margin)
             text = prompt.text.split(" of ", 1)[-1] if row % 2 == 0 else "erased"
-            draw.text((left + 3, top + 3), text[: side // 6], fill="black")
+            draw.text((left + 3, top + 3), "\n".join(textwrap.wrap(text, side // 6)[:2]), fill="black", spacing=1)
             picture = Image.fromarray(rows[name][index]).resize((side - 2, side - 2), Image.Resampling.LANCZOS)
             grid.paste(picture, (left, top + margin))
     grid.save(job.out / GRID)

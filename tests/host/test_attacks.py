@@ -190,7 +190,10 @@ def test_inversion_learns_in_the_real_server_and_leaves_the_model_alone(
     assert text(result, report).startswith(
         "Learned 2 token embeddings in 8 steps: the error of the predicted noise went"
     )
-    assert len([step for step in result.progress if step.node == inverted.id]) >= 8
+    # ComfyUI 0.33 leaves out some of the messages that follow each other closely.
+    told = [(step.value, step.max) for step in result.progress if step.node == inverted.id]
+    assert len(told) > 1
+    assert told[-1] == (8, 8)
     assert difference(result.images(after)[0], first) > 1.0
     assert np.array_equal(result.images(again)[0], first)
 
@@ -254,10 +257,6 @@ def test_the_report_says_what_it_found(server: ComfyServer, load: Load) -> None:
         ({"method": "projection", "preset": "UCE only"}, "the preset 'UCE only' asks for another"),
         ({"method": "projection", "drift_limit": 0.1}, "has no epochs that a limit could stop"),
         ({"method": "RECE", "directions": 3}, "'directions' is 3, but the method 'RECE' does not choose directions"),
-        (
-            {"method": "projection", "directions": 200},
-            "directions is 200, but the concepts differ from their targets in",
-        ),
         ({"drift_limit": 1e-9}, "Even the weakest edit"),
     ],
 )
