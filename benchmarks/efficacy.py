@@ -14,20 +14,20 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import BETA, UNEDITED, Bench, Setting, machine, settings
+from benchmarks.erased_models import BETA, TARGETED, UNEDITED, UNNAMED, WORD, Bench, Setting, machine, settings
 from benchmarks.records import read_records, write_records
 from pocket_model.classifier import classify
 from pocket_model.evaluate import save_grid
 from pocket_model.rates import Rate
 from pocket_model.sampling import Sampler
-from pocket_model.trials import CONCEPTS, Concept, Trials, kept, made, other_captions, trials, vector_pairs
+from pocket_model.trials import CONCEPTS, Concept, Trials, kept, made, other_captions, trials, vector_pairs, without
 from pocket_model.world import KINDS
 
 # Pictures of a concept's own prompts and paraphrases each, of each attack, and of everything else.
@@ -36,7 +36,7 @@ CAPTIONS, ATTACKED, OTHERS = 10, 6, 12
 ALL = " (of all)"
 # Regularizations of the derived embedding, and how often the concept's vector is added.
 DERIVED, VECTOR_SCALE, VECTOR_PAIRS = (0.1, 0.01), 3.0, 10
-SHOWN = (UNEDITED, "UCE", "RECE, 1 epoch", "RECE, 3 epochs", f"projection, β {BETA:g}")
+SHOWN = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}", f"projection, β {BETA:g}, {TARGETED}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ class Efficacy:
 
     def measure(self, setting: Setting, concepts: Sequence[Concept]) -> Iterator[Outcome]:
         """The outcomes of erasing `concepts` together."""
+        if setting.name == UNNAMED:
+            yield from map(self._habit, concepts)
+            return
         model, eraser = self.bench.erased(setting, concepts)
         shared = None
         if len(concepts) > 1:
@@ -117,6 +120,13 @@ class Efficacy:
             others=shared or kept(found.others, seen["others"]),
             rest=kept(found.own, seen["own"], [kind for kind in KINDS if kind != concept.kind]),
         )
+
+    def _habit(self, concept: Concept) -> Outcome:
+        """How often the unedited model makes the concept where its captions say another word."""
+        captions = without(concept, self.trials[concept].own, WORD)
+        seen = classify(self.bench.pictures(self.bench.pocket.model, captions))
+        nothing = dict.fromkeys((field.name for field in fields(Outcome)[4:]), Rate(0, 0))
+        return Outcome(UNNAMED, False, concept.name, made(concept, seen), **nothing)
 
     def _derived(self, eraser: Any, found: Trials, regularization: float) -> Tensor:
         """The embeddings that bring the outputs of the concept's own prompts back best."""

@@ -24,8 +24,12 @@ from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
 
 UNEDITED = "unedited"
+# What the unedited model makes of a concept's captions with an unknown word in the concept's place: its habit.
+WORD = "house"
+UNNAMED = f"unedited, '{WORD}' in its place"
 BETAS = (0.3, 3.0, 30.0, 300.0)
 BETA = 30.0
+TARGETED = "to a target"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Setting:
         method: 'RECE' (UCE: with no epochs) or 'projection'.
         values: of its settings.
         preserved: whether all other words are preserved.
+        targeted: whether concepts are mapped to another word of their kind instead of the empty prompt.
         together: whether all concepts are also erased at once.
     """
 
@@ -44,12 +49,14 @@ class Setting:
     method: str = "RECE"
     values: dict[str, Any] = field(default_factory=dict)
     preserved: bool = False
+    targeted: bool = False
     together: bool = True
 
 
 def settings() -> Iterator[Setting]:
     """The unedited model, UCE, RECE at the authors' regularization, its anchored iteration, and projections."""
     yield Setting(UNEDITED, together=False)
+    yield Setting(UNNAMED, together=False)
     for preserved in (False, True):
         yield _rece(0, preserved=preserved)
         for epochs in (1, 2, 3, 4, 5):
@@ -58,13 +65,21 @@ def settings() -> Iterator[Setting]:
         yield _rece(3, preserved=preserved, anchored=True)
         for beta in BETAS:
             if beta == BETA or not preserved:
-                name = f"projection, β {beta:g}"
-                yield Setting(name, "projection", {"robustness": beta}, preserved, together=beta == BETA)
+                yield _projection(beta, preserved=preserved, together=beta == BETA)
+    for epochs in (0, 3):
+        yield _rece(epochs, targeted=True)
+    yield _projection(BETA, targeted=True)
 
 
-def _rece(epochs: int, preserved: bool = False, together: bool = True, anchored: bool = False) -> Setting:
-    name = f"RECE, {epochs} epoch{'s' if epochs > 1 else ''}{', anchored' if anchored else ''}" if epochs else "UCE"
-    return Setting(name, "RECE", {"epochs": epochs, "anchored": anchored}, preserved, together)
+def _rece(epochs: int, anchored: bool = False, targeted: bool = False, **values: bool) -> Setting:
+    details = [f"{epochs} epoch{'s' if epochs > 1 else ''}"] * bool(epochs) + ["anchored"] * anchored
+    name = ", ".join(["RECE" if epochs else "UCE", *details, *[TARGETED] * targeted])
+    return Setting(name, "RECE", {"epochs": epochs, "anchored": anchored}, targeted=targeted, **values)
+
+
+def _projection(beta: float, targeted: bool = False, **values: bool) -> Setting:
+    name = ", ".join(["projection", f"β {beta:g}", *[TARGETED] * targeted])
+    return Setting(name, "projection", {"robustness": beta}, targeted=targeted, **values)
 
 
 class Bench:
@@ -98,9 +113,9 @@ class Bench:
         from rece_pack.nodes.host.erasing import run_erasure
         from rece_pack.rece_ops import Eraser, ProjectionSettings, RECESettings
 
-        if setting.name == UNEDITED:
+        if setting.name in (UNEDITED, UNNAMED):
             return self.pocket.model, Eraser.identity(self.gram.shape[0])
-        lines = [ConceptLine(concept.name, "") for concept in concepts]
+        lines = [ConceptLine(concept.name, concept.target if setting.targeted else "") for concept in concepts]
         preserved = other_words(concepts) if setting.preserved else []
         kind = ProjectionSettings if setting.method == "projection" else RECESettings
         request = ErasureRequest(

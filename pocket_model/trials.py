@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -36,6 +37,13 @@ class Concept:
         """The word of the same kind that is most like it."""
         return NEIGHBOURS[self.name]
 
+    @property
+    def target(self) -> str:
+        """A word of the same kind to map it to, where it has a target."""
+        return _TARGETS[self.kind]
+
+
+_TARGETS = {"object": "heart", "colour": "yellow", "style": "plain"}
 
 CONCEPTS = (
     Concept("circle", "object"),
@@ -112,9 +120,14 @@ def vector_pairs(concept: Concept, count: int, seed: int = 0) -> list[tuple[Capt
     for _ in range(count):
         scene, opening = _scene(random, concept.kind, concept.name), random.choice(OPENINGS)
         others = [word.name for word in KINDS[concept.kind] if word.name != concept.name]
-        without = replace(scene, **{concept.kind: random.choice(others)})
-        found.append((describe(scene, opening), describe(without, opening)))
+        other = replace(scene, **{concept.kind: random.choice(others)})
+        found.append((describe(scene, opening), describe(other, opening)))
     return found
+
+
+def without(concept: Concept, captions: Sequence[Caption], word: str) -> list[Caption]:
+    """The captions with `word` in the place of the concept's name."""
+    return [replace(caption, text=re.sub(rf"\b{concept.name}\b", word, caption.text)) for caption in captions]
 
 
 def made(concept: Concept, seen: Sequence[Seen]) -> Rate:

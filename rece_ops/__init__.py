@@ -1,6 +1,7 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
 from .derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
+from .directions import concept_spectrum
 from .erase import Epoch, Erasure, edit, erase, iterate
 from .eraser import Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
@@ -8,8 +9,8 @@ from .gram import gram_matrix
 from .limits import Limits, keep_within
 from .lora import lora_factors
 from .measures import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes, worst
-from .pairs import ConceptPair
-from .projection import Projection, ProjectionSettings, concept_spectrum, project
+from .pairs import ConceptPair, Contrast
+from .projection import Projection, ProjectionSettings, project
 from .settings import PRESETS, RECESettings
 
 __version__ = "0.1.0"
@@ -18,6 +19,7 @@ __all__ = [
     "PRESETS",
     "ConceptMeasures",
     "ConceptPair",
+    "Contrast",
     "Derivation",
     "Epoch",
     "Eraser",

@@ -71,7 +71,7 @@ class Erasure:
     pairs: tuple[ConceptPair, ...]
 
     @property
-    def removed(self) -> tuple[ConceptPair, ...]:
+    def wanted(self) -> tuple[ConceptPair, ...]:
         """Each concept beside what it is mapped to."""
         return self.pairs
 

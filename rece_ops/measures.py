@@ -18,7 +18,7 @@ from .derivation import Derivation
 from .eraser import Eraser
 from .gram import check_projection
 from .linalg import WARN_CONDITION, to_float64
-from .pairs import ConceptPair, removed_differences
+from .pairs import ConceptPair, Contrast, wanted_outputs
 from .projection import ProjectionSettings
 from .settings import DEFAULT_SETTINGS, RECESettings
 
@@ -45,7 +45,7 @@ class Erased(Protocol):
     def pairs(self) -> tuple[ConceptPair, ...]: ...
 
     @property
-    def removed(self) -> tuple[ConceptPair, ...]:
+    def wanted(self) -> tuple[ConceptPair, ...]:
         """Each of `pairs` as what it should have become an output of: its target, or other words in its place."""
         ...
 
@@ -76,12 +76,12 @@ class GivenErasure:
     gram: Tensor
     pairs: tuple[ConceptPair, ...]
     settings: RECESettings | ProjectionSettings = DEFAULT_SETTINGS
-    contrasts: tuple[ConceptPair, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
-    def removed(self) -> tuple[ConceptPair, ...]:
+    def wanted(self) -> tuple[ConceptPair, ...]:
         """Each concept beside what it should have become."""
-        return removed_differences(self.pairs, self.contrasts)
+        return wanted_outputs(self.pairs, self.contrasts)
 
     @property
     def conditions(self) -> Mapping[str, float]:
@@ -101,7 +101,7 @@ class ConceptMeasures:
         name: the concept.
         residual: ‖T c − c*‖_G / ‖c − c*‖_G over the subject tokens: the share of the way from target back to
             concept that is left; 1 before an erasure, 0 where the concept gives exactly the target's output. A
-            projection takes a concept not to its target but to other words in its place: they are c* then.
+            projection compares a concept with other words in its place: without a target, they are c*.
         regeneration: per eraser (first edit, epoch 1, …): max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all
             tokens, c' being the derived embedding: 1 where some embedding brings the concept's outputs back
             fully, 0 where none comes closer than the target does.
@@ -153,7 +153,7 @@ def measure(
     gram, pairs = erasure.gram, erasure.pairs
     gap = _gaps(gram, pairs, step)
     regeneration = [concept_regenerations(erasure, eraser, gap, step) for eraser in erasure.erasers()]
-    residual = residuals(gram, erasure.eraser, erasure.removed, step)
+    residual = residuals(gram, erasure.eraser, erasure.wanted, step)
     distance = _ratios(gap, _energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
     concepts = tuple(
         ConceptMeasures(pair.name, residual[i], tuple(values[i] for values in regeneration), distance[i])

@@ -70,9 +70,55 @@ class ConceptPair:
             )
 
 
-def removed_differences(pairs: Sequence[ConceptPair], contrasts: Sequence[ConceptPair]) -> tuple[ConceptPair, ...]:
-    """What a projection removes of each of `pairs`: its contrast, which has the same name, or else itself."""
-    by_name = {contrast.name: contrast for contrast in contrasts}
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """A concept beside other words in its place: a projection removes what it differs in from them.
+
+    All token embeddings begin with the last subject token; what one has more of is left out.
+
+    Attributes:
+        name: the prompt with the concept.
+        concept: [n, d].
+        others: [m, d], what other words have in its place.
+        replacement: [k, d], what its target has there; None: the concept is to come out as the others do.
+        scale: weight beside the other contrasts.
+
+    Raises:
+        InputError: a shape or the scale is out of range, or a value is not finite.
+    """
+
+    name: str
+    concept: Tensor
+    others: Tensor
+    replacement: Tensor | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_tokens(self.concept, f"concept '{self.name}'")
+        check_tokens(self.others, f"what '{self.name}' is compared with", self.dimension)
+        if self.replacement is not None:
+            check_tokens(self.replacement, f"the target of '{self.name}'", self.dimension)
+        check_coefficient(f"the weight of concept '{self.name}'", self.scale)
+
+    @classmethod
+    def of(cls, pair: ConceptPair) -> Contrast:
+        """A concept beside its target."""
+        return cls(pair.name, *pair.subject_rows(), scale=pair.scale)
+
+    @property
+    def dimension(self) -> int:
+        """d, the size of a token embedding."""
+        return self.concept.shape[1]
+
+    @property
+    def wanted(self) -> ConceptPair:
+        """The concept and what it should come out as."""
+        return ConceptPair(self.name, self.concept, self.others if self.replacement is None else self.replacement)
+
+
+def wanted_outputs(pairs: Sequence[ConceptPair], contrasts: Sequence[Contrast]) -> tuple[ConceptPair, ...]:
+    """What a projection makes of each of `pairs`: as its contrast says, which has the same name, or else itself."""
+    by_name = {contrast.name: contrast.wanted for contrast in contrasts}
     return tuple(by_name.get(pair.name, pair) for pair in pairs)
 
 
@@ -95,7 +141,7 @@ def check_tokens(tokens: Tensor, what: str, dimension: int | None = None) -> Non
         )
 
 
-def check_same_dimension(pairs: Sequence[ConceptPair], preserved: Sequence[Tensor]) -> int:
+def check_same_dimension(pairs: Sequence[ConceptPair | Contrast], preserved: Sequence[Tensor]) -> int:
     """The common dimension of all token embeddings; raises InputError where they differ or none is given."""
     if not pairs:
         raise InputError("No concept is given: give at least one ConceptPair.")

@@ -5,14 +5,21 @@ With the main directions Δ [d, k] of what is to go (see `project`), orthonormal
 
     A = Σ_N + β·(tr Σ_N / tr G⁻¹)·G⁻¹        R = A⁻¹Δ        T = I − Δ(RᵀΔ)⁻¹Rᵀ
 
+A concept with a target does not only lose what sets it apart; it gets what sets the target apart instead. With
+M = (RᵀΔ)⁻¹Rᵀ, which reads the component along Δ, and T₀ the T above,
+
+    T = T₀(I + τM)        τ = argmin Σ ‖(c* − o) − τ M(c − o)‖²_G
+
+over all rows of concepts c, targets c* and other words o in the same place; without targets τ = 0.
+
 What that guarantees:
 
-1. RᵀT = Rᵀ − RᵀΔ(RᵀΔ)⁻¹Rᵀ = 0: no embedding whatever gives an output with a component along R.
-2. TΔ = Δ − Δ = 0: embeddings that differ only along Δ become the same. A concept whose difference from its target
-   lies in the span of Δ comes out as its target does, T c = T c*; with contrasts, as the other words do.
+1. RᵀT₀ = Rᵀ − RᵀΔ(RᵀΔ)⁻¹Rᵀ = 0, so RᵀT = 0: no embedding whatever gives an output with a component along R.
+2. T₀Δ = Δ − Δ = 0: embeddings that differ only along Δ become the same. A concept whose difference from the other
+   words lies in the span of Δ comes out as they do, T₀c = T₀o, or with a target where τ takes it.
 3. For every x, ‖T x − c‖_G ≥ min {‖y − c‖_G : Rᵀy = 0} = ‖P Lᵀc‖, with G = LLᵀ and P the orthogonal projector onto the
    span of L⁻¹R: whatever is fed to the erased projections, their outputs stay that far from the concept's.
-4. Of all T = I − ΔM with TΔ = 0, this one has the smallest tr(M A Mᵀ) = tr(M Σ_N Mᵀ) + β'·tr(M G⁻¹ Mᵀ): the first
+4. Of all T₀ = I − ΔM with T₀Δ = 0, this one has the smallest tr(M A Mᵀ) = tr(M Σ_N Mᵀ) + β'·tr(M G⁻¹ Mᵀ): the first
    term is the mean of ‖(T − I) x‖²_G over the tokens of Σ_N, the price that they pay; the second is ‖Lᵀ(T − I)L⁻ᵀ‖²,
    how much T − I can change an output at most. (Lagrange: M A = Λ Δᵀ with M Δ = I gives M = (ΔᵀA⁻¹Δ)⁻¹ΔᵀA⁻¹.)
 
@@ -20,12 +27,11 @@ So β → 0 spares Σ_N at any cost (LEACE's choice, arXiv:2306.03819), and β �
 model's own output metric, which no detour through another embedding can weaken.
 
 In coordinates y = Lᵀx the metric is the identity: Δ = L⁻ᵀV with orthonormal V, and with B = LᵀAL, Z = B⁻¹V,
-R = LZ and T − I = −L⁻ᵀ V (VᵀZ)⁻¹ Zᵀ Lᵀ.
+R = LZ and T₀ − I = −L⁻ᵀ V (VᵀZ)⁻¹ Zᵀ Lᵀ.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -34,21 +40,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .directions import NEGLIGIBLE, main_directions, metric_root, weighted_difference
 from .eraser import Eraser
 from .errors import InputError
 from .exact import ExactSpan
 from .gram import check_reads, gram_matrix
-from .linalg import GramSum, SPDSolver, add_to_diagonal, to_float64
+from .linalg import SPDSolver, add_to_diagonal, to_float64
 from .moments import second_moment
-from .pairs import ConceptPair, check_same_dimension, removed_differences
+from .pairs import ConceptPair, Contrast, check_same_dimension, wanted_outputs
 from .settings import check_coefficient
 from .steps import Progress, Steps, result_dtype
 
 MAX_DIRECTIONS = 256
-# The metric of few or narrow projections is singular; this part of its mean eigenvalue is added, which no output shows.
-METRIC_FLOOR = 1e-9
-# Shares of energy (squares of lengths) below this are rounding.
-NEGLIGIBLE = 1e-13
+# Directions in which the concepts differ less than this part of the most tell nothing about their targets.
+_DIRECTION_SEEN = 1e-10
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,12 @@ class Projection:
     gram: Tensor
     settings: ProjectionSettings
     pairs: tuple[ConceptPair, ...]
-    contrasts: tuple[ConceptPair, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
-    def removed(self) -> tuple[ConceptPair, ...]:
-        """Each concept beside what its difference from was removed."""
-        return removed_differences(self.pairs, self.contrasts)
+    def wanted(self) -> tuple[ConceptPair, ...]:
+        """Each concept beside what it should have become."""
+        return wanted_outputs(self.pairs, self.contrasts)
 
     @property
     def conditions(self) -> dict[str, float]:
@@ -134,7 +139,7 @@ class Projection:
 
     def distance_bound(self, tokens: Tensor) -> Tensor:
         """For each token c [n, d]: the least ‖y − c‖_G of all y with Rᵀy = 0, which no T x comes below (3.)."""
-        metric = _metric_root(self.gram)
+        metric = metric_root(self.gram)
         basis = torch.linalg.qr(torch.linalg.solve_triangular(metric, self.readers, upper=False)).Q
         rows = to_float64(tokens, self.gram.device)
         distances: Tensor = torch.linalg.vector_norm((rows @ metric) @ basis, dim=1)
@@ -147,7 +152,7 @@ def project(
     preserve: Sequence[Tensor] = (),
     settings: ProjectionSettings = ProjectionSettings(),
     *,
-    contrasts: Sequence[ConceptPair] = (),
+    contrasts: Sequence[Contrast] = (),
     neutral: Sequence[Tensor] = (),
     preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     progress: Progress | None = None,
@@ -162,8 +167,8 @@ def project(
         pairs: what to erase, and towards what; at least one.
         preserve: token embeddings [n, d] of the prompts whose outputs shall stay.
         settings: coefficients.
-        contrasts: concepts beside what their difference from shall go, such as other words in the same sentence; none
-            means `pairs`. Each counts by its scale, with its subject token and all that follow.
+        contrasts: concepts beside what their difference from shall go, such as other words in the same sentence, and
+            what they shall become instead; none means `pairs`. Each counts by its scale.
         neutral: the same of everyday prompts; all of them together count as much as all of `preserve`.
         preserve_exactly: token embeddings [n, d] by prompt that T may not move (see `exact`).
         progress: called as progress(done, total, stage) after every step; may raise to cancel.
@@ -177,15 +182,17 @@ def project(
     steps = Steps(progress, len(projections) + 3)
     gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
     check_reads(gram, dimension)
-    root = _metric_root(gram)
-    vectors, spectrum = _main_directions(contrasts or pairs, root, settings)
+    root = metric_root(gram)
+    compared = contrasts or [Contrast.of(pair) for pair in pairs]
+    vectors, spectrum = _chosen(*main_directions(compared, root), settings)
     steps.done("finding directions")
     solver, readers = _readers(pairs, (preserve, neutral), preserve_exactly, root, vectors, settings)
     steps.done("sparing what shall stay")
     directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
     readers_of_tokens = root @ readers
     inner = vectors.T @ readers
-    left = -torch.linalg.solve(inner, directions, left=False)
+    moved = _replacements(compared, root, vectors, readers @ torch.linalg.inv(inner)) - vectors
+    left = torch.linalg.solve(inner, torch.linalg.solve_triangular(root.T, moved, upper=True), left=False)
     eraser = Eraser(left, readers_of_tokens.T.contiguous())
     steps.done("projection")
     concept = pairs[0].concept
@@ -202,25 +209,8 @@ def project(
     )
 
 
-def concept_spectrum(gram: Tensor, pairs: Sequence[ConceptPair]) -> Tensor:
-    """Share of all differences between `pairs` that each of their main directions Δ holds, largest first."""
-    root = _metric_root(gram)
-    return _spectrum([_differences(pair, root) for pair in pairs], len(root))[1]
-
-
-def _metric_root(gram: Tensor) -> Tensor:
-    """L [d, d], lower triangular, with LLᵀ = G (and a floor under its eigenvalues)."""
-    floor = METRIC_FLOOR * float(gram.diagonal().mean())
-    root: Tensor = torch.linalg.cholesky(add_to_diagonal(gram.clone(), floor))
-    return root
-
-
-def _main_directions(pairs: Sequence[ConceptPair], root: Tensor, settings: ProjectionSettings) -> tuple[Tensor, Tensor]:
-    """Orthonormal V [d, k] of the differences Lᵀ(c − c*), and the share of their energy that each direction holds.
-
-    Every concept counts by its scale, however far it is from its target.
-    """
-    vectors, energy = _spectrum([_differences(pair, root) for pair in pairs], len(root))
+def _chosen(vectors: Tensor, energy: Tensor, settings: ProjectionSettings) -> tuple[Tensor, Tensor]:
+    """The first k of `vectors` [d, m]: as many as the settings say, or their energy asks for; and all the energies."""
     rank = int((energy > energy[0] * NEGLIGIBLE).sum())
     count = settings.directions or int((energy.cumsum(0) < settings.energy - NEGLIGIBLE).sum()) + 1
     if settings.directions is not None and count > rank:
@@ -231,27 +221,29 @@ def _main_directions(pairs: Sequence[ConceptPair], root: Tensor, settings: Proje
     return vectors[:, : min(count, rank, MAX_DIRECTIONS)].contiguous(), energy
 
 
-def _spectrum(parts: Sequence[Tensor], dimension: int) -> tuple[Tensor, Tensor]:
-    """Principal directions [d, m] of all rows of `parts` and their shares of the energy, largest first."""
-    if sum(part.shape[0] for part in parts) <= dimension:
-        _, singular, vh = torch.linalg.svd(torch.cat(list(parts)), full_matrices=False)
-        energy, vectors = singular.square(), vh.T
-    else:
-        total = GramSum(dimension, parts[0].device)
-        for part in parts:
-            total.add(part)
-        values, vectors = torch.linalg.eigh(total.total())
-        energy, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    return vectors, energy / energy.sum()
+def _replacements(contrasts: Sequence[Contrast], root: Tensor, vectors: Tensor, mixed: Tensor) -> Tensor:
+    """T₀τ [d, k] in the metric's coordinates (see the module's head); zero where no contrast has a target.
 
-
-def _differences(pair: ConceptPair, root: Tensor) -> Tensor:
-    concept, target = (to_float64(side, root.device) for side in pair.subject_rows())
-    rows: Tensor = (concept - target) @ root
-    norm = float(torch.linalg.matrix_norm(rows))
-    if norm == 0:
-        raise InputError(f"Concept '{pair.name}' and its target are the same: give another target.")
-    return rows * (math.sqrt(pair.scale) / norm)
+    Args:
+        contrasts: what τ is fitted to.
+        root: L.
+        vectors: V [d, k].
+        mixed: Z(VᵀZ)⁻¹ [d, k], which reads the coordinates along V: M = mixedᵀLᵀ.
+    """
+    if all(contrast.replacement is None for contrast in contrasts):
+        return torch.zeros_like(vectors)
+    moment, cross = mixed.new_zeros(mixed.shape[1], mixed.shape[1]), torch.zeros_like(vectors.T)
+    for contrast in contrasts:
+        difference, weight = weighted_difference(contrast, root)
+        coordinates = difference @ mixed
+        moment += coordinates.T @ coordinates
+        if contrast.replacement is not None:
+            count = min(len(difference), len(contrast.replacement))
+            target, others = (to_float64(side[:count], root.device) for side in (contrast.replacement, contrast.others))
+            cross += coordinates[:count].T @ ((target - others) @ root) * weight
+    fitted = torch.linalg.pinv(moment, hermitian=True, rtol=_DIRECTION_SEEN) @ cross
+    replaced: Tensor = (fitted - fitted @ mixed @ vectors.T).T
+    return replaced
 
 
 def _readers(

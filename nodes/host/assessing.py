@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...rece_ops import (
+    Contrast,
     EraserSet,
     GivenErasure,
     Measures,
@@ -99,7 +100,9 @@ def assess(
             eraser[stream.name].to(gram.device), gram, tuple(told.pairs), settings, tuple(told.contrasts)
         )
         found[stream.name] = measure(given, told.preserved, told.measured, progress.step)
-        spectra[stream.name] = concept_spectrum(gram, told.pairs).tolist()
+        spectra[stream.name] = concept_spectrum(
+            gram, told.contrasts or [Contrast.of(pair) for pair in told.pairs]
+        ).tolist()
         changes.update(relative_changes(weights, given.eraser, progress.step))
     return Assessment(architecture, worst(found), spectra, changes)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...rece_ops import ConceptPair
+from ...rece_ops import ConceptPair, Contrast
 from ..concept_lines import ConceptLine
 from ..erasure_request import ErasureRequest
 from ..everyday_prompts import WORDS
@@ -26,12 +26,14 @@ class Comparison:
         prompt: the concept in the context.
         concept: the same, encoded.
         words: the context with every other word.
+        target: the target in the context; None where the line has none.
     """
 
     line: ConceptLine
     prompt: str
     concept: EncodedPrompt
     words: Sequence[EncodedPrompt]
+    target: EncodedPrompt | None
 
 
 def comparisons(encoder: TextEncoder, request: ErasureRequest, progress: Progress) -> list[Comparison]:
@@ -41,42 +43,42 @@ def comparisons(encoder: TextEncoder, request: ErasureRequest, progress: Progres
         words = [encoder.encode(context.replace("{}", word)) for word in WORDS]
         for line in request.concepts:
             prompt = context.replace("{}", line.concept)
-            found.append(Comparison(line, prompt, encoder.encode(prompt), words))
+            target = encoder.encode(context.replace("{}", line.target)) if line.target else None
+            found.append(Comparison(line, prompt, encoder.encode(prompt), words, target))
             progress.step()
     return found
 
 
-def contrasts(
-    stream: TextStream, compared: Sequence[Comparison], embeddings: Sequence[ConceptPair]
-) -> list[ConceptPair]:
-    """Every concept beside the mean of the other words, from the subject token on, in every part of the stream.
+def contrasts(stream: TextStream, compared: Sequence[Comparison], embeddings: Sequence[ConceptPair]) -> list[Contrast]:
+    """Every concept beside the mean of the other words, and its target, in every part of the stream.
 
     Besides, every token of `embeddings` that is not its target's, beside the mean of the bare words.
     """
     if not compared:
         return []
-    found = [pair for comparison in compared for pair in _of_parts(stream, comparison)]
+    found = [contrast for comparison in compared for contrast in _of_parts(stream, comparison)]
     word = _mean([prompt.streams[stream.name][0] for prompt in compared[0].words])[:1]
-    return [*found, *(pair for embedding in embeddings for pair in _of_tokens(embedding, word))]
+    return [*found, *(contrast for embedding in embeddings for contrast in _of_tokens(embedding, word))]
 
 
-def _of_parts(stream: TextStream, comparison: Comparison) -> list[ConceptPair]:
+def _of_parts(stream: TextStream, comparison: Comparison) -> list[Contrast]:
     parts = comparison.concept.streams[stream.name]
     return [
-        ConceptPair(
+        Contrast(
             named(comparison.prompt, part, len(parts)),
             _from_subject(part),
             _mean([words.streams[stream.name][place] for words in comparison.words]),
-            scale=comparison.line.weight,
+            None if comparison.target is None else _from_subject(comparison.target.streams[stream.name][place]),
+            comparison.line.weight,
         )
         for place, part in enumerate(parts)
     ]
 
 
-def _of_tokens(embedding: ConceptPair, word: Tensor) -> list[ConceptPair]:
+def _of_tokens(embedding: ConceptPair, word: Tensor) -> list[Contrast]:
     rows = zip(*embedding.all_rows(), strict=True)
     learned = [token for token, target in rows if not torch.equal(token, target)]
-    return [ConceptPair(f"a token of {embedding.name}", token[None], word, scale=1 / len(learned)) for token in learned]
+    return [Contrast(f"a token of {embedding.name}", token[None], word, scale=1 / len(learned)) for token in learned]
 
 
 def _mean(parts: Sequence[EncodedPart]) -> Tensor:

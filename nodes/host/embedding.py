@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...rece_ops import ConceptPair, InputError
+from ...rece_ops import ConceptPair, Contrast, InputError
 from ..concept_lines import ConceptLine
 from ..erasure_request import EMPTY, ErasureRequest
 from ..everyday_prompts import MEASURED
@@ -33,7 +33,7 @@ class Embedded:
     """
 
     pairs: Sequence[ConceptPair]
-    contrasts: Sequence[ConceptPair]
+    contrasts: Sequence[Contrast]
     preserved: Mapping[str, Tensor]
     measured: Mapping[str, Tensor]
     spared: Sequence[Tensor]

@@ -8,7 +8,16 @@ import torch
 from hypothesis import given
 from random_examples import pairs, prompts, stack
 
-from rece_ops import ConceptPair, InputError, Projection, ProjectionSettings, derive_embedding, gram_matrix, project
+from rece_ops import (
+    ConceptPair,
+    Contrast,
+    InputError,
+    Projection,
+    ProjectionSettings,
+    derive_embedding,
+    gram_matrix,
+    project,
+)
 from rece_ops.measures import measure, residuals
 
 DIMENSION = 32
@@ -145,22 +154,67 @@ def test_neutral_prompts_together_count_as_much_as_preserved_ones(seed: int) -> 
 @given(seeds)
 def test_contrasts_say_what_goes(seed: int) -> None:
     arguments = stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), prompts(12, TOKENS, DIMENSION, seed + 1)
-    contrasts = pairs(2, TOKENS, DIMENSION, seed + 2)
+    contrasts = [Contrast.of(pair) for pair in pairs(2, TOKENS, DIMENSION, seed + 2)]
     found = project(*arguments, ProjectionSettings(energy=1.0), contrasts=contrasts)
-    concept, other = (
-        torch.cat(side).double() for side in zip(*(pair.subject_rows() for pair in contrasts), strict=True)
-    )
     matrix = found.eraser.matrix()
-    torch.testing.assert_close(concept @ matrix.T, other @ matrix.T, rtol=0, atol=1e-7)
+    for contrast in contrasts:
+        concept, other = (side.double() @ matrix.T for side in (contrast.concept, contrast.others))
+        torch.testing.assert_close(concept, other, rtol=0, atol=1e-7)
     assert found.pairs == tuple(arguments[1])
-    # A contrast stands for the concept of its name.
-    (pair,) = arguments[1]
-    beside = ConceptPair(pair.name, contrasts[0].concept, contrasts[0].target)
-    judged = project(*arguments, ProjectionSettings(energy=1.0), contrasts=[beside, contrasts[1]])
-    assert judged.removed == (beside,)
-    assert measure(judged, {}).concepts[0].residual == residuals(judged.gram, judged.eraser, [beside])[0]
-    by_default, the_same = (project(*arguments, contrasts=given) for given in ((), arguments[1]))
+    by_default, the_same = (
+        project(*arguments, contrasts=given) for given in ((), [Contrast.of(pair) for pair in arguments[1]])
+    )
     assert torch.equal(by_default.eraser.matrix(), the_same.eraser.matrix())
+
+
+@given(seeds)
+def test_a_contrast_stands_for_the_concept_of_its_name(seed: int) -> None:
+    arguments = stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), prompts(12, TOKENS, DIMENSION, seed + 1)
+    other, target = pairs(2, TOKENS, DIMENSION, seed + 2)
+    for replacement, become in ((None, other.target), (target.target, target.target)):
+        beside = Contrast(arguments[1][0].name, other.concept, other.target, replacement)
+        judged = project(*arguments, contrasts=[beside])
+        expected = ConceptPair(beside.name, beside.concept, become)
+        assert measure(judged, {}).concepts[0].residual == residuals(judged.gram, judged.eraser, [expected])[0]
+
+
+@given(seeds, robustness)
+def test_a_target_takes_the_place_of_what_is_erased(seed: int, beta: float) -> None:
+    """T c = T o + T₀(c* − o) where every direction of c − o goes, and still no embedding gives what R reads."""
+    arguments = stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), prompts(12, TOKENS, DIMENSION, seed + 1)
+    settings = ProjectionSettings(beta, energy=1.0)
+    concept, target = (pair.concept for pair in pairs(2, TOKENS, DIMENSION, seed + 2))
+    others = prompts(1, TOKENS, DIMENSION, seed + 3)[0]
+    dropped, replaced = (
+        project(*arguments, settings, contrasts=[Contrast("concept", concept, others, replacement)])
+        for replacement in (None, target)
+    )
+    matrix, without = replaced.eraser.matrix(), dropped.eraser.matrix()
+    size = torch.linalg.matrix_norm(matrix)
+    assert (
+        torch.linalg.matrix_norm(replaced.readers.T @ matrix)
+        < ROUNDING * torch.linalg.matrix_norm(replaced.readers) * size
+    )
+    moved, wanted = (concept - others).double() @ matrix.T, (target - others).double() @ without.T
+    torch.testing.assert_close(
+        moved, wanted, rtol=0, atol=float(1e-8 * size * torch.linalg.matrix_norm(target.double()))
+    )
+    assert replaced.eraser.rank == dropped.eraser.rank
+
+
+@given(seeds)
+def test_only_concepts_with_targets_get_one(seed: int) -> None:
+    """Of two concepts, the one without a target comes out as the other words do."""
+    arguments = stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), prompts(12, TOKENS, DIMENSION, seed + 1)
+    one, two, target = (pair.concept for pair in pairs(3, TOKENS, DIMENSION, seed + 2))
+    others = prompts(1, TOKENS, DIMENSION, seed + 3)[0]
+    contrasts = [Contrast("one", one, others, target), Contrast("two", two, others)]
+    matrix = project(*arguments, ProjectionSettings(energy=1.0), contrasts=contrasts).eraser.matrix()
+    size = float(torch.linalg.matrix_norm(matrix) * torch.linalg.matrix_norm(two.double()))
+    torch.testing.assert_close(
+        (two - others).double() @ matrix.T, torch.zeros_like(two).double(), rtol=0, atol=1e-8 * size
+    )
+    assert torch.linalg.matrix_norm((one - others).double() @ matrix.T) > 1e-2
 
 
 @pytest.mark.parametrize(
