@@ -8,7 +8,7 @@ from operator import add
 from pathlib import Path
 
 from benchmarks.efficacy import ALL, Outcome
-from benchmarks.erased_models import UNEDITED
+from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED
 from pocket_model.rates import Rate
 
 ATTACKS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
@@ -16,7 +16,15 @@ ATTACKS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
     ("derived embeddings", lambda outcome: outcome.derived + outcome.derived_closer),
     ("concept vector", lambda outcome: outcome.vector),
 )
-_COLOURS = {"UCE": "#2c6fad", "RECE": "#c0392b", "RECE anchored": "#e08e0b", "projection": "#1e8449"}
+_COLOURS = {
+    "UCE": "#2c6fad",
+    f"UCE {TARGETED}": "#7fb2dd",
+    "RECE": "#c0392b",
+    "RECE anchored": "#e08e0b",
+    f"RECE {TARGETED}": "#e59b93",
+    "projection": "#1e8449",
+    f"projection {TARGETED}": "#58d68d",
+}
 
 
 def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -44,7 +52,7 @@ def _families(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[Outcome]]
     """Outcomes of single concepts by family and, within it, by what differs."""
     found: dict[str, dict[str, list[Outcome]]] = {}
     for outcome in outcomes:
-        if outcome.concept.endswith(ALL) or outcome.setting == UNEDITED:
+        if outcome.concept.endswith(ALL) or outcome.setting in (UNEDITED, UNNAMED):
             continue
         family, short = _named(outcome.setting)
         family += ", others preserved" if outcome.preserved else ""
@@ -54,8 +62,9 @@ def _families(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[Outcome]]
 
 def _named(setting: str) -> tuple[str, str]:
     name, *details = setting.split(", ")
-    if "anchored" in details:
-        return f"{name} anchored", details[0]
+    for variant in ("anchored", TARGETED):
+        if variant in details:
+            return f"{name} {variant}", "" if details[0] == variant else details[0]
     return name, details[0] if details else ""
 
 

@@ -30,7 +30,10 @@ HEADING = """# What erasing does to the pocket model's pictures
 Measured by `python -m benchmarks.efficacy` on {machine}; every figure is in `efficacy.json`. Each cell is the share of
 pictures with its 95 % Wilson interval, over {concepts} ({count} pictures each of own prompts and paraphrases). In the
 first five columns the concept is still *made*: low is good. In the others everything that the caption says is *kept*:
-high is good, and the unedited model is the measure. Concepts are mapped to the empty prompt. *Paraphrases* say the
+high is good, and the unedited model is the measure. The model always draws something: with an unknown word in a
+concept's place (second row) it draws what is its habit, and an eraser that leaves nothing of a concept gets no lower than
+that unless it says what to draw instead. Concepts are mapped to the empty prompt, or *to a target*: objects to `heart`,
+colours to `yellow`, styles to `plain`. *Paraphrases* say the
 concept with synonyms that the eraser never saw. *Derived* is RECE's attack: the embedding that brings the outputs of
 the concept's own prompts back best, derived from the erased weights. *Concept vector* is Ring-A-Bell's: {scale:g} times what
 the text encoder adds for the concept, added to prompts that say something else. The model was sampled in bfloat16.
@@ -39,10 +42,11 @@ the text encoder adds for the concept, added to prompts that say something else.
 
 ![What each setting still makes against what it keeps](efficacy_pareto.png)
 
-![For every concept: unedited, UCE, RECE with one and with three epochs, a projection](efficacy.png)
+![For every concept: unedited, UCE, RECE with three epochs, a projection, a projection to a target](efficacy.png)
 
-*For every concept five rows: unedited, UCE, RECE with one epoch and with three (λ_r 0.1), a projection (β 30). Columns: four of the
-concept's own prompts, two paraphrases, two prompts of its nearest neighbour, four others; equal seeds in a column.*
+*For every concept five rows: unedited, UCE, RECE with three epochs (λ_r 0.1), a projection (β 30), and one to a target.
+Columns: four of the concept's own prompts, two paraphrases, two prompts of its nearest neighbour, four others; equal seeds
+in a column.*
 """
 
 

@@ -93,13 +93,13 @@ class Bench:
     def __init__(self, sampler: Sampler) -> None:
         make_importable(prepare_comfyui())
         import_pack()
-        from rece_pack.nodes.host import architectures, device, weights
+        from rece_pack.nodes.host import architectures, device
         from rece_pack.rece_ops import gram_matrix
 
         self.pocket = PocketModel(pocket_checkpoint(), torch.bfloat16)
         self._sampler = sampler
         (stream,) = architectures.architecture_of(self.pocket.model).streams
-        effective = weights.EffectiveWeights(self.pocket.model, stream.keys, device.compute_device(stream.dimension))
+        effective = stream.weights(self.pocket.model, device.compute_device(stream.dimension))
         with torch.no_grad():
             self.gram: Tensor = gram_matrix(effective)
 

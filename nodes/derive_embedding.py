@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops import EraserSet
+from ..rece_ops import POOLED_STREAM, EraserSet
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from .host.compat import build
 from .host.derivation import DerivedConditioning, derive_conditioning
@@ -81,12 +81,16 @@ class DeriveEmbedding(io.ComfyNode):
 
 def _report(derived: DerivedConditioning, concept: str, regularization: float) -> str:
     # What brings it back furthest is what counts.
-    found = max(derived.found.values(), key=lambda one: one.regeneration)
+    tokens = [one for name, one in derived.found.items() if name != POOLED_STREAM]
+    found = max(tokens, key=lambda one: one.regeneration)
     lines = [
         f"'{concept}': the derived embedding brings back {found.regeneration:.0%} of it (λ_r {regularization:g}; 0 % no "
         f"nearer than the empty prompt, 100 % the outputs of the original), condition number {found.condition:.1e}.",
         "Sample it with the erased model: only the picture tells. Other embeddings may do better or worse.",
     ]
-    if derived.architecture.family.pooled:
+    pooled = derived.found.get(POOLED_STREAM)
+    if pooled is not None:
+        lines.append(f"The pooled embedding is derived too: it brings back {pooled.regeneration:.0%}.")
+    elif derived.architecture.reads_pooled:
         lines.append("The pooled embedding is the concept's own.")
     return "\n".join(lines)

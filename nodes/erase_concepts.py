@@ -117,6 +117,7 @@ class EraseConcepts(io.ComfyNode):
         regeneration_limit: float = 0.0,
         drift_limit: float = 0.0,
         embedding: Conditioning | None = None,
+        pooled: bool = True,
     ) -> io.NodeOutput:
         numbers = {
             "epochs": epochs,
@@ -146,6 +147,7 @@ class EraseConcepts(io.ComfyNode):
             exactly=preservation == methods.EXACTLY,
             limits=choice.limits(),
             embeddings=() if embedding is None else entries_of(embedding),
+            pooled=pooled,
         )
         result = run_erasure(model, clip, request)
         patched = apply_eraser(model, result.eraser, strength)

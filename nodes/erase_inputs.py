@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..rece_ops.projection import MAX_DIRECTIONS
 from ..rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
 from . import methods, presets
-from .inputs import choice_input, count_input, number_input
+from .inputs import choice_input, count_input, number_input, switch_input
 
 
 def custom_inputs() -> list[io.Input]:
@@ -97,6 +97,12 @@ def method_inputs() -> list[io.Input]:
             "embedding",
             optional=True,
             tooltip="An embedding to erase as well, such as one that 'Invert Concept' found.",
+        ),
+        switch_input(
+            "pooled",
+            True,
+            "Erase from the pooled text embedding too, where the model reads one (SDXL, SD3, Flux, …). Without it, a "
+            "concept can leak through.",
         ),
     ]
 

@@ -30,6 +30,7 @@ class ErasureRequest:
         limits: of RECE's iteration.
         embeddings: prompts to erase besides, as token embeddings [1, n, d] with the values of their CONDITIONING, towards
             the target of the first concept.
+        pooled: whether to erase from the pooled embedding too, where the model reads one.
     """
 
     concepts: Sequence[ConceptLine]
@@ -39,6 +40,7 @@ class ErasureRequest:
     exactly: bool = False
     limits: Limits = NO_LIMITS
     embeddings: Sequence[tuple[Tensor, dict[str, Any]]] = ()
+    pooled: bool = True
 
     @property
     def method(self) -> str:

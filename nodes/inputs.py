@@ -55,6 +55,11 @@ def choice_input(name: str, options: Sequence[str], default: str, tooltip: str, 
     )
 
 
+def switch_input(name: str, default: bool, tooltip: str) -> io.Input:
+    """An optional yes or no among a node's advanced inputs."""
+    return build(io.Boolean.Input, name, default=default, optional=True, advanced=True, tooltip=tooltip)
+
+
 def count_input(name: str, default: int, tooltip: str, low: int = 0, high: int = 100) -> io.Input:
     """An optional whole number among a node's advanced inputs."""
     return build(io.Int.Input, name, default=default, min=low, max=high, optional=True, advanced=True, tooltip=tooltip)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .host.compat import build
 from .host.inversion import InversionSettings, Inverted, invert_concept
-from .inputs import clip_input, count_input, number_input
+from .inputs import clip_input, count_input, number_input, switch_input
 from .types import CATEGORY
 
 DEFAULT = InversionSettings()
@@ -64,13 +64,10 @@ class InvertConcept(io.ComfyNode):
                     step=0.001,
                 ),
                 count_input("batch", DEFAULT.batch, "Images a step.", low=1, high=64),
-                build(
-                    io.Boolean.Input,
+                switch_input(
                     "low_memory",
-                    default=DEFAULT.low_memory,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Keeps what the gradient needs in main memory: slower, and fits smaller graphics cards.",
+                    DEFAULT.low_memory,
+                    "Keeps what the gradient needs in main memory: slower, and fits smaller graphics cards.",
                 ),
             ],
             outputs=[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..rece_ops import ConceptMeasures, EraserSet, Erasure, Measures, Projection
+from ..rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Erasure, Measures, Projection
 from .erasure_request import ErasureRequest
 from .host.assessing import Assessment
 from .host.erasing import ErasureResult
@@ -82,14 +82,18 @@ def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -
     return (
         f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model by "
         f"{_method([stream.erasure for stream in result.streams.values()])}: "
-        f"{result.architecture.projections} projections{_in_streams(result)}, {result.seconds:.2f} s on {result.device.type}, "
+        f"{len(result.changes)} projections{_in_streams(result)}, {result.seconds:.2f} s on {result.device.type}, "
         f"strength {strength:g}."
     )
 
 
 def _in_streams(result: ErasureResult) -> str:
-    count = len(result.streams)
-    return "" if count == 1 else f" in {count} text streams (every number below is that of the worst)"
+    if len(result.streams) == 1:
+        return ""
+    tokens = [name for name in result.streams if name != POOLED_STREAM]
+    where = f" in {len(tokens)} text streams" if len(tokens) > 1 else " in the token embeddings"
+    pooled = " and the pooled embedding" if len(tokens) < len(result.streams) else ""
+    return f"{where}{pooled} (every number below is that of the worst)"
 
 
 def _method(erasures: Sequence[Erasure | Projection]) -> str:
@@ -139,11 +143,15 @@ def _solves(conditions: Mapping[str, float]) -> str:
 
 
 def _known_gaps(result: ErasureResult) -> str:
-    family = result.architecture.family
-    if not family.pooled:
+    architecture = result.architecture
+    left = []
+    if architecture.reads_pooled and POOLED_STREAM not in result.streams:
+        left.append("its pooled text embedding")
+    if architecture.family.leak:
+        left.append(architecture.family.leak)
+    if not left:
         return ""
-    layers = ", ".join(layer.split(".")[0] for layer in family.pooled)
     return (
-        f"Note: {family.name} also reads a pooled text embedding ({layers}), which this version leaves as it is; "
-        "a concept can leak through it."
+        f"Note: {architecture.name} also reads the text through {' and '.join(left)}, which was left as it is; a concept "
+        "can leak through it."
     )

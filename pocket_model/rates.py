@@ -40,5 +40,7 @@ class Rate:
         return max(0.0, centre - half), min(1.0, centre + half)
 
     def __str__(self) -> str:
+        if not self.trials:
+            return "–"
         low, high = self.interval()
         return f"{self.share:.0%} ({low:.0%}–{high:.0%})"

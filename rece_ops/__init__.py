@@ -3,7 +3,7 @@
 from .derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
 from .directions import concept_spectrum
 from .erase import Epoch, Erasure, edit, erase, iterate
-from .eraser import Eraser, EraserSet
+from .eraser import POOLED_STREAM, Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
 from .gram import gram_matrix
 from .limits import Limits, keep_within
@@ -16,6 +16,7 @@ from .settings import PRESETS, RECESettings
 __version__ = "0.1.0"
 
 __all__ = [
+    "POOLED_STREAM",
     "PRESETS",
     "ConceptMeasures",
     "ConceptPair",

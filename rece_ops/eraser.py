@@ -13,6 +13,8 @@ from .eraser_file import Factors, read_eraser_file, write_eraser_file
 from .errors import EraserFileError, InputError
 
 TEXT_STREAM = "text"
+# The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
+POOLED_STREAM = "pooled"
 
 
 class Eraser:
@@ -244,17 +246,18 @@ class EraserSet(Mapping[str, Eraser]):
         return EraserSet({name: eraser.scaled(strength) for name, eraser in self.items()}, self.metadata)
 
     def combined(self, second: EraserSet, metadata: Mapping[str, Any]) -> EraserSet:
-        """First this set, then `second`, stream by stream.
+        """First this set, then `second`, stream by stream; one that leaves the pooled stream alone is none there.
 
         Raises:
             InputError: the two have different streams or dimensions.
         """
-        if set(self) != set(second):
+        if (set(self) ^ set(second)) - {POOLED_STREAM}:
             raise InputError(
                 f"An ERASER with the text streams {sorted(self)} cannot be combined with one that has "
                 f"{sorted(second)}: combine erasers of the same architecture."
             )
-        return EraserSet({name: self[name] @ second[name] for name in self}, metadata)
+        streams = {name: eraser @ second[name] if name in second else eraser for name, eraser in self.items()}
+        return EraserSet({**{name: second[name] for name in second if name not in self}, **streams}, metadata)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all streams and the provenance to one safetensors file, in one step.

@@ -60,9 +60,9 @@ def apply_eraser(model: Any, eraser: EraserSet, strength: float) -> Any:
     patched = model.clone()
     if strength == 0:
         return patched
-    for stream in architecture.streams:
+    for stream in architecture.erased_by(eraser):
         adapter = EraserAdapter(set(), _normal_tensors(eraser[stream.name]))
-        patched.add_patches(dict.fromkeys(stream.keys, adapter), strength)
+        patched.add_patches(dict.fromkeys(stream.patch_keys(), adapter), strength)
     return patched
 
 

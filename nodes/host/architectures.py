@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...rece_ops import EraserSet
+import torch
+
+from ...rece_ops import POOLED_STREAM, EraserSet
 from .errors import UnsupportedModelError, WrongConnectionError
 from .families import FAMILIES, REFUSED, Family, Part, StreamRow
+from .weights import EffectiveWeights
 
 PREFIX, SUFFIX = "diffusion_model.", ".weight"
 _FIRST_ATTENTION = re.compile(r".*\.attn1\.to_[kv]")
@@ -24,12 +27,29 @@ class TextStream:
         dimension: d, the size of a token where the projections read it.
         keys: state-dict keys of the projections [out, d] that read it, in the model's order.
         parts: where its rows come from.
+        sliced: whether the projections have more columns than d; the first d read the tokens.
     """
 
     name: str
     dimension: int
     keys: tuple[str, ...]
     parts: tuple[Part, ...]
+    sliced: bool = False
+
+    @property
+    def pooled(self) -> bool:
+        """Whether this is the pooled embedding, a single row."""
+        return self.parts[0].pooled
+
+    def weights(
+        self, model: Any, device: torch.device, counts: Callable[[Any], bool] = lambda patch: True
+    ) -> EffectiveWeights:
+        """The projections [out, d] of MODEL, as sampling would use them (see `EffectiveWeights`)."""
+        return EffectiveWeights(model, self.keys, device, counts, self.dimension if self.sliced else None)
+
+    def patch_keys(self) -> list[Any]:
+        """What a patch of the projections is queued under: their keys, with the columns where those are not all."""
+        return [(key, (1, 0, self.dimension)) for key in self.keys] if self.sliced else list(self.keys)
 
 
 @dataclass(frozen=True)
@@ -45,15 +65,24 @@ class Architecture:
         return self.family.name
 
     @property
+    def reads_pooled(self) -> bool:
+        """Whether it reads a pooled text embedding besides."""
+        return any(stream.pooled for stream in self.streams)
+
+    @property
     def projections(self) -> int:
         """The number of projections in all streams."""
         return sum(len(stream.keys) for stream in self.streams)
 
+    def erased_by(self, eraser: EraserSet) -> list[TextStream]:
+        """The streams that `eraser` changes: all, or all but the pooled one."""
+        return [stream for stream in self.streams if stream.name in eraser]
+
     def check_eraser(self, eraser: EraserSet) -> None:
         """Raise WrongConnectionError unless `eraser` was made for this architecture, with its streams and dimensions."""
         made_for = str(eraser.metadata.get("architecture") or "another model")
-        ours = {stream.name: stream.dimension for stream in self.streams}
         theirs = {name: one.dimension for name, one in eraser.items()}
+        ours = {one.name: one.dimension for one in self.streams if one.name in theirs or one.name != POOLED_STREAM}
         # T5 gives tokens of the same size to many models, so that the size alone does not tell them apart.
         if ours != theirs or made_for not in (self.name, "another model"):
             raise WrongConnectionError(
@@ -75,7 +104,8 @@ def architecture_of(model: Any) -> Architecture:
     family = _family(type(configuration).__name__)
     shapes = {key: tuple(weight.shape) for key, weight in model.model.state_dict().items()}
     rows = family.streams_of(configuration.unet_config)
-    return Architecture(family, tuple(_stream(model.model, family, row, shapes) for row in rows))
+    streams = (_stream(model.model, family, row, shapes) for row in rows if not _lacks(shapes, row))
+    return Architecture(family, tuple(streams))
 
 
 def _family(configuration: str) -> Family:
@@ -89,21 +119,28 @@ def _family(configuration: str) -> Family:
     )
 
 
+def _lacks(shapes: Mapping[str, tuple[int, ...]], row: StreamRow) -> bool:
+    """Whether a model does without the pooled embedding that others of its family read."""
+    return row.pooled and not any(_matches(row, key) for key in shapes)
+
+
 def _stream(base: Any, family: Family, row: StreamRow, shapes: Mapping[str, tuple[int, ...]]) -> TextStream:
     if row.unless and any(re.fullmatch(row.unless, key.removeprefix(PREFIX)) for key in shapes):
         raise UnsupportedModelError(f"This {family.name} model cannot be erased from exactly: {row.because}.")
     found = tuple(key for key in shapes if _matches(row, key) and _reads_text(base, key))
     configured = base.model_config.unet_config.get(row.dimension)
     dimensions = {shapes[key][1] for key in found if len(shapes[key]) == 2}
-    dimension = int(configured) if configured is not None else min(dimensions, default=0)
-    keys = tuple(key for key in found if shapes[key][1:] == (dimension,))
+    dimension = row.columns or (int(configured) if configured is not None else min(dimensions, default=0))
+    keys = tuple(
+        key for key in found if shapes[key][1:] == (dimension,) or (row.columns and shapes[key][1] > dimension)
+    )
     if not keys or (configured is None and len(keys) < len(found)):
         expected = f"of dimension {dimension}" if dimension else "where this architecture has one"
         raise UnsupportedModelError(
             f"This {family.name} model has no projection that reads text embeddings {expected}, or several that read "
             "different ones: its layers were replaced by something this pack does not know."
         )
-    return TextStream(row.name, dimension, keys, row.parts)
+    return TextStream(row.name, dimension, keys, row.parts, sliced=dimensions != {dimension})
 
 
 def _matches(row: StreamRow, key: str) -> bool:

@@ -27,7 +27,6 @@ from .architectures import Architecture, architecture_of
 from .device import Progress, compute_device
 from .embedding import embedded
 from .text import TextEncoder, TextReader
-from .weights import EffectiveWeights
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,10 @@ def assess(
     known = embedded(encoder, request, progress)
     found: dict[str, Measures] = {}
     spectra, changes = {}, {}
-    for stream in architecture.streams:
-        weights = EffectiveWeights(model, stream.keys, compute_device(stream.dimension))
+    for stream in architecture.erased_by(eraser):
+        if stream.name not in known:
+            continue
+        weights = stream.weights(model, compute_device(stream.dimension))
         gram = gram_matrix(weights, progress.step)
         told = known[stream.name]
         given = GivenErasure(

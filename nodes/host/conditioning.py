@@ -65,8 +65,9 @@ def with_rows(conditioning: Conditioning, changes: Sequence[Change]) -> Conditio
         for change in changes:
             if change.source not in sources:
                 sources[change.source] = values[change.source].clone()
-            source = sources[change.source][0]
-            target = source if change.layer is None else source[change.layer]
+            source = sources[change.source]
+            # The pooled embedding is a row of the batch; everything else has rows in every element of it.
+            target = source if source.ndim == 2 else source[0] if change.layer is None else source[0, change.layer]
             target[change.rows] = change.tokens.to(source)
     return [[sources.pop(""), {**values, **sources}]]
 

@@ -17,7 +17,6 @@ from .device import Progress, compute_device
 from .errors import WrongConnectionError
 from .pairing import matched
 from .text import EncodedPart, TextEncoder, TextReader
-from .weights import EffectiveWeights
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,9 @@ def derive_conditioning(
     compare = _comparison(model, architecture, eraser, original)
     progress = Progress(architecture.projections)
     found, changes = {}, []
-    for stream in architecture.streams:
+    for stream in architecture.streams if eraser is None else architecture.erased_by(eraser):
+        if stream.name not in wanted.streams:
+            continue
         parts = wanted.streams[stream.name]
         pairs = [matched("", *sides, 1.0) for sides in zip(parts, empty.streams[stream.name], strict=True)]
         tokens, harmless = (torch.cat(side) for side in zip(*(_same_length(pair) for pair in pairs), strict=True))
@@ -84,10 +85,8 @@ def _comparison(
 
         def two_models(stream: TextStream, progress: Progress) -> WeightMoments:
             device = compute_device(stream.dimension)
-            edited = EffectiveWeights(model, stream.keys, device)
-            return WeightMoments.of_weights(
-                EffectiveWeights(before, stream.keys, device, counts), edited, progress.step
-            )
+            edited = stream.weights(model, device)
+            return WeightMoments.of_weights(stream.weights(before, device, counts), edited, progress.step)
 
         return two_models
     if original is not None:
@@ -98,7 +97,7 @@ def _comparison(
     architecture.check_eraser(eraser)
 
     def model_and_eraser(stream: TextStream, progress: Progress) -> WeightMoments:
-        weights = EffectiveWeights(model, stream.keys, compute_device(stream.dimension))
+        weights = stream.weights(model, compute_device(stream.dimension))
         return WeightMoments.of_eraser(gram_matrix(weights, progress.step), eraser[stream.name])
 
     return model_and_eraser

@@ -40,7 +40,10 @@ class Embedded:
 
 
 def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) -> dict[str, Embedded]:
-    """Encode what `request` names, for every text stream by its name; one step of `progress` a prompt."""
+    """Encode what `request` names, for every text stream to erase from by its name; one step of `progress` a prompt.
+
+    The pooled stream is left out where the request says so, or where the CLIP gives the same for everything.
+    """
     lines = request.prompts()
     pairs = []
     for line, prompt in lines:
@@ -67,7 +70,10 @@ def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) 
             spared=list(_tokens(spared, stream).values()),
         )
 
-    return {stream.name: of_stream(stream) for stream in encoder.reader.architecture.streams}
+    present = encoder.encode(EMPTY).streams
+    streams = [one for one in encoder.reader.architecture.streams if one.name in present]
+    found = {stream.name: of_stream(stream) for stream in streams if request.pooled or not stream.pooled}
+    return {name: told for name, told in found.items() if told.pairs}
 
 
 def _pairs(
@@ -80,7 +86,7 @@ def _pairs(
         pair = matched(named(prompt, one, len(parts)), one, other, line.weight)
         if not torch.equal(*pair.all_rows()):
             found.append(pair)
-    if not found:
+    if not found and not stream.pooled:
         raise InputError(
             f"The concept '{prompt}' and its target '{line.target}' have the same embedding, so there is nothing to "
             "erase: give another target, or check that the textual inversion in it exists."
@@ -94,6 +100,8 @@ def _embedding_pairs(
     """Pairs of connected embeddings; only what all prompts begin with is left out of the first edit."""
     found = []
     for number, (embedding, values) in enumerate(embeddings, start=1):
+        if stream not in reader.streams_in(values):
+            continue
         for source in dict.fromkeys(part.part.source for part in target.streams[stream.name]):
             parts = [part for part in target.streams[stream.name] if part.part.source == source]
             rows = reader.source(parts[0].part, embedding, values)

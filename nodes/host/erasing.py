@@ -108,11 +108,12 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
     streams = {
         stream.name: _erase_stream(model, stream, request, known[stream.name], progress)
         for stream in architecture.streams
+        if stream.name in known
     }
     provenance = request.provenance(
         {name: stream.erasure.settings for name, stream in streams.items()},
         architecture.name,
-        {stream.name: stream.dimension for stream in architecture.streams},
+        {name: stream.erasure.eraser.dimension for name, stream in streams.items()},
     )
     erasers = {name: stream.erasure.eraser.with_metadata(provenance) for name, stream in streams.items()}
     return ErasureResult(EraserSet(erasers, provenance), architecture, streams)
@@ -122,7 +123,7 @@ def _erase_stream(
     model: Any, stream: TextStream, request: ErasureRequest, known: Embedded, progress: Progress
 ) -> StreamErasure:
     device = compute_device(stream.dimension)
-    weights = EffectiveWeights(model, stream.keys, device)
+    weights = stream.weights(model, device)
     started = time.perf_counter()
     erasure, limited = _erased(request, weights, known, progress)
     seconds = time.perf_counter() - started

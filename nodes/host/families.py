@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ...rece_ops import POOLED_STREAM
+from .conditioning import POOLED
 from .fronts import Front, LearnedPadding, Norm
 
 
@@ -36,6 +38,11 @@ class Part:
     modules: tuple[str, ...] = ()
     front: Front | None = None
 
+    @property
+    def pooled(self) -> bool:
+        """Whether it is the pooled embedding: one row for the whole prompt."""
+        return self.source == POOLED
+
 
 @dataclass(frozen=True)
 class StreamRow:
@@ -47,6 +54,7 @@ class StreamRow:
         parts: where its rows come from, in this order.
         dimension: the entry of the model's configuration that says how large a token is; where it is empty, the
             projections say it.
+        columns: how many of the projections' first columns read the tokens, where the rest reads something else.
         unless: a layer, as a regular expression; a model that has it is refused for `because`.
     """
 
@@ -54,8 +62,14 @@ class StreamRow:
     name: str = "text"
     parts: tuple[Part, ...] = (Part(),)
     dimension: str = ""
+    columns: int | None = None
     unless: str = ""
     because: str = ""
+
+    @property
+    def pooled(self) -> bool:
+        """Whether these projections read the pooled embedding."""
+        return self.parts[0].pooled
 
 
 Streams = tuple[StreamRow, ...]
@@ -69,7 +83,8 @@ class Family:
         name: as reports and eraser files call it.
         configurations: class names in ComfyUI's `supported_models`.
         streams: what it reads; a function of the model's configuration where that decides.
-        pooled: layers that also read a pooled text embedding, which a concept can leak through.
+        pooled: the projection that reads the pooled text embedding, a second path for a concept; a model may lack it.
+        leak: what else reads the text and cannot be erased from, as part of a sentence.
         base_version: what LoRA tools call this base (`ss_base_model_version`); empty where they have no name for it.
         unet: whether it is Stable Diffusion's UNet, whose layers LoRA files name as diffusers does, and which the inversion
             attack knows; the others are named in LoRA files as they are in ComfyUI.
@@ -78,18 +93,25 @@ class Family:
     name: str
     configurations: tuple[str, ...]
     streams: Streams | Callable[[Mapping[str, Any]], Streams]
-    pooled: tuple[str, ...] = ()
+    pooled: StreamRow | None = None
+    leak: str = ""
     base_version: str = ""
     unet: bool = False
 
     def streams_of(self, configuration: Mapping[str, Any]) -> Streams:
-        """The streams of a model with that `unet_config`."""
-        return self.streams if isinstance(self.streams, tuple) else self.streams(configuration)
+        """The streams of a model with that `unet_config`, the pooled one last."""
+        streams = self.streams if isinstance(self.streams, tuple) else self.streams(configuration)
+        return streams if self.pooled is None else (*streams, self.pooled)
 
 
 def _one(*projections: str, part: Part = Part()) -> Streams:
     """A single stream."""
     return (StreamRow(projections, parts=(part,)),)
+
+
+def _pooled(projection: str, columns: int | None = None) -> StreamRow:
+    """The projection that reads the pooled text embedding."""
+    return StreamRow((projection,), POOLED_STREAM, (Part(source=POOLED),), columns=columns)
 
 
 _BLOCK = r"(?:input_blocks\.\d+|middle_block|output_blocks\.\d+)\.1\.transformer_blocks\.\d+"
@@ -101,7 +123,8 @@ _UNET = (
         dimension="context_dim",
     ),
 )
-_SDXL_POOLED = ("label_emb.0.0",)
+# What follows are sizes and the place of the crop.
+_SDXL_POOLED = _pooled(r"label_emb\.0\.0", columns=1280)
 _HUNYUAN = _one(r"txt_in\.input_embedder", r"txt_in\.c_embedder\.in_layer", part=Part(("llama", "qwen25_7b")))
 _T5 = ("t5xxl",)
 
@@ -150,7 +173,7 @@ FAMILIES = (
         "Stable Cascade",
         ("Stable_Cascade_C",),
         _one("clip_txt_mapper", part=Part(windows=True)),
-        ("clip_txt_pooled_mapper",),
+        _pooled("clip_txt_pooled_mapper"),
     ),
     Family(
         "SD3",
@@ -166,7 +189,7 @@ FAMILIES = (
                 because="it processes the text in layers of its own (context_processor) before it reads it",
             ),
         ),
-        ("y_embedder.mlp.0",),
+        _pooled(r"y_embedder\.mlp\.0"),
     ),
     Family("AuraFlow", ("AuraFlow",), _one("cond_seq_linear")),
     Family("PixArt", ("PixArtAlpha", "PixArtSigma"), _one(r"y_embedder\.y_proj\.fc1", part=Part(_T5))),
@@ -186,13 +209,13 @@ FAMILIES = (
                 ),
             ),
         ),
-        ("pooler",),
+        leak="a pooling attention (pooler)",
     ),
     Family(
         "Flux",
         ("Flux", "FluxInpaint", "FluxSchnell"),
         _one("txt_in", part=Part(_T5, front=Norm("txt_norm"))),
-        ("vector_in.in_layer",),
+        _pooled(r"vector_in\.in_layer"),
         base_version="flux1",
     ),
     Family("Flux.2", ("Flux2",), _one("txt_in", part=Part(front=Norm("txt_norm")))),
@@ -207,7 +230,7 @@ FAMILIES = (
         "Hunyuan Video",
         ("HunyuanVideo", "HunyuanVideoI2V", "HunyuanVideoSkyreelsI2V"),
         _HUNYUAN,
-        ("vector_in.in_layer",),
+        _pooled(r"vector_in\.in_layer"),
     ),
     # Their ByT5 reads only what a prompt has in quotation marks, to write it into the picture: no concept is there.
     Family("Hunyuan Image", ("HunyuanImage21", "HunyuanImage21Refiner"), _HUNYUAN),
@@ -248,7 +271,7 @@ FAMILIES = (
         ),
         _one(r"text_embedding\.0"),
     ),
-    Family("HiDream", ("HiDream",), _hidream, ("p_embedder.pooled_embedder.linear_1",)),
+    Family("HiDream", ("HiDream",), _hidream, _pooled(r"p_embedder\.pooled_embedder\.linear_1")),
     Family(
         "Omnigen2",
         ("Omnigen2",),
@@ -261,7 +284,7 @@ FAMILIES = (
         "Kandinsky 5",
         ("Kandinsky5", "Kandinsky5Image"),
         _one(r"text_embeddings\.in_layer", part=Part(("qwen25_7b",))),
-        ("pooled_text_embeddings.in_layer",),
+        _pooled(r"pooled_text_embeddings\.in_layer"),
     ),
     Family("CogVideoX", ("CogVideoX_T2V", "CogVideoX_I2V", "CogVideoX_Inpaint"), _one(r"patch_embed\.text_proj")),
     Family("Ernie-Image", ("ErnieImage",), _one("text_proj")),

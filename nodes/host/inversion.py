@@ -104,7 +104,7 @@ def invert_concept(
         )
     encoder = TextEncoder(clip, TextReader(model, architecture))
     conditioning = encoder.conditioning(start)
-    ((part,),) = encoder.encode(start).streams.values()
+    (part,) = encoder.encode(start).streams["text"]
     tokens = part.tokens
     if settings.tokens >= tokens.shape[0]:
         raise InputError(

@@ -13,7 +13,6 @@ from torch import Tensor
 from ...rece_ops import EraserSet, lora_factors
 from .architectures import PREFIX, SUFFIX, Architecture, architecture_of
 from .errors import UnsupportedModelError
-from .weights import EffectiveWeights
 
 
 def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
@@ -67,16 +66,22 @@ def lora_tensors(
     architecture.check_eraser(eraser)
     names = lora_names(model, architecture)
     tensors: dict[str, Tensor] = {}
-    for stream in architecture.streams:
+    for stream in architecture.erased_by(eraser):
         scaled = eraser[stream.name].scaled(strength).to(device)
-        weights = EffectiveWeights(model, stream.keys, device)
+        weights = stream.weights(model, device)
         for key in stream.keys:
             up, down = lora_factors(weights[key], scaled, max_rank)
             tensors[f"{names[key]}.lora_up.weight"] = up.to(dtype)
-            tensors[f"{names[key]}.lora_down.weight"] = down.to(dtype)
+            tensors[f"{names[key]}.lora_down.weight"] = _all_columns(down, model, key).to(dtype)
             tensors[f"{names[key]}.alpha"] = torch.tensor(float(down.shape[0]))
             on_projection()
     return tensors
+
+
+def _all_columns(down: Tensor, model: Any, key: str) -> Tensor:
+    """`down` [r, d] with zeros for the columns of the projection that do not read the text."""
+    columns = comfy.utils.get_attr(model.model, key).shape[1]
+    return torch.nn.functional.pad(down, (0, columns - down.shape[1]))
 
 
 def lora_metadata(architecture: Architecture, eraser: EraserSet) -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...rece_ops import InputError
 from .architectures import Architecture, TextStream
-from .conditioning import Conditioning
+from .conditioning import POOLED, Conditioning
 from .errors import WrongConnectionError
 from .families import Part
 from .fronts import LoadedFront
@@ -88,7 +88,13 @@ class TextReader:
                 f"CONDITIONING has no '{part.source}', which {self.architecture.name} reads: encode the prompt with the "
                 "CLIP that belongs to the MODEL."
             )
+        if part.pooled:
+            return found[:1]
         return found[0] if part.layer is None else found[0, part.layer]
+
+    def streams_in(self, values: Mapping[str, Any]) -> list[TextStream]:
+        """The text streams that CONDITIONING with those values fills: all, or all but the pooled one."""
+        return [stream for stream in self.architecture.streams if not stream.pooled or values.get(POOLED) is not None]
 
     def read(
         self,
@@ -173,7 +179,7 @@ class TextEncoder:
         self._conditionings[text] = scheduled
         ((embedding, values),) = scheduled
         return EncodedPrompt(
-            {stream.name: self._parts(stream, embedding, values, spans) for stream in self.reader.architecture.streams}
+            {stream.name: self._parts(stream, embedding, values, spans) for stream in self.reader.streams_in(values)}
         )
 
     def _parts(
@@ -209,6 +215,8 @@ class TextEncoder:
         return EncodedPart(tokens[there], Span(first, end, int(there.sum())), part, rows[there])
 
     def _span(self, part: Part, spans: Mapping[str, Span]) -> Span:
+        if part.pooled:
+            return Span(0, 1, 1)
         chosen = [span for name, span in spans.items() if not part.encoders or name in part.encoders]
         if not chosen:
             raise WrongConnectionError(

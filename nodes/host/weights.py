@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class EffectiveWeights(Mapping[str, Tensor]):
-    """A lazy mapping from state-dict key to the weight [out, d] that sampling would use, in float32.
+    """A lazy mapping from state-dict key to the weight [out, d] that sampling would use, or its first columns, in float32.
 
     Patches queued on the MODEL (LoRAs upstream) count, whether or not they are loaded now, unless `counts` says of
     what they hold that it does not. Nothing is kept: a weight lives on `device` for as long as the caller holds it.
@@ -25,8 +25,9 @@ class EffectiveWeights(Mapping[str, Tensor]):
         keys: tuple[str, ...],
         device: torch.device,
         counts: Callable[[Any], bool] = lambda patch: True,
+        columns: int | None = None,
     ) -> None:
-        self._model, self._keys, self._counts = model, keys, counts
+        self._model, self._keys, self._counts, self._columns = model, keys, counts, columns
         self.device = device
 
     def __iter__(self) -> Iterator[str]:
@@ -47,7 +48,8 @@ class EffectiveWeights(Mapping[str, Tensor]):
         if convert is not None:
             weight = convert(weight, inplace=True)
         patches = [patch for patch in self._model.patches.get(key, []) if self._counts(patch[1])]
-        return comfy.lora.calculate_weight(patches, weight, key)
+        weight = comfy.lora.calculate_weight(patches, weight, key)
+        return weight if self._columns is None else weight[:, : self._columns]
 
 
 def stored_dtypes(model: Any, keys: tuple[str, ...]) -> set[torch.dtype]:

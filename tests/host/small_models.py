@@ -257,7 +257,7 @@ SMALL: Mapping[str, SmallModel] = {
         {**_UNET, "num_classes": "sequential", "adm_in_channels": 2816},
         (4, 8, 8),
         TOKENS,
-        {"text": (40, 14)},
+        {"text": (40, 14), "pooled": (1280, 1)},
         {"pooled_output": (1280,)},
     ),
     "Stable Cascade": SmallModel(
@@ -278,7 +278,7 @@ SMALL: Mapping[str, SmallModel] = {
         },
         PICTURE,
         TOKENS,
-        {"text": (40, 1)},
+        {"text": (40, 1), "pooled": (24, 1)},
         {"pooled_output": (24,)},
     ),
     "SD3": SmallModel(
@@ -300,7 +300,7 @@ SMALL: Mapping[str, SmallModel] = {
         },
         PICTURE,
         TOKENS,
-        {"text": (40, 1)},
+        {"text": (40, 1), "pooled": (24, 1)},
         {"pooled_output": (24,)},
     ),
     "AuraFlow": SmallModel(
@@ -342,7 +342,7 @@ SMALL: Mapping[str, SmallModel] = {
         {**_JOINT, "image_model": "flux", "guidance_embed": True, "vec_in_dim": 24},
         PICTURE,
         TOKENS,
-        {"text": (40, 1)},
+        {"text": (40, 1), "pooled": (24, 1)},
         {"pooled_output": (24,)},
         _FLUX_FIELDS,
     ),
@@ -351,7 +351,7 @@ SMALL: Mapping[str, SmallModel] = {
         {**_JOINT, "image_model": "flux", "guidance_embed": False, "vec_in_dim": 24},
         PICTURE,
         TOKENS,
-        {"text": (40, 1)},
+        {"text": (40, 1), "pooled": (24, 1)},
         {"pooled_output": (24,)},
         _FLUX_FIELDS,
     ),
@@ -420,7 +420,7 @@ SMALL: Mapping[str, SmallModel] = {
         {**_HUNYUAN, "vec_in_dim": 24},
         VIDEO,
         TOKENS,
-        {"text": (40, 2)},
+        {"text": (40, 2), "pooled": (24, 1)},
         {"pooled_output": (24,)},
         _HUNYUAN_FIELDS,
     ),
@@ -486,11 +486,11 @@ SMALL: Mapping[str, SmallModel] = {
         {"image_model": "hidream", "attention_head_dim": 32, "axes_dims_rope": [16, 8, 8], "caption_channels": [40, 40]}
         | {"max_resolution": [16, 16], "in_channels": 16, "llama_layers": [0, 1, 1], "num_attention_heads": 2}
         | {"num_routed_experts": 2, "num_activated_experts": 1, "num_layers": 1, "num_single_layers": 2}
-        | {"out_channels": 16, "patch_size": 2, "text_emb_dim": 24},
+        | {"out_channels": 16, "patch_size": 2, "text_emb_dim": 2048},
         PICTURE,
         TOKENS,
-        {"llama.0": (40, 1), "llama.1": (40, 2), "t5xxl": (40, 1)},
-        {"pooled_output": (24,), "conditioning_llama3": (2, 12, 40)},
+        {"llama.0": (40, 1), "llama.1": (40, 2), "t5xxl": (40, 1), "pooled": (2048, 1)},
+        {"pooled_output": (2048,), "conditioning_llama3": (2, 12, 40)},
     ),
     "Omnigen2": SmallModel(
         "Omnigen2",
@@ -523,7 +523,7 @@ SMALL: Mapping[str, SmallModel] = {
         },
         VIDEO,
         TOKENS,
-        {"text": (40, 1)},
+        {"text": (40, 1), "pooled": (24, 1)},
         {"pooled_output": (24,)},
     ),
     "CogVideoX": SmallModel(

@@ -80,15 +80,20 @@ def test_full_size_models_are_read_in_the_right_places(case: str) -> None:
     configuration, extra, projections, dimension = FULL_SIZE[case]
     model = on_meta(configuration, extra)
     architecture = architecture_of(model)
-    (stream,) = architecture.streams
+    stream, *pooled = architecture.streams
     assert (len(stream.keys), stream.dimension) == (projections, dimension)
+    # SDXL and its relatives read 1280 pooled numbers, and sizes after them.
+    assert [(one.name, one.dimension, one.sliced) for one in pooled] == (
+        [("pooled", 1280, True)] if architecture.name.startswith("SDXL") else []
+    )
     assert configuration in architecture.family.configurations
     weights = model.model.state_dict()
     assert all(weights[key].shape[1] == dimension for key in stream.keys)
     assert all(".attn2.to_k." in key or ".attn2.to_v." in key for key in stream.keys)
     names = lora_names(model, architecture)
-    assert len(set(names.values())) == projections
-    assert all(name.startswith(("lora_unet_down", "lora_unet_mid", "lora_unet_up")) for name in names.values())
+    assert len(set(names.values())) == projections + len(pooled)
+    known = ("lora_unet_down", "lora_unet_mid", "lora_unet_up", "lora_unet_add_embedding_linear_1")
+    assert all(name.startswith(known) for name in names.values())
 
 
 # What a small model is of, what makes it one of full size, and the dimension and number of projections per stream.
@@ -96,7 +101,7 @@ FULL_SIZE_BY_SMALL: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]]
     "Flux dev": (
         {"hidden_size": 3072, "num_heads": 24, "depth": 19, "depth_single_blocks": 38, "axes_dim": [16, 56, 56]}
         | {"context_in_dim": 4096, "vec_in_dim": 768, "mlp_ratio": 4.0},
-        {"text": (4096, 1)},
+        {"text": (4096, 1), "pooled": (768, 1)},
     ),
     "SD3": (
         {"depth": 24, "adm_in_channels": 2048}
@@ -106,7 +111,7 @@ FULL_SIZE_BY_SMALL: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]]
                 "params": {"in_features": 4096, "out_features": 1536},
             }
         },
-        {"text": (4096, 1)},
+        {"text": (4096, 1), "pooled": (2048, 1)},
     ),
     "Wan 2.1": (
         {"dim": 5120, "ffn_dim": 13824, "freq_dim": 256, "text_dim": 4096, "num_heads": 40, "num_layers": 40},
@@ -131,7 +136,12 @@ FULL_SIZE_BY_SMALL: dict[str, tuple[dict[str, Any], dict[str, tuple[int, int]]]]
         {"attention_head_dim": 128, "axes_dims_rope": [64, 32, 32], "caption_channels": [4096, 4096]}
         | {"llama_layers": [*range(32), *[31] * 16], "num_attention_heads": 20, "num_routed_experts": 4}
         | {"num_activated_experts": 2, "num_layers": 16, "num_single_layers": 32, "text_emb_dim": 2048},
-        {**{f"llama.{layer}": (4096, 1) for layer in range(31)}, "llama.31": (4096, 17), "t5xxl": (4096, 1)},
+        {
+            **{f"llama.{layer}": (4096, 1) for layer in range(31)},
+            "llama.31": (4096, 17),
+            "t5xxl": (4096, 1),
+            "pooled": (2048, 1),
+        },
     ),
 }
 

@@ -15,7 +15,6 @@ from rece_pack.nodes.host.families import FAMILIES
 from rece_pack.nodes.host.fronts import LearnedPadding, Norm
 from rece_pack.nodes.host.lora import lora_tensors
 from rece_pack.nodes.host.text import TextReader
-from rece_pack.nodes.host.weights import EffectiveWeights
 from rece_pack.rece_ops import Eraser, EraserSet
 from small_models import CPU, SMALL, SmallModel, denoised
 from torch import Tensor
@@ -64,6 +63,8 @@ def transformed(model: Any, architecture: Architecture, entry: Entry, transform:
                     hooks.enter_context(_hooked(norm.register_forward_hook(_result(stream.name, transform))))
                 elif not part.source:
                     embedding = transform(stream.name, embedding)
+                elif part.pooled:
+                    values[part.source] = transform(stream.name, values[part.source])
                 else:
                     source = values[part.source].clone()
                     source[:, part.layer] = transform(stream.name, source[:, part.layer])
@@ -169,7 +170,8 @@ def test_the_reader_sees_what_the_projections_read(case: SmallModel) -> None:
         parts = {(part.source, part.layer): part for part in stream.parts}.values()
         rows = [reader.read(stream, part, reader.source(part, embedding, values), values) for part in parts]
         expected = torch.cat(rows)
-        found = inputs[stream.name].reshape(-1, stream.dimension)[-len(expected) :]
+        given = inputs[stream.name][..., : stream.dimension] if stream.sliced else inputs[stream.name]
+        found = given.reshape(-1, stream.dimension)[-len(expected) :]
         # A norm and a network of two layers, in the model's own order of summation or in ours.
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -195,7 +197,7 @@ def test_the_stock_loader_reads_the_eraser_as_a_lora(case: SmallModel) -> None:
     tensors = lora_tensors(model, erasers, 1.0, 0, torch.float32, CPU, lambda: None)
     loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
     for stream in architecture.streams:
-        before, after = (EffectiveWeights(one, stream.keys, CPU) for one in (model, loaded))
+        before, after = (stream.weights(one, CPU) for one in (model, loaded))
         for key in stream.keys:
             expected = erasers[stream.name].apply_to_weight(before[key])
             change = (expected - before[key]).norm()

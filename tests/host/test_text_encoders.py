@@ -11,7 +11,7 @@ import torch
 from rece_pack.nodes.concept_lines import ConceptLine
 from rece_pack.nodes.erasure_request import ErasureRequest
 from rece_pack.nodes.host.adapter import apply_eraser
-from rece_pack.nodes.host.architectures import architecture_of
+from rece_pack.nodes.host.architectures import Architecture, architecture_of
 from rece_pack.nodes.host.assessing import assess
 from rece_pack.nodes.host.derivation import derive_conditioning
 from rece_pack.nodes.host.erasing import ErasureResult, run_erasure
@@ -116,7 +116,7 @@ def test_the_row_of_the_last_subject_token_is_found(named: tuple[str, Any]) -> N
     ids, other_ids = (ids_of(clip, text)[tokenizer] for text in texts)
     differ = next(place for place, pair in enumerate(zip(ids, other_ids, strict=False)) if pair[0] != pair[1])
     for stream, ((part,), (changed,)) in (
-        (stream, (one[stream], other[stream])) for stream in one if stream != "t5xxl"
+        (stream, (one[stream], other[stream])) for stream in one if stream not in ("t5xxl", "pooled")
     ):
         # The template that the text encoder drops is as long in both.
         place = differ - (len(ids) - len(part.tokens))
@@ -143,10 +143,12 @@ def test_masked_tokens_are_left_out(named: tuple[str, Any]) -> None:
 def test_sd3_reads_clip_and_t5_one_after_the_other() -> None:
     clip = ENCODERS["SD3"].clip()
     case = SMALL["SD3"]
-    unet = {**case.unet, "context_embedder_config": _wide(case.unet["context_embedder_config"])}
+    # What CLIP-L pools, and zeros in the place of CLIP-G's.
+    pooled = {"adm_in_channels": 24 + 1280}
+    unet = {**case.unet, **pooled, "context_embedder_config": _wide(case.unet["context_embedder_config"])}
     model = type(case)(case.configuration, unet, case.latent, case.tokens, {}).model()
     encoder = TextEncoder(clip, TextReader(model, architecture_of(model)))
-    (parts,) = encoder.encode(TEXT).streams.values()
+    parts = encoder.encode(TEXT).streams["text"]
     assert [(len(part.tokens), part.span.first, part.span.end) for part in parts] == [(77, 1, 4), (77, 0, 4)]
     whole = encoder.conditioning(TEXT)[0][0][0]
     assert torch.equal(torch.cat([part.tokens for part in parts]), whole)
@@ -170,22 +172,43 @@ def erased(name: str, **request: Any) -> tuple[Any, Any, ErasureResult, ErasureR
     return model, clip, run_erasure(model, clip, asked), asked
 
 
+def expected_streams(name: str, architecture: Architecture) -> set[str]:
+    """All; but HiDream's small text encoder lacks both CLIPs, and pools to zeros whatever the prompt says."""
+    return {stream.name for stream in architecture.streams} - ({"pooled"} if name == "HiDream" else set())
+
+
+@pytest.mark.parametrize("name", ["Flux", "Hunyuan Video"])
+def test_the_pooled_embedding_can_be_left_alone(name: str) -> None:
+    model, _, result, request = erased(name, pooled=False)
+    assert set(result.streams) == set(result.eraser) == {"text"}
+    assert "also reads the text through its pooled text embedding, which was left as it is" in erasure_report(
+        request, result, 1.0
+    )
+    _, _, with_pooled, _ = erased(name)
+    both = with_pooled.eraser.combined(result.eraser, {})
+    assert torch.equal(both["pooled"].matrix(), with_pooled.eraser["pooled"].matrix())
+    (layer,) = (stream.keys[0] for stream in architecture_of(model).streams if stream.pooled)
+    assert layer not in apply_eraser(model, result.eraser, 1.0).patches
+
+
 @pytest.mark.parametrize("name", ERASED)
 def test_concepts_are_erased_from_every_stream(name: str, tmp_path: Path) -> None:
     model, clip, result, request = erased(name)
     architecture = architecture_of(model)
-    assert set(result.streams) == set(result.eraser) == {stream.name for stream in architecture.streams}
-    assert len(result.changes) == architecture.projections
+    changed = [stream for stream in architecture.streams if stream.name in expected_streams(name, architecture)]
+    assert set(result.streams) == set(result.eraser) == {stream.name for stream in changed}
+    assert len(result.changes) == sum(len(stream.keys) for stream in changed)
     for stream in result.streams.values():
         assert all(concept.residual < 0.25 for concept in stream.measures.concepts), stream.measures.concepts
     report = erasure_report(request, result, 1.0)
-    count = len(result.streams)
+    count = len(set(result.streams) - {"pooled"})
     assert (f"projections in {count} text streams" in report) == (count > 1)
+    assert ("and the pooled embedding (every number" in report) == ("pooled" in result.streams)
 
     result.eraser.save(tmp_path / "eraser.safetensors")
     loaded = EraserSet.load(tmp_path / "eraser.safetensors")
     patched = apply_eraser(model, loaded, 1.0)
-    assert set(patched.patches) == {key for stream in architecture.streams for key in stream.keys}
+    assert set(patched.patches) == {key for stream in changed for key in stream.keys}
 
     found = assess(model, clip, loaded, request.concepts, request.preserved, 0.1)
     assert set(found.spectra) == set(result.streams)

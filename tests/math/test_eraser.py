@@ -133,7 +133,16 @@ def test_a_set_combines_stream_by_stream() -> None:
     for stream in first:
         torch.testing.assert_close(combined[stream].matrix(), (first[stream] @ second[stream]).matrix(), **CLOSE)
     with pytest.raises(InputError, match="cannot be combined"):
-        first.combined(EraserSet({"text": random_eraser(2)}), {})
+        first.combined(EraserSet({"text": random_eraser(2), "other": random_eraser(2)}), {})
     with pytest.raises(InputError, match="at least one"):
         EraserSet({})
     assert first.scaled(0.5).metadata == {"name": "first"}
+
+
+def test_a_set_may_leave_the_pooled_stream_alone() -> None:
+    whole = EraserSet({"text": random_eraser(2, 1), "pooled": random_eraser(3, 2)})
+    without = EraserSet({"text": random_eraser(2, 3)})
+    for first, second in ((whole, without), (without, whole)):
+        combined = first.combined(second, {})
+        torch.testing.assert_close(combined["text"].matrix(), (first["text"] @ second["text"]).matrix(), **CLOSE)
+        assert combined["pooled"] is whole["pooled"]
