@@ -9,7 +9,7 @@ from typing import Any
 import comfy.sd
 import pytest
 import torch
-from rece_pack.nodes.host.adapter import apply_eraser
+from rece_pack.nodes.host.applying import apply_eraser
 from rece_pack.nodes.host.architectures import Architecture, architecture_of
 from rece_pack.nodes.host.families import FAMILIES
 from rece_pack.nodes.host.fronts import LearnedPadding, Norm

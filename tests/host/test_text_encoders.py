@@ -10,7 +10,7 @@ import pytest
 import torch
 from rece_pack.nodes.concept_lines import ConceptLine
 from rece_pack.nodes.erasure_request import ErasureRequest
-from rece_pack.nodes.host.adapter import apply_eraser
+from rece_pack.nodes.host.applying import apply_eraser
 from rece_pack.nodes.host.architectures import architecture_of
 from rece_pack.nodes.host.assessing import assess
 from rece_pack.nodes.host.derivation import derive_conditioning
