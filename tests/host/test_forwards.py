@@ -23,11 +23,13 @@ from rece_pack.nodes.host.forwards import ErasedForward, add_forwards
 from rece_pack.nodes.host.weights import EffectiveWeights
 from rece_pack.rece_ops import Eraser, EraserSet
 from safetensors.torch import load_file
-from small_models import CPU, SMALL, denoised
+from small_models import CPU, SMALL, SmallModel, denoised
 from torch import Tensor
 
 FP8 = torch.float8_e4m3fn
 CASE = SMALL["SD1"]
+# What is quick to compile.
+COMPILED = SMALL["Flux schnell"]
 State = dict[str, Tensor]
 
 
@@ -55,10 +57,10 @@ def erased_in_weights(model: Any, *erasers: Eraser) -> Any:
     return patched
 
 
-def loaded_output(model: Any) -> Tensor:
+def loaded_output(model: Any, case: SmallModel = CASE) -> Tensor:
     """What MODEL makes of a prompt, loaded as sampling loads it."""
     comfy.model_management.load_models_gpu([model])
-    return denoised(model.model, CASE.prompt(seed=1), CASE.latent)
+    return denoised(model.model, case.prompt(seed=1), case.latent)
 
 
 def same(found: Tensor, expected: Tensor) -> bool:
@@ -179,14 +181,15 @@ def test_columns_beyond_the_transform_stay_and_the_dtype_too(model: Any, dtype: 
     assert (found[:, :16].float() - expected).abs().max() <= torch.finfo(dtype).eps * expected.abs().max()
 
 
-def test_saving_such_a_model_writes_whole_weights_without_the_erasure(model: Any) -> None:
-    before = {key: weight.clone() for key, weight in model.model.state_dict_for_saving().items()}
-    patched = erased_inside(model, random_eraser(40))
-    comfy.model_management.load_models_gpu([patched])
-    saved = patched.model.state_dict_for_saving()
-    assert saved.keys() == before.keys()
-    assert all(torch.equal(saved[key], weight) for key, weight in before.items())
-    comfy.model_management.unload_all_models()
+def test_saving_such_a_model_writes_whole_weights_without_the_erasure(model: Any, tmp_path: Path) -> None:
+    saved = {}
+    for name, one in {"before": model, "after": erased_inside(model, random_eraser(40))}.items():
+        comfy.sd.save_checkpoint(str(tmp_path / name), one)
+        saved[name] = load_file(tmp_path / name)
+    assert saved["after"].keys() == saved["before"].keys()
+    assert all(torch.equal(saved["after"][key], weight) for key, weight in saved["before"].items())
+    prefix = "model.diffusion_model."
+    assert {key.removeprefix(prefix) for key in saved["after"]} == set(model.model.diffusion_model.state_dict())
 
 
 @pytest.fixture(scope="module")
@@ -285,15 +288,17 @@ def test_plain_weights_are_patched(model: Any, dtype: torch.dtype) -> None:
 
 
 def test_the_node_says_where_the_erasure_is(model: Any) -> None:
-    eraser = EraserSet({"text": random_eraser(40)}, {"architecture": "SD1"})
-    said = [ApplyEraser.execute(one, eraser, 1.0).ui.as_dict()["text"][0] for one in (model, compiled_in_place())]
-    assert "CheckpointSave and ModelSave write the erased weights" in said[0]
-    assert "CheckpointSave and ModelSave write the weights without it. Save the ERASER instead." in said[1]
+    plain, compiled = (
+        ApplyEraser.execute(one, EraserSet({"text": random_eraser(40)}, {"architecture": name}), 1.0)
+        for one, name in ((model, "SD1"), (compiled_in_place(), "Flux"))
+    )
+    assert "CheckpointSave and ModelSave write the erased weights" in str(plain.ui.as_dict())
+    assert "CheckpointSave and ModelSave write the weights without it. Save the ERASER" in str(compiled.ui.as_dict())
 
 
 def compiled_in_place() -> Any:
     """A MODEL as packs leave it that compile the diffusion model itself; the compiler's tracer runs, no C++ does."""
-    model = CASE.model()
+    model = COMPILED.model()
     model.model.diffusion_model = torch.compile(model.model.diffusion_model, backend="eager")
     return model
 
@@ -308,25 +313,25 @@ def _compiler() -> Any:
 
 @pytest.mark.usefixtures("_compiler")
 @torch.no_grad()
-def test_a_model_that_was_compiled_in_place(model: Any) -> None:
-    eraser = random_eraser(40)
-    expected = [loaded_output(one) for one in (model, erased_in_weights(model, eraser))]
+def test_a_model_that_was_compiled_in_place() -> None:
+    eraser, plain = random_eraser(40), COMPILED.model()
+    expected = [loaded_output(one, COMPILED) for one in (plain, erased_in_weights(plain, eraser))]
     compiled = compiled_in_place()
     assert "because the model is compiled" in way_of_applying(compiled)
-    patched = apply_eraser(compiled, EraserSet({"text": eraser}, {"architecture": "SD1"}), 1.0)
+    patched = apply_eraser(compiled, EraserSet({"text": eraser}, {"architecture": "Flux"}), 1.0)
     assert patched.patches == {}
     for _ in range(2):
-        assert same(loaded_output(compiled), expected[0])
-        assert same(loaded_output(patched), expected[1])
+        assert same(loaded_output(compiled, COMPILED), expected[0])
+        assert same(loaded_output(patched, COMPILED), expected[1])
 
 
 @pytest.mark.usefixtures("_compiler")
 @torch.no_grad()
 @pytest.mark.parametrize("put", [erased_inside, erased_in_weights])
 @pytest.mark.parametrize("compiled_first", [True, False])
-def test_what_the_stock_node_compiles(model: Any, put: Callable[..., Any], compiled_first: bool) -> None:
+def test_what_the_stock_node_compiles(put: Callable[..., Any], compiled_first: bool) -> None:
     """The compiled code of one clone must not be run for another that is erased, or erased otherwise."""
-    erasers = random_eraser(40, seed=1), random_eraser(40, seed=2)
+    model, erasers = COMPILED.model(), (random_eraser(40, seed=1), random_eraser(40, seed=2))
 
     def compiled(one: Any) -> Any:
         clone = one.clone()
@@ -336,7 +341,8 @@ def test_what_the_stock_node_compiles(model: Any, put: Callable[..., Any], compi
     def erased(eraser: Eraser) -> Any:
         return put(compiled(model), eraser) if compiled_first else compiled(put(model, eraser))
 
-    expected = [loaded_output(one) for one in (model, *(erased_in_weights(model, eraser) for eraser in erasers))]
+    plain = model, *(erased_in_weights(model, eraser) for eraser in erasers)
+    expected = [loaded_output(one, COMPILED) for one in plain]
     clones = [compiled(model), *map(erased, erasers)]
     for _ in range(2):
         for clone, output in zip(clones, expected, strict=True):
@@ -354,6 +360,6 @@ def sampled_output(model: Any) -> Tensor:
 
     base.apply_model = with_wrappers
     try:
-        return denoised(base, CASE.prompt(seed=1), CASE.latent)
+        return denoised(base, COMPILED.prompt(seed=1), COMPILED.latent)
     finally:
         del base.apply_model
