@@ -81,7 +81,9 @@ def test_an_eraser_tells_whether_there_was_a_norm_before_it() -> None:
     ((found, _),) = erased([[tokens, {}]], EraserSet(text, {"architecture": "Flux", "fronts": []}))
     torch.testing.assert_close(found, expected(text["text"], tokens))
     for metadata in ({"architecture": "Flux"}, {"architecture": "Flux", "fronts": ["text"]}):
-        with pytest.raises(WrongConnectionError, match="^Flux reads the text through a norm.*'Apply Eraser' on the MODEL"):
+        with pytest.raises(
+            WrongConnectionError, match=r"^Flux reads the text through a norm.*'Apply Eraser' on the MODEL"
+        ):
             erased([[tokens, {}]], EraserSet(text, metadata))
 
 

@@ -274,7 +274,9 @@ def test_weights_in_a_tensor_of_another_packs_own(model: Any) -> None:
     assert "because the model is quantised (PackedTensor)" in way_of_applying(model)
     patched = apply_eraser(model, EraserSet({"text": random_eraser(40)}, {"architecture": "SD1"}), 1.0)
     assert len(patched.object_patches) == len(keys_of(model))
-    with pytest.raises(UnsupportedModelError, match="stored as PackedTensor of torch.uint8, which this pack cannot read"):
+    with pytest.raises(
+        UnsupportedModelError, match=r"stored as PackedTensor of torch\.uint8, which this pack cannot read"
+    ):
         EffectiveWeights(model, keys_of(model), CPU)[keys_of(model)[0]]
 
 

@@ -176,6 +176,8 @@ def test_concepts_are_erased_from_every_stream(name: str, tmp_path: Path) -> Non
     architecture = architecture_of(model)
     assert set(result.streams) == set(result.eraser) == {stream.name for stream in architecture.streams}
     assert len(result.changes) == architecture.projections
+    # Erasures behind a norm or a network say so: CONDITIONING is no place for them.
+    assert result.eraser.metadata["fronts"] == (["text"] if name in ("Z-Image", "Qwen-Image", "HunyuanDiT") else [])
     for stream in result.streams.values():
         assert all(concept.residual < 0.25 for concept in stream.measures.concepts), stream.measures.concepts
     report = erasure_report(request, result, 1.0)
