@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import comfy.model_patcher
 import comfy.sd
 import comfy.utils
 import pytest
@@ -329,8 +331,29 @@ def test_a_model_that_was_compiled_in_place() -> None:
 
 @pytest.mark.usefixtures("_compiler")
 @torch.no_grad()
-@pytest.mark.parametrize("put", [erased_inside, erased_in_weights])
-@pytest.mark.parametrize("compiled_first", [True, False])
+def test_the_compiler_notices_when_an_erasure_comes_and_goes() -> None:
+    """In a graph of one piece, with nothing else to notice: forward hooks go unnoticed here."""
+    base = torch.nn.Module()
+    base.diffusion_model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8))
+    compiled, rows = torch.compile(base.diffusion_model, backend="eager"), torch.randn(3, 8)
+    model = comfy.model_patcher.ModelPatcher(base, CPU, CPU)
+    clones = [model, *(model.clone() for _ in range(2))]
+    for seed, clone in enumerate(clones[1:]):
+        add_forwards(clone, ("diffusion_model.0.weight",), random_eraser(8, seed=seed))
+    outputs = []
+    for clone in 2 * clones:
+        clone.patch_model(device_to=CPU)
+        outputs.append(base.diffusion_model(rows))
+        torch.testing.assert_close(compiled(rows), outputs[-1])
+        clone.unpatch_model(device_to=CPU)
+    assert not any(torch.equal(*pair) for pair in pairwise(outputs))
+
+
+@pytest.mark.usefixtures("_compiler")
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("put", "compiled_first"), [(erased_inside, True), (erased_inside, False), (erased_in_weights, True)]
+)
 def test_what_the_stock_node_compiles(put: Callable[..., Any], compiled_first: bool) -> None:
     """The compiled code of one clone must not be run for another that is erased, or erased otherwise."""
     model, erasers = COMPILED.model(), (random_eraser(40, seed=1), random_eraser(40, seed=2))
