@@ -80,7 +80,7 @@ class Sampler:
 def run(sampler: Sampler, setting: Sequence[float], prompts: Sequence[str], spread: float) -> str:
     """One row: the setting, and drift / picture change of every neutral prompt."""
     erasing = importlib.import_module("rece_pack.nodes.host.erasing")
-    adapter = importlib.import_module("rece_pack.nodes.host.adapter")
+    applying = importlib.import_module("rece_pack.nodes.host.applying")
     lines = importlib.import_module("rece_pack.nodes.concept_lines")
     rece_ops = importlib.import_module("rece_pack.rece_ops")
     concepts, epochs, edit_regularization, preserve_scale = setting
@@ -89,7 +89,7 @@ def run(sampler: Sampler, setting: Sequence[float], prompts: Sequence[str], spre
     )
     typed = [lines.ConceptLine(name, "") for name in CONCEPTS[: int(concepts)]]
     result = erasing.run_erasure(sampler.model, sampler.clip, erasing.ErasureRequest(typed, (), settings, "none"))
-    patched = adapter.apply_eraser(sampler.model, result.eraser, 1.0)
+    patched = applying.apply_eraser(sampler.model, result.eraser, 1.0)
     cells = []
     for prompt in prompts:
         moved = (sampler.latents(patched, prompt) - sampler.latents(sampler.model, prompt)).norm()

@@ -109,7 +109,7 @@ class Bench:
         """The MODEL without the concepts and what `embeddings` [n, d] make, and the eraser."""
         from rece_pack.nodes.concept_lines import ConceptLine
         from rece_pack.nodes.erasure_request import ErasureRequest
-        from rece_pack.nodes.host.adapter import apply_eraser
+        from rece_pack.nodes.host.applying import apply_eraser
         from rece_pack.nodes.host.erasing import run_erasure
         from rece_pack.rece_ops import Eraser, ProjectionSettings, RECESettings
 

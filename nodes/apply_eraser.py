@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, __version__
-from .host.adapter import apply_eraser
+from .host.applying import apply_eraser, way_of_applying
 from .host.compat import build
 from .host.errors import WrongConnectionError
 from .inputs import model_input, strength_input
@@ -37,16 +37,16 @@ class ApplyEraser(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(
-                    "patched_model", display_name="model", tooltip="The model with the erasure in its patch chain."
-                )
+                io.Model.Output("patched_model", display_name="model", tooltip="The model with the erasure in it.")
             ],
         )
 
     @classmethod
     def execute(cls, model: Any, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
-        return io.NodeOutput(apply_eraser(model, present, strength), ui=ui.PreviewText(eraser_description(present)))
+        patched = apply_eraser(model, present, strength)
+        description = f"{eraser_description(present)}\n{way_of_applying(model)}"
+        return io.NodeOutput(patched, ui=ui.PreviewText(description))
 
 
 class CombineErasers(io.ComfyNode):
@@ -88,12 +88,15 @@ class CombineErasers(io.ComfyNode):
                 "that were made on the same architecture."
             )
         scaled = [eraser.scaled(strength) for eraser, strength in parts]
-        metadata = {
+        metadata: dict[str, Any] = {
             "method": "combined",
             "parts": [{**eraser.metadata, "strength": strength} for eraser, strength in parts],
             "architecture": parts[0][0].metadata.get("architecture"),
             "pack_version": __version__,
         }
+        fronts = [names for eraser, _ in parts if isinstance(names := eraser.metadata.get("fronts"), list)]
+        if len(fronts) == len(parts):
+            metadata["fronts"] = sorted({name for names in fronts for name in names})
         combined = scaled[0].combined(scaled[1], metadata)
         return io.NodeOutput(combined, ui=ui.PreviewText(eraser_description(combined)))
 

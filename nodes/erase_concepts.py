@@ -11,7 +11,7 @@ from . import methods, presets
 from .concept_lines import parse_concepts, parse_preserved
 from .erase_inputs import custom_inputs, method_inputs
 from .erasure_request import ErasureRequest
-from .host.adapter import apply_eraser
+from .host.applying import apply_eraser, way_of_applying
 from .host.compat import build
 from .host.conditioning import Conditioning, entries_of
 from .host.erasing import run_erasure
@@ -151,5 +151,8 @@ class EraseConcepts(io.ComfyNode):
         )
         result = run_erasure(model, clip, request)
         patched = apply_eraser(model, result.eraser, strength)
-        report = erasure_report(request, result, strength)
-        return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(erasure_summary(result)))
+        report, summary = (
+            f"{text}\n{way_of_applying(model)}"
+            for text in (erasure_report(request, result, strength), erasure_summary(result))
+        )
+        return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(summary))

@@ -75,6 +75,7 @@ class ErasureRequest:
         settings: Mapping[str, RECESettings | ProjectionSettings],
         architecture: str,
         dimensions: Mapping[str, int],
+        fronts: Sequence[str],
     ) -> dict[str, Any]:
         """What an eraser file tells of its making: no paths, no names of people or machines.
 
@@ -82,6 +83,7 @@ class ErasureRequest:
             settings: that each text stream was erased with; where a limit was kept, they can differ.
             architecture: what the eraser was made on.
             dimensions: of the text streams, by name.
+            fronts: the text streams that reach the projections through a norm or a network.
         """
         plain = {name: one.as_dict() for name, one in settings.items()}
         same = len(set(settings.values())) == 1
@@ -97,5 +99,6 @@ class ErasureRequest:
             "settings": next(iter(plain.values())) if same else plain,
             "architecture": architecture,
             "dimensions": dict(dimensions),
+            "fronts": list(fronts),
             "pack_version": __version__,
         }

@@ -8,6 +8,7 @@ from .apply_eraser import ApplyEraser, CombineErasers
 from .concept_vector import ConceptVector
 from .derive_embedding import DeriveEmbedding
 from .erase_concepts import EraseConcepts
+from .erase_conditioning import ApplyEraserToConditioning
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
 from .host.storage import register_eraser_folder
@@ -23,6 +24,7 @@ class RECEExtension(ComfyExtension):
         return [
             EraseConcepts,
             ApplyEraser,
+            ApplyEraserToConditioning,
             CombineErasers,
             SaveEraser,
             LoadEraser,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -10,8 +10,7 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
-from ...rece_ops import Eraser, EraserSet
-from .architectures import architecture_of
+from ...rece_ops import Eraser
 
 
 class EraserAdapter(WeightAdapterBase):
@@ -48,22 +47,9 @@ class EraserAdapter(WeightAdapterBase):
         return weight.copy_(source + change)
 
 
-def apply_eraser(model: Any, eraser: EraserSet, strength: float) -> Any:
-    """A clone of MODEL with `eraser` at the end of its patch chain; the MODEL itself is not touched.
-
-    Raises:
-        UnsupportedModelError: the architecture is not supported.
-        WrongConnectionError: the eraser belongs to another architecture.
-    """
-    architecture = architecture_of(model)
-    architecture.check_eraser(eraser)
-    patched = model.clone()
-    if strength == 0:
-        return patched
-    for stream in architecture.erased_by(eraser):
-        adapter = EraserAdapter(set(), _normal_tensors(eraser[stream.name]))
-        patched.add_patches(dict.fromkeys(stream.patch_keys(), adapter), strength)
-    return patched
+def add_weight_patches(model: Any, keys: Sequence[Any], eraser: Eraser, strength: float) -> None:
+    """Put `eraser` at the end of MODEL's patch chain, for all weights, or columns of them, in `keys`."""
+    model.add_patches(dict.fromkeys(keys, EraserAdapter(set(), _normal_tensors(eraser))), strength)
 
 
 def _normal_tensors(eraser: Eraser) -> tuple[Tensor, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.utils
 import torch
 
 from ...rece_ops import POOLED_STREAM, EraserSet
@@ -102,9 +103,10 @@ def architecture_of(model: Any) -> Architecture:
         raise WrongConnectionError("MODEL is None: connect the MODEL output of a checkpoint or diffusion-model loader.")
     configuration = model.model.model_config
     family = _family(type(configuration).__name__)
-    shapes = {key: tuple(weight.shape) for key, weight in model.model.state_dict().items()}
+    # In a model that was compiled in place the names have a part that patches and layers do without.
+    keys = [key.replace("_orig_mod.", "") for key in model.model.state_dict()]
     rows = family.streams_of(configuration.unet_config)
-    streams = (_stream(model.model, family, row, shapes) for row in rows if not _lacks(shapes, row))
+    streams = (_stream(model.model, family, row, keys) for row in rows if not _lacks(keys, row))
     return Architecture(family, tuple(streams))
 
 
@@ -119,28 +121,33 @@ def _family(configuration: str) -> Family:
     )
 
 
-def _lacks(shapes: Mapping[str, tuple[int, ...]], row: StreamRow) -> bool:
+def _lacks(keys: Sequence[str], row: StreamRow) -> bool:
     """Whether a model does without the pooled embedding that others of its family read."""
-    return row.pooled and not any(_matches(row, key) for key in shapes)
+    return row.pooled and not any(_matches(row, key) for key in keys)
 
 
-def _stream(base: Any, family: Family, row: StreamRow, shapes: Mapping[str, tuple[int, ...]]) -> TextStream:
-    if row.unless and any(re.fullmatch(row.unless, key.removeprefix(PREFIX)) for key in shapes):
+def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> TextStream:
+    if row.unless and any(re.fullmatch(row.unless, key.removeprefix(PREFIX)) for key in keys):
         raise UnsupportedModelError(f"This {family.name} model cannot be erased from exactly: {row.because}.")
-    found = tuple(key for key in shapes if _matches(row, key) and _reads_text(base, key))
+    # The weights themselves say their shapes; a state dict may say how quantised ones are packed.
+    shapes = {
+        key: tuple(comfy.utils.get_attr(base, key).shape)
+        for key in keys
+        if _matches(row, key) and _reads_text(base, key)
+    }
     configured = base.model_config.unet_config.get(row.dimension)
-    dimensions = {shapes[key][1] for key in found if len(shapes[key]) == 2}
+    dimensions = {shape[1] for shape in shapes.values() if len(shape) == 2}
     dimension = row.columns or (int(configured) if configured is not None else min(dimensions, default=0))
-    keys = tuple(
-        key for key in found if shapes[key][1:] == (dimension,) or (row.columns and shapes[key][1] > dimension)
+    read = tuple(
+        key for key, shape in shapes.items() if shape[1:] == (dimension,) or (row.columns and shape[1] > dimension)
     )
-    if not keys or (configured is None and len(keys) < len(found)):
+    if not read or (configured is None and len(read) < len(shapes)):
         expected = f"of dimension {dimension}" if dimension else "where this architecture has one"
         raise UnsupportedModelError(
             f"This {family.name} model has no projection that reads text embeddings {expected}, or several that read "
             "different ones: its layers were replaced by something this pack does not know."
         )
-    return TextStream(row.name, dimension, keys, row.parts, sliced=dimensions != {dimension})
+    return TextStream(row.name, dimension, read, row.parts, sliced=dimensions != {dimension})
 
 
 def _matches(row: StreamRow, key: str) -> bool:

@@ -15,6 +15,7 @@ from .architectures import Architecture, TextStream, architecture_of
 from .conditioning import Change, Conditioning, with_rows
 from .device import Progress, compute_device
 from .errors import WrongConnectionError
+from .forwards import ErasedForward, erased_forwards
 from .pairing import matched
 from .text import EncodedPart, TextEncoder, TextReader
 
@@ -113,10 +114,11 @@ def _original(model: Any, original: Any, architecture: Architecture) -> tuple[An
             )
         return original, lambda patch: True
     keys = [key for stream in architecture.streams for key in stream.keys]
-    if not any(isinstance(patch[1], EraserAdapter) for key in keys for patch in model.patches.get(key, [])):
+    patched = any(isinstance(patch[1], EraserAdapter) for key in keys for patch in model.patches.get(key, []))
+    if not patched and not any(erased_forwards(model, key) for key in keys):
         raise WrongConnectionError(
             "MODEL has no erasure in its patch chain, so there is nothing to derive from. Connect a model that comes "
             "from 'Erase Concepts' or 'Apply Eraser'; for an erased checkpoint, connect its original too, or connect "
             "the original as MODEL and the ERASER."
         )
-    return model, lambda patch: not isinstance(patch, EraserAdapter)
+    return model, lambda patch: not isinstance(patch, (EraserAdapter, ErasedForward))

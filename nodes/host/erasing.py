@@ -102,7 +102,8 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
         NumericalError: see `rece_ops.erase`.
     """
     architecture = architecture_of(model)
-    encoder = TextEncoder(clip, TextReader(model, architecture))
+    reader = TextReader(model, architecture)
+    encoder = TextEncoder(clip, reader)
     progress = Progress(_steps(request, architecture))
     known = embedded(encoder, request, progress)
     streams = {
@@ -114,6 +115,7 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
         {name: stream.erasure.settings for name, stream in streams.items()},
         architecture.name,
         {name: stream.erasure.eraser.dimension for name, stream in streams.items()},
+        [stream.name for stream in architecture.streams if any(map(reader.front, stream.parts))],
     )
     erasers = {name: stream.erasure.eraser.with_metadata(provenance) for name, stream in streams.items()}
     return ErasureResult(EraserSet(erasers, provenance), architecture, streams)

@@ -6,7 +6,7 @@ for every row: the projections are linear layers that read the tokens themselves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -103,6 +103,11 @@ class Family:
         streams = self.streams if isinstance(self.streams, tuple) else self.streams(configuration)
         return streams if self.pooled is None else (*streams, self.pooled)
 
+    def streams_named(self, names: Iterable[str]) -> Streams:
+        """The streams of the model for which an ERASER with those streams was made."""
+        read = [name.removeprefix(_LLAMA) for name in names if name.startswith(_LLAMA)]
+        return self.streams_of({"llama_layers": [int(layer) for layer in read if layer.isdecimal()]})
+
 
 def _one(*projections: str, part: Part = Part()) -> Streams:
     """A single stream."""
@@ -127,6 +132,7 @@ _UNET = (
 _SDXL_POOLED = _pooled(r"label_emb\.0\.0", columns=1280)
 _HUNYUAN = _one(r"txt_in\.input_embedder", r"txt_in\.c_embedder\.in_layer", part=Part(("llama", "qwen25_7b")))
 _T5 = ("t5xxl",)
+_LLAMA = "llama."
 
 
 def _hidream(configuration: Mapping[str, Any]) -> Streams:
@@ -135,7 +141,7 @@ def _hidream(configuration: Mapping[str, Any]) -> Streams:
     llama = [
         StreamRow(
             tuple(rf"caption_projection\.{place}\.linear" for place, read in enumerate(layers) if read == layer),
-            f"llama.{layer}",
+            f"{_LLAMA}{layer}",
             (Part(("llama",), source="conditioning_llama3", layer=layer, modules=("llama",)),),
         )
         for layer in sorted(set(layers))

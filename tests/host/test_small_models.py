@@ -9,9 +9,12 @@ from typing import Any
 import comfy.sd
 import pytest
 import torch
-from rece_pack.nodes.host.adapter import apply_eraser
+from rece_pack.nodes.host.applying import apply_eraser
 from rece_pack.nodes.host.architectures import Architecture, architecture_of
+from rece_pack.nodes.host.erased_conditioning import erased_conditioning
+from rece_pack.nodes.host.errors import WrongConnectionError
 from rece_pack.nodes.host.families import FAMILIES
+from rece_pack.nodes.host.forwards import add_forwards
 from rece_pack.nodes.host.fronts import LearnedPadding, Norm
 from rece_pack.nodes.host.lora import lora_tensors
 from rece_pack.nodes.host.text import TextReader
@@ -114,16 +117,41 @@ def test_every_family_has_a_small_model() -> None:
     assert without == {"SD2", "SDXL refiner"}, "these differ from SD1 and SDXL in size only; add a case for the others"
 
 
-def test_the_patched_model_is_the_model_with_transformed_text(case: SmallModel) -> None:
-    """Both are sums of the same products, rounded in different places: as if the tokens had been rounded differently.
+def in_weights(model: Any, erasers: EraserSet, entry: Entry, case: SmallModel) -> Tensor:
+    patched = apply_eraser(model, erasers, 1.0)
+    assert patched.patches
+    return patched_output(patched, entry, case)
 
-    W·T and T·c are sums of d products in float32, so that the two ways differ by about √d roundings of a token. What
+
+def in_forwards(model: Any, erasers: EraserSet, entry: Entry, case: SmallModel) -> Tensor:
+    patched = model.clone()
+    for stream in architecture_of(model).streams:
+        add_forwards(patched, stream.keys, erasers[stream.name])
+    return patched_output(patched, entry, case)
+
+
+def in_conditioning(model: Any, erasers: EraserSet, entry: Entry, case: SmallModel) -> Tensor:
+    reader = TextReader(model, architecture_of(model))
+    behind = [one.name for one in reader.architecture.streams if any(map(reader.front, one.parts))]
+    eraser = EraserSet(dict(erasers), {**erasers.metadata, "fronts": behind})
+    if behind:
+        with pytest.raises(WrongConnectionError, match=f"^{reader.architecture.name} reads the text through a norm"):
+            erased_conditioning([list(entry)], eraser, 1.0)
+        pytest.skip("tokens are erased behind a norm or a network")
+    ((embedding, values),) = erased_conditioning([list(entry)], eraser, 1.0)
+    return patched_output(model, (embedding, values), case)
+
+
+@pytest.mark.parametrize("way", [in_weights, in_forwards, in_conditioning])
+def test_an_erased_model_is_the_model_with_transformed_text(case: SmallModel, way: Callable[..., Tensor]) -> None:
+    """All are sums of the same products, rounded in different places: as if the tokens had been rounded differently.
+
+    W·T and T·c are sums of d products in float32, so that the ways differ by about √d roundings of a token. What
     that does to a picture is measured on the model itself, with tokens changed at random by so much.
     """
     model = case.model()
     architecture = architecture_of(model)
     erasers, entry = random_erasers(architecture), case.prompt(seed=1)
-    patched = apply_eraser(model, erasers, 1.0)
     generator = torch.Generator().manual_seed(9)
 
     def exactly(name: str, tokens: Tensor) -> Tensor:
@@ -139,7 +167,7 @@ def test_the_patched_model_is_the_model_with_transformed_text(case: SmallModel) 
         expected = denoised(model.model, prompt, case.latent)
     with transformed(model, architecture, entry, roughly) as prompt:
         rounded = (denoised(model.model, prompt, case.latent) - expected).abs().max()
-    found = patched_output(patched, entry, case)
+    found = way(model, erasers, entry, case)
     assert (found - expected).abs().max() <= 4 * rounded
     assert (before - expected).abs().max() > 1000 * rounded
 

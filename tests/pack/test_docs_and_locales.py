@@ -23,6 +23,7 @@ from rece_pack.rece_ops.measures import HIGH_RESIDUAL, RUINOUS_DRIFT, VISIBLE_DR
 NODES = (
     "RECE_EraseConcepts",
     "RECE_ApplyEraser",
+    "RECE_ApplyEraserToConditioning",
     "RECE_CombineErasers",
     "RECE_SaveEraser",
     "RECE_LoadEraser",
