@@ -31,7 +31,6 @@ def test_every_model_class_is_listed_once(families: Any, readme: str) -> None:
     for family in families.FAMILIES:
         assert f"| {family.name} |" in listed
     for model_class in (*(name for family in families.FAMILIES for name in family.configurations), *families.REFUSED):
-        # Families may be called as their only class is.
         assert listed.count(f"`{model_class}`") == 1, model_class
     for reason in families.REFUSED.values():
         assert reason in listed
