@@ -26,8 +26,9 @@ TEXT = 4096
 SD3_DEPTH = 2
 SD3_POSITIONS = 16
 T5_SIZES = {"d_kv": 8, "num_heads": 2, "d_ff": 16, "num_layers": 2}
-# By a weight of this name in the last of its 24 layers, and by that weight's width, ComfyUI knows T5-XXL.
+# By a weight of this name in the last of its 24 layers, and by that weight's size, ComfyUI knows T5-XXL.
 T5_MARK = "encoder.block.23.layer.1.DenseReluDense.wi_1.weight"
+T5_MARK_SHAPE = (10240, TEXT)
 # The text counts, and predictions are of ordinary size.
 FLUX_GAINS = {"txt_in.": 2.0, "final_layer.linear.": 0.5}
 WAN_GAINS = {"cross_attn.o.": 4.0}
@@ -84,9 +85,11 @@ def _sd3(seed: int) -> Weights:
 
 
 def _flux(seed: int) -> Weights:
-    from comfy.ldm.flux.model import Flux
+    from comfy.ldm.flux.model import Flux, FluxParams
 
     heads = [16, 56, 56]
+    # Newer releases ask for what has no part in the weights.
+    later = {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__annotations__ else {}
     model = Flux(
         in_channels=CHANNELS,
         out_channels=CHANNELS,
@@ -102,6 +105,7 @@ def _flux(seed: int) -> Weights:
         patch_size=2,
         qkv_bias=True,
         guidance_embed=True,
+        **later,
         **_on_meta(),
     )
     # ComfyUI calls these gains `weight` now; the files that people have, and older releases, call them `scale`.
@@ -135,7 +139,7 @@ def _t5(seed: int, config: str, **sizes: int) -> Weights:
     module = comfy.text_encoders.t5
     published = json.loads((Path(module.__file__).parent / config).read_text())
     model = module.T5({**published, **T5_SIZES, **sizes}, **_on_meta())
-    mark = {T5_MARK: torch.zeros(1, TEXT, dtype=torch.float16)}
+    mark = {T5_MARK: torch.zeros(T5_MARK_SHAPE, dtype=torch.float16)}
     return {**_drawn(shapes_of(model, ""), seed, T5_GAINS), **mark}
 
 
