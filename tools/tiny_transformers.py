@@ -89,7 +89,7 @@ def _flux(seed: int) -> Weights:
 
     heads = [16, 56, 56]
     # Newer releases ask for what has no part in the weights.
-    later = {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__annotations__ else {}
+    later: dict[str, Any] = {"txt_ids_dims": []} if "txt_ids_dims" in FluxParams.__annotations__ else {}
     model = Flux(
         in_channels=CHANNELS,
         out_channels=CHANNELS,
