@@ -66,6 +66,8 @@ class Graph:
         *,
         model: Node | Link | None = None,
         clip: Node | Link | None = None,
+        vae: Node | Link | None = None,
+        latent: Node | None = None,
         seed: int = 0,
         steps: int = 2,
         cfg: float = 7.0,
@@ -74,7 +76,8 @@ class Graph:
     ) -> Node:
         """Add everything from prompt to picture; returns the node that shows it.
 
-        `positive` is a text or a conditioning; `model` and `clip` replace those of the loaded `checkpoint`.
+        `positive` is a text or a conditioning; `model`, `clip` and `vae` replace those of the loaded `checkpoint`, and
+        `latent` the picture of `size`.
         """
         clip = clip or checkpoint.out(1)
         samples = self.node(
@@ -82,7 +85,7 @@ class Graph:
             model=model or checkpoint.out(0),
             positive=self.encode(positive, clip) if isinstance(positive, str) else positive,
             negative=self.encode("", clip),
-            latent_image=self.node("EmptyLatentImage", width=size, height=size, batch_size=1),
+            latent_image=latent or self.node("EmptyLatentImage", width=size, height=size, batch_size=1),
             seed=seed,
             steps=steps,
             cfg=cfg,
@@ -90,7 +93,7 @@ class Graph:
             scheduler="normal",
             denoise=1.0,
         )
-        return self.node("PreviewImage", images=self.node("VAEDecode", samples=samples, vae=checkpoint.out(2)))
+        return self.node("PreviewImage", images=self.node("VAEDecode", samples=samples, vae=vae or checkpoint.out(2)))
 
 
 def _as_input(value: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
+GAIN_OF_NORM = ("weight", "scale", "gamma")
 RESIDUAL = ("out_proj.weight", "fc2.weight", "c_proj.weight")
 # Where plain scaling would give pictures that hardly depend on the prompt: attention that picks out words instead of
 # averaging over them, and text that counts.
@@ -50,6 +51,12 @@ SDXL_CLIP_G = TextEncoder("conditioner.embedders.1.model.", 1280, 32, openclip=T
 REFINER_CLIP_G = TextEncoder("conditioner.embedders.0.model.", 1280, 32, openclip=True)
 
 
+def shapes_of(module: torch.nn.Module, prefix: str) -> Shapes:
+    """Names and shapes of a module's weights."""
+    for key, tensor in module.state_dict().items():
+        yield prefix + key, tuple(tensor.shape)
+
+
 def draw(
     key: str, shape: tuple[int, ...], seed: int, layers: int = 1, gains: Mapping[str, float] = GAINS
 ) -> torch.Tensor:
@@ -57,8 +64,9 @@ def draw(
     # Each weight has its own seed, so that it does not depend on the order in which ComfyUI lists them.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {key}".encode()))
     values = torch.randn(shape, generator=generator)
-    if len(shape) == 1:
-        return (values * 0.02 + (1.0 if key.endswith("weight") else 0.0)).half()
+    # One value per channel, in some norms with a size of 1 for every direction of a picture.
+    if values.numel() == shape[0]:
+        return (values * 0.02 + (1.0 if key.endswith(GAIN_OF_NORM) else 0.0)).half()
     return (values * _spread(key, shape, layers, gains)).half()
 
 

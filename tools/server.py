@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 LAUNCHER = Path(__file__).with_name("launch_comfyui.py")
-MODEL_FOLDERS = ("checkpoints", "loras", "erasers")
+MODEL_FOLDERS = ("checkpoints", "diffusion_models", "text_encoders", "vae", "loras", "erasers")
 FOLDERS = ("custom_nodes", "input", "output", "temp", "user", *(f"models/{name}" for name in MODEL_FOLDERS))
 POLL_SECONDS = 0.1
 LOG_LINES_SHOWN = 60
@@ -64,6 +64,10 @@ class ComfyServer(ComfyClient):
         """Link a model file into ``models/<folder>``; returns the name by which nodes find it."""
         self._link(file, self.base / "models" / folder / file.name)
         return file.name
+
+    def link_custom_node(self, file: Path) -> None:
+        """Link a custom node file."""
+        self._link(file, self.base / "custom_nodes" / file.name)
 
     def add_custom_node(self, name: str, source: str) -> None:
         """Write a custom node file ``<name>.py``."""

@@ -4,7 +4,8 @@
 
 The UNets are cut down as far as ComfyUI's detection lets them be: it reads the number of transformer blocks at each
 level, but not how wide the levels are. The text encoders are complete, because ComfyUI fixes their sizes and leaves
-weights that a file lacks uninitialised. The VAE is a TAESD pair. To be run by the host's interpreter.
+weights that a file lacks uninitialised. The VAE is a TAESD pair. Other architectures are in `tiny_transformers`. To be
+run by the host's interpreter.
 """
 
 from __future__ import annotations
@@ -20,10 +21,21 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tools import random_weights
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
-from tools.random_weights import CLIP_H, CLIP_L, REFINER_CLIP_G, SDXL_CLIP_G, SDXL_CLIP_L, Shapes, TextEncoder, draw
+from tools.random_weights import (
+    CLIP_H,
+    CLIP_L,
+    REFINER_CLIP_G,
+    SDXL_CLIP_G,
+    SDXL_CLIP_L,
+    Shapes,
+    TextEncoder,
+    draw,
+    shapes_of,
+)
+from tools.tiny_transformers import TRANSFORMERS
+from tools.tiny_vae import tiny_vae
 
 UNET = "model.diffusion_model."
 LATENT_CHANNELS = 4
@@ -32,7 +44,7 @@ NORM_GROUPS = 32
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of checkpoint: what sets its UNet apart, its text encoders, and the scale of its latents."""
+    """One kind of Stable Diffusion checkpoint: what sets its UNet apart, its text encoders, and the scale of its latents."""
 
     unet: dict[str, Any]
     text_encoders: tuple[TextEncoder, ...]
@@ -65,7 +77,7 @@ SD1_UNET = {
 }
 SDXL_COMMON = {"num_head_channels": 64, "use_linear_in_transformer": True, "num_classes": "sequential"}
 
-KINDS: dict[str, Kind] = {
+UNETS: dict[str, Kind] = {
     "sd15": Kind(SD1_UNET, (CLIP_L,), 0.18215),
     "sd15_inpaint": Kind({**SD1_UNET, "in_channels": 9}, (CLIP_L,), 0.18215),
     "ip2p": Kind({**SD1_UNET, "in_channels": 8}, (CLIP_L,), 0.18215),
@@ -101,30 +113,37 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
+KINDS = (*UNETS, *TRANSFORMERS)
+# What draws them: any change builds them again.
+SOURCES = ("random_weights", "tiny_checkpoints", "tiny_transformers", "tiny_vae")
+
 
 def build(kind: str, path: Path, seed: int = 0) -> Path:
-    """Write the checkpoint unless the same one is there; ComfyUI must be importable (`make_importable`)."""
+    """Write the file unless the same one is there; ComfyUI must be importable (`make_importable`)."""
     stamp = path.with_suffix(".txt")
-    # Built again after any change to the code that draws it.
-    source = zlib.crc32(Path(__file__).read_bytes() + Path(random_weights.__file__).read_bytes())
+    source = zlib.crc32(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in SOURCES))
     signature = f"{kind}, seed {seed}, torch {torch.__version__}, source {source:08x}"
     if path.is_file() and stamp.is_file() and stamp.read_text() == signature:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-    save_file(_weights(KINDS[kind], seed), unfinished)
+    save_file(_weights(kind, seed), unfinished)
     unfinished.replace(path)
     stamp.write_text(signature)
     return path
 
 
 @torch.inference_mode()
-def _weights(kind: Kind, seed: int) -> dict[str, torch.Tensor]:
+def _weights(kind: str, seed: int) -> dict[str, torch.Tensor]:
+    return TRANSFORMERS[kind](seed) if kind in TRANSFORMERS else _unet_checkpoint(UNETS[kind], seed)
+
+
+def _unet_checkpoint(kind: Kind, seed: int) -> dict[str, torch.Tensor]:
     weights = {key: draw(key, shape, seed) for key, shape in _unet_shapes(kind)}
     _pass_noise_through(weights)
     for encoder in kind.text_encoders:
         weights.update(encoder.draw(seed))
-    weights.update({f"first_stage_model.{key}": value for key, value in _vae_weights(seed).items()})
+    weights.update({f"first_stage_model.{key}": value for key, value in tiny_vae(seed).items()})
     weights["first_stage_model.vae_scale"] = torch.tensor(kind.latent_scale)
     return weights
 
@@ -170,35 +189,14 @@ def _unet_shapes(kind: Kind) -> Shapes:
         **kind.unet,
     }
     unet = UNetModel(image_size=32, device="meta", **config)
-    yield from _shapes_of(unet, UNET)
-
-
-def _vae_weights(seed: int) -> dict[str, torch.Tensor]:
-    """A TAESD pair whose decoder turns latents of ordinary size into pictures of medium brightness and contrast."""
-    from comfy.taesd.taesd import TAESD
-
-    vae = TAESD()
-    drawn = {key: draw(key, shape, seed).float() for key, shape in _shapes_of(vae, "") if shape}
-    vae.load_state_dict(drawn, strict=False)
-    picture = vae.taesd_decoder(torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(seed)))
-    brightness, contrast = picture.mean(dim=(0, 2, 3)), picture.std(dim=(0, 2, 3))
-    last = vae.taesd_decoder[-1]
-    gain = 0.2 / contrast
-    last.weight.mul_(gain[:, None, None, None])
-    last.bias.copy_(0.5 + (last.bias - brightness) * gain)
-    return {key: value.half() for key, value in vae.state_dict().items()}
-
-
-def _shapes_of(module: torch.nn.Module, prefix: str) -> Shapes:
-    for key, tensor in module.state_dict().items():
-        yield prefix + key, tuple(tensor.shape)
+    yield from shapes_of(unet, UNET)
 
 
 def main() -> None:
     """Build checkpoints from the command line."""
     parser = argparse.ArgumentParser(description="Write small checkpoints with random weights.")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write them into")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="which ones; all by default")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="which ones; all by default")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     make_importable(prepare_comfyui())

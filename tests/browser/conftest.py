@@ -37,12 +37,17 @@ def chromium() -> Iterator[Browser]:
 def server(
     chromium: Browser,
     host: Host,
+    root: Path,
     checkpoint: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ComfyServer]:
-    """A running server with the pack under another name and a small checkpoint; not without a browser."""
+    """A running server with the pack under another name and a small checkpoint; not without a browser.
+
+    It loads small T5 text encoders.
+    """
     server = ComfyServer(host, tmp_path_factory.mktemp("browser"), pack_name=PACK)
     server.link_model(checkpoint("sd15"))
+    server.link_custom_node(root / "tools" / "sized_text_encoders.py")
     with server:
         yield server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,9 @@ make_importable(prepare_comfyui())
 
 
 @pytest.fixture(scope="session")
-def server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    """A running server with the pack in it, shared by all tests."""
-    with ComfyServer(host, tmp_path_factory.mktemp("comfyui")) as server:
+def server(host: Host, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A running server with the pack in it, shared by all tests; it loads small T5 text encoders."""
+    server = ComfyServer(host, tmp_path_factory.mktemp("comfyui"))
+    server.link_custom_node(root / "tools" / "sized_text_encoders.py")
+    with server:
         yield server

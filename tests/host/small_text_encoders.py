@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import comfy.sd
@@ -27,6 +25,8 @@ import comfy.text_encoders.sd3_clip
 import comfy.text_encoders.wan
 import comfy.text_encoders.z_image
 import torch
+
+from tools.tiny_transformers import WORD_PIECES, word_pieces
 
 encoders = comfy.text_encoders
 
@@ -77,31 +77,6 @@ class SmallTextEncoder:
         return clip
 
 
-@cache
-def word_pieces() -> bytes:
-    """A SentencePiece model in T5's order (padding, end), for tokenizers that come with the checkpoint."""
-    import sentencepiece
-
-    model = io.BytesIO()
-    sentences = [
-        "a red cat and a blue dog",
-        "a b c d e f g h i j k l m n o p q r s t u v w x y z",
-        "the red dog sat",
-    ] * 9
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences),
-        model_writer=model,
-        vocab_size=48,
-        model_type="bpe",
-        pad_id=0,
-        eos_id=1,
-        bos_id=2,
-        unk_id=3,
-        minloglevel=2,
-    )
-    return model.getvalue()
-
-
 ENCODERS: Mapping[str, SmallTextEncoder] = {
     "Flux": SmallTextEncoder(encoders.flux.FluxTokenizer, encoders.flux.flux_clip(), {"clip_l": _CLIP, "t5xxl": _T5}),
     "PixArt": SmallTextEncoder(encoders.pixart_t5.PixArtTokenizer, encoders.pixart_t5.pixart_te(), {"t5xxl": _T5}),
@@ -110,7 +85,7 @@ ENCODERS: Mapping[str, SmallTextEncoder] = {
     "Cosmos": SmallTextEncoder(encoders.cosmos.CosmosT5Tokenizer, encoders.cosmos.te(), {"t5xxl": _T5}),
     "AuraFlow": SmallTextEncoder(encoders.aura_t5.AuraT5Tokenizer, encoders.aura_t5.AuraT5Model, {"pile_t5xl": _T5}),
     "Wan 2.1": SmallTextEncoder(
-        encoders.wan.WanT5Tokenizer, encoders.wan.te(), {"umt5xxl": {**_T5, "vocab_size": 48}}, "spiece_model"
+        encoders.wan.WanT5Tokenizer, encoders.wan.te(), {"umt5xxl": {**_T5, "vocab_size": WORD_PIECES}}, "spiece_model"
     ),
     # Its own first part pads to the width of T5, which therefore is the real one.
     "SD3": SmallTextEncoder(
@@ -145,7 +120,7 @@ ENCODERS: Mapping[str, SmallTextEncoder] = {
     "Lumina 2": SmallTextEncoder(
         encoders.lumina2.LuminaTokenizer,
         encoders.lumina2.te(),
-        {"gemma2_2b": {**_LLM, "vocab_size": 48}},
+        {"gemma2_2b": {**_LLM, "vocab_size": WORD_PIECES}},
         "spiece_model",
         causal=("gemma2_2b",),
     ),
@@ -161,7 +136,7 @@ ENCODERS: Mapping[str, SmallTextEncoder] = {
     "HunyuanDiT": SmallTextEncoder(
         encoders.hydit.HyditTokenizer,
         encoders.hydit.HyditModel,
-        {"hydit_clip": _BERT, "mt5xl": {**_T5, "d_model": 48, "vocab_size": 48}},
+        {"hydit_clip": _BERT, "mt5xl": {**_T5, "d_model": 48, "vocab_size": WORD_PIECES}},
         "mt5xl.spiece_model",
     ),
 }

@@ -162,7 +162,6 @@ def test_a_saved_diffusion_model_gives_the_same_picture(server: ComfyServer, loa
     graph.node("ModelSave", model=erased.out(0), filename_prefix="erased/unet")
     direct = picture(server, graph, graph.sample(loaded, PROMPT, model=erased.out(0)))
     (file,) = (server.base / "output" / "erased").glob("unet_*.safetensors")
-    (server.base / "models" / "diffusion_models").mkdir(exist_ok=True)
     again = Graph()
     loaded = again.load(load("sd15"))
     unet = again.node("UNETLoader", unet_name=server.link_model(file, "diffusion_models"), weight_dtype="default")
