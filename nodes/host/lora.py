@@ -27,7 +27,8 @@ def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
     keys = [key for stream in architecture.streams for key in stream.keys]
     if architecture.family.unet:
         diffusers = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
-        by_key = {PREFIX + key: name for name, key in diffusers.items()}
+        # The host maps two of diffusers' names to one layer, in no order; SDXL's is an 'add_embedding'.
+        by_key = {PREFIX + key: name for name, key in diffusers.items() if not name.startswith("class_embedding.")}
     else:
         by_key = {key: key.removeprefix(PREFIX) for key in keys}
     for key in keys:
