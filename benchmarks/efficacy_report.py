@@ -13,7 +13,8 @@ from benchmarks.records import finding
 from pocket_model.rates import Rate
 from pocket_model.trials import CONCEPTS
 
-COLUMNS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
+Columns = tuple[tuple[str, Callable[[Outcome], Rate]], ...]
+COLUMNS: Columns = (
     ("own prompts", lambda outcome: outcome.own),
     ("paraphrases", lambda outcome: outcome.paraphrased),
     (f"derived, λ_r {DERIVED[0]:g}", lambda outcome: outcome.derived),
@@ -23,6 +24,8 @@ COLUMNS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
     ("everything else", lambda outcome: outcome.others),
     ("rest of own prompts", lambda outcome: outcome.rest),
 )
+# The captions of the others name several of the concepts that were erased with it.
+COLUMNS_TOGETHER: Columns = tuple(one for one in COLUMNS if one[0] not in ("nearest neighbour", "rest of own prompts"))
 # Written by a person who looked at the figures.
 FINDING = Path(__file__).with_name("efficacy_finding.md")
 HEADING = """# What erasing does to the pocket model's pictures
@@ -61,11 +64,12 @@ def write_report(outcomes: Sequence[Outcome], path: Path, machine: str) -> None:
             finding=finding(FINDING),
         )
     ]
-    for title, together in (("One concept at a time", False), ("All of them at once", True)):
-        chosen = [outcome for outcome in outcomes if outcome.concept.endswith(ALL) == together]
-        parts += [f"## {title}\n", _table(_by_setting(chosen)), ""]
     single = [outcome for outcome in outcomes if not outcome.concept.endswith(ALL)]
-    parts += ["## By concept\n", _table((f"{_name(one)}: {one.concept}", [one]) for one in single), ""]
+    together = [outcome for outcome in outcomes if outcome.concept.endswith(ALL)]
+    named = ((f"{_name(one)}: {one.concept}", [one]) for one in single)
+    parts += ["## One concept at a time\n", _table(COLUMNS, _by_setting(single)), ""]
+    parts += ["## All of them at once\n", _table(COLUMNS_TOGETHER, _by_setting(together)), ""]
+    parts += ["## By concept\n", _table(COLUMNS, named), ""]
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -74,13 +78,13 @@ def _by_setting(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
     return [(name, [outcome for outcome in outcomes if _name(outcome) == name]) for name in names]
 
 
-def _table(rows: Iterable[tuple[str, list[Outcome]]]) -> str:
+def _table(columns: Columns, rows: Iterable[tuple[str, list[Outcome]]]) -> str:
     lines = [
-        "| | " + " | ".join(name for name, _ in COLUMNS) + " |",
-        "| --- |" + " --- |" * len(COLUMNS),
+        "| | " + " | ".join(name for name, _ in columns) + " |",
+        "| --- |" + " --- |" * len(columns),
     ]
     for name, outcomes in rows:
-        rates = [reduce(add, (of(outcome) for outcome in outcomes)) for _, of in COLUMNS]
+        rates = [reduce(add, (of(outcome) for outcome in outcomes)) for _, of in columns]
         lines.append(f"| {name} | " + " | ".join(map(str, rates)) + " |")
     return "\n".join(lines)
 

@@ -26,8 +26,8 @@ class InvertConcept(io.ComfyNode):
             display_name="Invert Concept (RECE)",
             category=CATEGORY,
             description=(
-                "The strongest attack: learns token embeddings with which the erased model makes given images. It needs "
-                "the weights and takes minutes, and no closed-form erasure is known to stop it. What it finds can be "
+                "A white-box attack: learns token embeddings with which the erased model makes given images. It needs the "
+                "weights and takes minutes. Where it succeeds, the concept can still be found. What it finds can be "
                 "erased too: connect it to 'embedding' of 'Erase Concepts'."
             ),
             search_aliases=["attack", "red team", "textual inversion", "concept inversion"],
