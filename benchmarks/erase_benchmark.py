@@ -1,9 +1,9 @@
 """Time and memory of an erasure beside the paper's equations written down layer by layer, in one run.
 
-    python -m benchmarks.erase_benchmark [--device cuda] [--sizes SD1 SD2 SDXL] [--out benchmarks/results]
+    python -m benchmarks.erase_benchmark [--device cuda] [--sizes SD1 SD2 SDXL Flux] [--out benchmarks/results]
 
 Every row of the table is measured in a process of its own. Timed is what turns projections and token embeddings into edited
-projections: `erase` and W·T for every projection. Encoding texts is not part of it. Writes a JSON file, a table and a
+projections: `erase` (or `project`) and W·T for every projection. Encoding texts is not part of it. Writes a JSON file, a table and a
 plot, and names the machine.
 """
 
@@ -27,13 +27,16 @@ import torch
 from benchmarks.literal import literal_erase
 from benchmarks.memory import PeakMemory, release_free_memory
 from benchmarks.stacks import SIZES, Size, random_pairs, random_projections
-from rece_ops import RECESettings, erase
+from rece_ops import RECESettings, erase, project
 
 OURS, TIDY, PUBLISHED = "ours", "layer by layer", "layer by layer, published loops"
+PROJECTION = "projection"
 CONCEPTS = (1, 10, 100, 1000)
+# Fewer where a run takes long.
+CONCEPTS_OF = {"Flux": (1, 10)}
 EPOCHS = (0, 1, 2, 3, 4, 5)
 # Four of the six are left out where a run takes long.
-EPOCHS_OF = {"SDXL": (0, 3)}
+EPOCHS_OF = {"SDXL": (0, 3), "Flux": (0, 3)}
 ENOUGH_SECONDS = 2.0
 # Memory that is freed goes back to the system at once (glibc), so that the peak is what was in use. That costs time,
 # so memory is measured in a process apart.
@@ -82,11 +85,12 @@ class Measured:
 
 
 def batches(sizes: list[str]) -> Iterator[Batch]:
-    """Ours everywhere; layer by layer for one concept, where that ends within minutes."""
+    """Ours everywhere; a projection, and layer by layer, for one concept, the latter where that ends within minutes."""
     for size in sizes:
-        for concepts in CONCEPTS:
+        for concepts in CONCEPTS_OF.get(size, CONCEPTS):
             yield Batch(OURS, size, concepts, EPOCHS_OF.get(size, EPOCHS))
-        if size != "SDXL":
+        yield Batch(PROJECTION, size, 1, (0,))
+        if size in ("SD1", "SD2"):
             yield Batch(TIDY, size, 1, (3,))
         if size == "SD1":
             yield Batch(PUBLISHED, size, 1, (3,))
@@ -101,7 +105,7 @@ def synchronize(device: torch.device) -> None:
 def warm_up(size: Size, device: torch.device) -> None:
     """Let the linear algebra libraries allocate what they keep for good, and give back all else."""
     some = dict(list(random_projections(size, device=device).items())[:2])
-    eraser = erase(some, *random_pairs(1, size.dimension, device=device), RECESettings(epochs=1)).eraser
+    eraser = erase(some, *random_pairs(1, size, device=device), RECESettings(epochs=1)).eraser
     for weight in some.values():
         eraser.apply_to_weight(weight)
     del some, eraser
@@ -112,7 +116,7 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
     """Run the cases of one batch in this process."""
     size = SIZES[batch.size]
     projections = random_projections(size, device=device)
-    pairs, preserve = random_pairs(batch.concepts, size.dimension, device=device)
+    pairs, preserve = random_pairs(batch.concepts, size, device=device)
     warm_up(size, device)
     measured = []
     for case in batch.cases():
@@ -120,7 +124,10 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
 
         def ours(settings: RECESettings = settings) -> tuple[float, float]:
             started = time.perf_counter()
-            eraser = erase(projections, pairs, preserve, settings).eraser
+            if batch.method == PROJECTION:
+                eraser = project(projections, pairs, preserve).eraser
+            else:
+                eraser = erase(projections, pairs, preserve, settings).eraser
             synchronize(device)
             erased = time.perf_counter()
             for weight in projections.values():
@@ -134,7 +141,7 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
             synchronize(device)
             return time.perf_counter() - started, 0.0
 
-        measured.append(measure_case(case, ours if case.method == OURS else literal, device))
+        measured.append(measure_case(case, literal if case.method in (TIDY, PUBLISHED) else ours, device))
     return measured
 
 
@@ -154,7 +161,7 @@ def run_all(sizes: list[str], device: str) -> list[Measured]:
     found = []
     for batch in batches(sizes):
         timed = _in_a_process(batch, device, {})
-        if batch.method == OURS:
+        if batch.method in (OURS, PROJECTION):
             most = replace(batch, epochs=batch.epochs[-1:])
             memory = _in_a_process(most, device, MEMORY_ENVIRONMENT)[0].extra_bytes
             timed = [replace(measured, extra_bytes=memory) for measured in timed]

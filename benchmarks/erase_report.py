@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.erase_benchmark import CONCEPTS, EPOCHS, OURS, PUBLISHED, TIDY, Measured
+from benchmarks.erase_benchmark import CONCEPTS, CONCEPTS_OF, EPOCHS, OURS, PROJECTION, PUBLISHED, TIDY, Measured
 
 
 def write_report(found: Sequence[Measured], machine: dict[str, Any], path: Path) -> None:
@@ -37,7 +37,7 @@ def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str
     by_case = {(one.case.method, one.case.size, one.case.concepts, one.case.epochs): one for one in found}
     sizes = list(dict.fromkeys(one.case.size for one in found))
     for size in sizes:
-        for concepts in CONCEPTS:
+        for concepts in CONCEPTS_OF.get(size, CONCEPTS):
             cells = [by_case.get((OURS, size, concepts, epochs)) for epochs in EPOCHS]
             times = " | ".join(f"{one.total_seconds:.2f}" if one else "" for one in cells)
             row = [one for one in cells if one]
@@ -54,8 +54,18 @@ def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str
                 f"| {one.case.size} | {one.case.epochs} | {one.case.method} | {one.total_seconds:.2f} | "
                 f"{ours.total_seconds:.2f} | {ratio:.0f} | {one.extra_bytes / 2**20:.0f} MiB |"
             )
+    lines += ["", "## A projection beside RECE with three epochs, one concept", ""]
+    for one in found:
+        if one.case.method == PROJECTION:
+            seconds, rece = one.total_seconds, by_case[OURS, one.case.size, one.case.concepts, 3].total_seconds
+            memory = f"{one.extra_bytes / 2**20:.0f} MiB = {one.extra_matrices:.1f} d×d float64"
+            lines.append(
+                f"- {one.case.size}: {seconds:.2f} s / {rece:.2f} s = {seconds / rece:.1f}; peak extra memory {peak}"
+            )
     lines += ["", "## A thousand concepts beside one, three epochs", ""]
     for size in sizes:
+        if (OURS, size, 1000, 3) not in by_case:
+            continue
         one, many = by_case[OURS, size, 1, 3], by_case[OURS, size, 1000, 3]
         lines.append(
             f"- {size}: {many.total_seconds:.2f} s / {one.total_seconds:.2f} s = "

@@ -15,11 +15,12 @@ TOKENS = 77
 
 @dataclass(frozen=True)
 class Size:
-    """A model's cross-attention: text dimension, and output features of each key (and value) projection."""
+    """A model's cross-attention: text dimension, output features of each key (and value) projection, tokens a prompt."""
 
     name: str
     dimension: int
     features: tuple[int, ...]
+    tokens: int = TOKENS
 
 
 _SD_FEATURES = (320,) * 5 + (640,) * 5 + (1280,) * 6
@@ -27,6 +28,8 @@ SIZES = {
     "SD1": Size("SD1", 768, _SD_FEATURES),
     "SD2": Size("SD2", 1024, _SD_FEATURES),
     "SDXL": Size("SDXL", 2048, (640,) * 10 + (1280,) * 60),
+    # One projection with 3072 outputs, here in two halves; prompts are padded to 256 tokens of T5.
+    "Flux": Size("Flux", 4096, (1536,), 256),
 }
 
 
@@ -44,20 +47,25 @@ def random_projections(
 
 
 def random_prompts(
-    count: int, dimension: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", seed: int = 1
+    count: int,
+    size: Size,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    seed: int = 1,
 ) -> list[Tensor]:
-    """Token embeddings [77, d] with the norms of CLIP's (√d a token) and a part that all prompts share."""
+    """Token embeddings [n, d] with the norms of CLIP's (√d a token) and a part that all prompts share."""
     generator = torch.Generator().manual_seed(seed)
-    shared = torch.randn(TOKENS, dimension, generator=generator)
-    own = (torch.randn(TOKENS, dimension, generator=generator) for _ in range(count))
+    shape = size.tokens, size.dimension
+    shared = torch.randn(shape, generator=generator)
+    own = (torch.randn(shape, generator=generator) for _ in range(count))
     return [(0.8 * shared + 0.6 * tokens).to(device, dtype) for tokens in own]
 
 
 def random_pairs(
-    count: int, dimension: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    count: int, size: Size, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> tuple[list[ConceptPair], Sequence[Tensor]]:
     """`count` concepts of two subject tokens, all mapped to the empty prompt, and that prompt as preserved."""
-    prompts = random_prompts(count + 1, dimension, dtype, device)
+    prompts = random_prompts(count + 1, size, dtype, device)
     empty = prompts[-1]
     pairs = [ConceptPair(f"concept {index}", tokens, empty, 2, 0) for index, tokens in enumerate(prompts[:-1])]
     return pairs, [empty]
