@@ -60,7 +60,7 @@ def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str
             seconds, rece = one.total_seconds, by_case[OURS, one.case.size, one.case.concepts, 3].total_seconds
             memory = f"{one.extra_bytes / 2**20:.0f} MiB = {one.extra_matrices:.1f} d×d float64"
             lines.append(
-                f"- {one.case.size}: {seconds:.2f} s / {rece:.2f} s = {seconds / rece:.1f}; peak extra memory {peak}"
+                f"- {one.case.size}: {seconds:.2f} s / {rece:.2f} s = {seconds / rece:.1f}; peak extra memory {memory}"
             )
     lines += ["", "## A thousand concepts beside one, three epochs", ""]
     for size in sizes:
