@@ -14,6 +14,11 @@ from pathlib import Path
 from tools.host import REPOSITORY, HostError, ensure_chromium, host_folder, prepare
 from tools.pack import PACK
 
+# Most tests wait for one core: for a server to start, a page to load, a file to be written. Two at a time share the
+# cores between them, and do not spin while they wait for each other. A file's tests share a server.
+WORKERS = ("--numprocesses=2", "--dist=loadfile")
+THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)), "OMP_WAIT_POLICY": "PASSIVE"}
+
 
 def main() -> int:
     """Run every step, also after one that failed; 0 only where all passed."""
@@ -29,7 +34,7 @@ def main() -> int:
         ("formatter", [python, "-m", "ruff", "format", "--check", "."], {}),
         ("types of rece_ops, benchmarks and tools", [python, "-m", "mypy"], {}),
         ("types of the nodes", [python, "-m", "mypy", "-p", f"{PACK}.nodes"], types),
-        ("tests", [python, "-m", "pytest", *sys.argv[1:]], {}),
+        ("tests", [python, "-m", "pytest", *WORKERS, *sys.argv[1:]], THREADS),
     ]
     failed = [name for name, command, environment in steps if not _step(name, command, environment)]
     print(f"[tests] failed: {', '.join(failed)}" if failed else "[tests] all passed", flush=True)

@@ -136,8 +136,9 @@ def test_a_saved_workflow_loads_as_it_was(frontend: Frontend, preset: str) -> No
     frontend.executed(node, "nudity: 1% left")
     frontend.report(node).wait_for()
     saved, prompt = frontend.serialize(), frontend.prompt()
-    assert _values(saved) == ["cat\ndog -> : 0.5", preset, "horse", 0.5, "none", *numbers.values(), *METHOD.values()]
-    assert set(prompt[str(node)]["inputs"]) == {*values, *numbers, *METHOD, "preset", "templates"}
+    common = ["cat\ndog -> : 0.5", preset, "horse", 0.5, "none"]
+    assert _values(saved) == [*common, *numbers.values(), *METHOD.values(), True]
+    assert set(prompt[str(node)]["inputs"]) == {*values, *numbers, *METHOD, "preset", "templates", "pooled"}
     frontend.load(saved)
     frontend.expect_shown(node, NUMBERS, NUMBERS if preset == "custom" else [])
     again = frontend.serialize()

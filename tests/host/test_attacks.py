@@ -130,7 +130,7 @@ def test_three_ways_to_derive_agree_and_bring_the_concept_back(server: ComfyServ
     assert difference(found, attacked[0]) < difference(found, without) / 4
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+@pytest.mark.parametrize("kind", ["sd15", pytest.param("sdxl", marks=pytest.mark.large)])
 def test_a_concept_vector_moves_a_prompt_and_its_scale_counts(server: ComfyServer, load: Load, kind: str) -> None:
     graph = Graph()
     loaded = graph.load(load(kind))
@@ -174,7 +174,7 @@ def inverting(graph: Graph, loaded: Node, model: Any, size: int = 64, **inputs: 
     return graph.node("RECE_InvertConcept", model=model, clip=loaded.out(1), vae=loaded.out(2), images=images, **values)
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+@pytest.mark.parametrize("kind", ["sd15", pytest.param("sdxl", marks=pytest.mark.large)])
 def test_inversion_learns_in_the_real_server_and_leaves_the_model_alone(
     server: ComfyServer, load: Load, kind: str
 ) -> None:

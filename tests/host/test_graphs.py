@@ -50,7 +50,7 @@ def untouched(server: ComfyServer, load: Callable[[str], str]) -> Callable[[str]
     return make
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sd2", "sdxl", "sdxl_refiner"])
+@pytest.mark.parametrize("kind", ["sd15", "sd2", "sdxl", pytest.param("sdxl_refiner", marks=pytest.mark.large)])
 def test_the_erased_branch_changes_and_the_untouched_branch_is_bit_identical(
     server: ComfyServer, load: Callable[[str], str], untouched: Callable[[str], Picture], kind: str
 ) -> None:
@@ -136,7 +136,7 @@ def test_the_exported_lora_erases_as_the_node_does(server: ComfyServer, load: Ca
     assert difference(by_lora, direct) < 1.0
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+@pytest.mark.parametrize("kind", ["sd15", pytest.param("sdxl", marks=pytest.mark.large)])
 def test_a_saved_checkpoint_gives_the_same_picture(server: ComfyServer, load: Callable[[str], str], kind: str) -> None:
     graph = Graph()
     loaded = graph.load(load(kind))

@@ -62,7 +62,7 @@ def plain_server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield server
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sd2", "sdxl"])
+@pytest.mark.parametrize("kind", ["sd15", "sd2", pytest.param("sdxl", marks=pytest.mark.large)])
 def test_pictures_depend_on_the_prompt_and_nothing_else(
     plain_server: ComfyServer, checkpoint: Callable[[str], Path], kind: str
 ) -> None:

@@ -43,8 +43,8 @@ def encoder_of(clip: Any, model: Any) -> TextEncoder:
 
 
 def encoded(encoder: TextEncoder, text: str) -> EncodedPart:
-    """The only part of the only text stream."""
-    ((part,),) = encoder.encode(text).streams.values()
+    """The only part of the only stream of tokens."""
+    (part,) = encoder.encode(text).streams["text"]
     return part
 
 
