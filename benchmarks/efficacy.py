@@ -202,7 +202,8 @@ def main() -> int:
         path.unlink(missing_ok=True)
     efficacy = Efficacy(Bench(Sampler(steps=arguments.steps, batch=64)))
     outcomes = run(efficacy, path, arguments.only)
-    save_grids(efficacy, path.with_suffix(".png"))
+    if not arguments.only:
+        save_grids(efficacy, path.with_suffix(".png"))
     from benchmarks.efficacy_plot import save_plot
     from benchmarks.efficacy_report import write_report
 

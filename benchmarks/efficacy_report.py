@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -44,7 +45,8 @@ the text encoder adds for the concept, added to prompts that say something else.
 {finding}
 
 ![What each setting still makes against what it keeps](efficacy_pareto.png)
-
+"""
+GRIDS = """
 ![For every concept: unedited, UCE, RECE with three epochs, a projection, a projection to a target](efficacy.png)
 
 *For every concept five rows: unedited, UCE, RECE with three epochs (λ_r 0.1), a projection (β 30), and one to a target.
@@ -64,13 +66,27 @@ def write_report(outcomes: Sequence[Outcome], path: Path, machine: str) -> None:
             finding=finding(FINDING),
         )
     ]
+    # A run that was stopped has no pictures yet.
+    if path.with_suffix(".png").is_file():
+        parts.append(GRIDS)
     single = [outcome for outcome in outcomes if not outcome.concept.endswith(ALL)]
-    together = [outcome for outcome in outcomes if outcome.concept.endswith(ALL)]
+    together = _once([outcome for outcome in outcomes if outcome.concept.endswith(ALL)])
     named = ((f"{_name(one)}: {one.concept}", [one]) for one in single)
     parts += ["## One concept at a time\n", _table(COLUMNS, _by_setting(single)), ""]
     parts += ["## All of them at once\n", _table(COLUMNS_TOGETHER, _by_setting(together)), ""]
     parts += ["## By concept\n", _table(COLUMNS, named), ""]
     path.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _once(together: Sequence[Outcome]) -> list[Outcome]:
+    """The same with the pictures of everything else, which concepts erased together share, in the first concept only."""
+    seen: set[tuple[str, bool]] = set()
+    found = []
+    for outcome in together:
+        key = outcome.setting, outcome.preserved
+        found.append(replace(outcome, others=Rate(0, 0)) if key in seen else outcome)
+        seen.add(key)
+    return found
 
 
 def _by_setting(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
