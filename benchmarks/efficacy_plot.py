@@ -12,7 +12,8 @@ from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED
 from pocket_model.rates import Rate
 
 ATTACKS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
-    ("own prompts and paraphrases", lambda outcome: outcome.own + outcome.paraphrased),
+    ("own prompts", lambda outcome: outcome.own),
+    ("paraphrases", lambda outcome: outcome.paraphrased),
     ("derived embeddings", lambda outcome: outcome.derived + outcome.derived_closer),
     ("concept vector", lambda outcome: outcome.vector),
 )
@@ -31,7 +32,7 @@ def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
     """One panel an attack; one point a setting, those of a family joined in their order (epochs, β)."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(18, 5), dpi=100, layout="constrained")
     for axes, (title, attack) in zip(figure.subplots(1, len(ATTACKS), sharey=True), ATTACKS, strict=True):
         for family, settings in _families(outcomes).items():
             points = [(_rate(chosen, attack), _kept(chosen)) for chosen in settings.values()]
