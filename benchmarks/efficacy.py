@@ -14,7 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ CAPTIONS, ATTACKED, OTHERS = 10, 6, 12
 ALL = " (of all)"
 # Regularizations of the derived embedding, and how often the concept's vector is added.
 DERIVED, VECTOR_SCALE, VECTOR_PAIRS = (0.1, 0.01), 3.0, 10
+# The rows of the grids of pictures.
 SHOWN = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}", f"projection, β {BETA:g}, {TARGETED}")
+NOT_MEASURED = Rate(0, 0)
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ class Outcome:
     preserved: bool
     concept: str
     own: Rate
-    paraphrased: Rate
-    derived: Rate
-    derived_closer: Rate
-    vector: Rate
-    neighbours: Rate
-    others: Rate
-    rest: Rate
+    paraphrased: Rate = NOT_MEASURED
+    derived: Rate = NOT_MEASURED
+    derived_closer: Rate = NOT_MEASURED
+    vector: Rate = NOT_MEASURED
+    neighbours: Rate = NOT_MEASURED
+    others: Rate = NOT_MEASURED
+    rest: Rate = NOT_MEASURED
 
     @property
     def key(self) -> tuple[str, bool, str]:
@@ -125,8 +127,7 @@ class Efficacy:
         """How often the unedited model makes the concept where its captions say another word."""
         captions = without(concept, self.trials[concept].own, WORD)
         seen = classify(self.bench.pictures(self.bench.pocket.model, captions))
-        nothing = dict.fromkeys((field.name for field in fields(Outcome)[4:]), Rate(0, 0))
-        return Outcome(UNNAMED, False, concept.name, made(concept, seen), **nothing)
+        return Outcome(UNNAMED, False, concept.name, made(concept, seen))
 
     def _derived(self, eraser: Any, found: Trials, regularization: float) -> Tensor:
         """The embeddings that bring the outputs of the concept's own prompts back best."""

@@ -10,7 +10,7 @@ from ..rece_ops import EraserSet, __version__
 from .host.applying import apply_eraser, way_of_applying
 from .host.compat import build
 from .host.errors import WrongConnectionError
-from .inputs import model_input, strength_input
+from .inputs import connected, eraser_input, model_input, strength_input
 from .report import eraser_description
 from .types import CATEGORY, Eraser
 
@@ -31,7 +31,7 @@ class ApplyEraser(io.ComfyNode):
             ),
             inputs=[
                 model_input(),
-                Eraser.Input("eraser", tooltip="From 'Erase Concepts', 'Load Eraser' or 'Combine Erasers'."),
+                eraser_input(),
                 strength_input(
                     "strength", "0 leaves the model as it is, 1 is the whole erasure; in between it is linear."
                 ),
@@ -99,12 +99,3 @@ class CombineErasers(io.ComfyNode):
             metadata["fronts"] = sorted({name for names in fronts for name in names})
         combined = scaled[0].combined(scaled[1], metadata)
         return io.NodeOutput(combined, ui=ui.PreviewText(eraser_description(combined)))
-
-
-def connected(eraser: EraserSet | None) -> EraserSet:
-    """`eraser` itself; raises WrongConnectionError where another pack's node sent something else."""
-    if not isinstance(eraser, EraserSet):
-        raise WrongConnectionError(
-            f"The ERASER input got {type(eraser).__name__}: connect the ERASER of an 'Erase Concepts' or 'Load Eraser' node."
-        )
-    return eraser

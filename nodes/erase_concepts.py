@@ -151,8 +151,8 @@ class EraseConcepts(io.ComfyNode):
         )
         result = run_erasure(model, clip, request)
         patched = apply_eraser(model, result.eraser, strength)
+        way = way_of_applying(model)
         report, summary = (
-            f"{text}\n{way_of_applying(model)}"
-            for text in (erasure_report(request, result, strength), erasure_summary(result))
+            f"{text}\n{way}" for text in (erasure_report(request, result, strength), erasure_summary(result))
         )
         return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(summary))

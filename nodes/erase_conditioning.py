@@ -5,13 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
-from .apply_eraser import connected
 from .host.compat import build
 from .host.conditioning import Conditioning
 from .host.erased_conditioning import erased_conditioning
-from .inputs import strength_input
+from .inputs import connected, eraser_input, strength_input
 from .report import eraser_description
-from .types import CATEGORY, Eraser
+from .types import CATEGORY
 
 
 class ApplyEraserToConditioning(io.ComfyNode):
@@ -30,7 +29,7 @@ class ApplyEraserToConditioning(io.ComfyNode):
             ),
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The prompt, from a text-encoding node."),
-                Eraser.Input("eraser", tooltip="From 'Erase Concepts', 'Load Eraser' or 'Combine Erasers'."),
+                eraser_input(),
                 strength_input(
                     "strength", "0 leaves the prompt as it is, 1 is the whole erasure; in between it is linear."
                 ),

@@ -9,14 +9,13 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from ..rece_ops.files import save_atomically
-from .apply_eraser import connected
 from .choices import check_choice
 from .host.architectures import architecture_of
 from .host.compat import build
 from .host.device import Progress, compute_device
 from .host.lora import lora_metadata, lora_tensors
 from .host.storage import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
-from .inputs import strength_input
+from .inputs import connected, strength_input
 from .report import eraser_description
 from .types import CATEGORY, Eraser
 

@@ -14,8 +14,7 @@ from .concept_lines import ConceptLine, parse_concepts, parse_preserved
 from .figure import figure
 from .host.assessing import Assessment, assess
 from .host.compat import build
-from .host.errors import WrongConnectionError
-from .inputs import clip_input, number_input
+from .inputs import clip_input, connected, number_input
 from .report import eraser_description, measured_lines
 from .types import CATEGORY, Eraser
 
@@ -79,8 +78,7 @@ class ErasureReport(io.ComfyNode):
         preserve: str = "",
         regularization: float = DEFAULT_SETTINGS.regularization,
     ) -> io.NodeOutput:
-        if eraser is None:
-            raise WrongConnectionError("ERASER is None: connect 'Erase Concepts' or 'Load Eraser'.")
+        eraser = connected(eraser)
         lines = parse_concepts(concepts) if concepts.strip() else _named(eraser)
         assessment = assess(model, clip, eraser, lines, parse_preserved(preserve, lines), regularization)
         verdict = _verdict(assessment)

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
+from ..rece_ops import EraserSet
 from .host.compat import build
+from .host.errors import WrongConnectionError
+from .types import Eraser
 
 
 def model_input() -> io.Input:
@@ -17,6 +20,11 @@ def model_input() -> io.Input:
 def clip_input() -> io.Input:
     """The CLIP of a node that reads prompts as the MODEL's text encoder does."""
     return io.Clip.Input("clip", tooltip="The text encoder that belongs to the model.")
+
+
+def eraser_input() -> io.Input:
+    """The ERASER of a node that puts it on something."""
+    return Eraser.Input("eraser", tooltip="From 'Erase Concepts', 'Load Eraser' or 'Combine Erasers'.")
 
 
 def strength_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
@@ -63,3 +71,12 @@ def switch_input(name: str, default: bool, tooltip: str) -> io.Input:
 def count_input(name: str, default: int, tooltip: str, low: int = 0, high: int = 100) -> io.Input:
     """An optional whole number among a node's advanced inputs."""
     return build(io.Int.Input, name, default=default, min=low, max=high, optional=True, advanced=True, tooltip=tooltip)
+
+
+def connected(eraser: EraserSet | None) -> EraserSet:
+    """`eraser` itself; raises WrongConnectionError where another pack's node sent something else."""
+    if not isinstance(eraser, EraserSet):
+        raise WrongConnectionError(
+            f"The ERASER input got {type(eraser).__name__}: connect the ERASER of an 'Erase Concepts' or 'Load Eraser' node."
+        )
+    return eraser

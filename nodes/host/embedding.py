@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ def _pairs(
     parts = list(zip(concept.streams[stream.name], target.streams[stream.name], strict=True))
     found = []
     for one, other in parts:
-        pair = _to_the_end(matched(named(prompt, one, len(parts)), one, other, line.weight))
+        pair = matched(named(prompt, one, len(parts)), one, other, line.weight)
         if not torch.equal(*pair.all_rows()):
             found.append(pair)
     if not found and not stream.pooled:
@@ -92,16 +92,6 @@ def _pairs(
             "erase: give another target, or check that the textual inversion in it exists."
         )
     return found
-
-
-def _to_the_end(pair: ConceptPair) -> ConceptPair:
-    """The same without the rows of zeros that end concept and target both, as UMT5's padding does.
-
-    A projection makes nothing of them, whatever is done to it, and there can be hundreds of them.
-    """
-    read = (pair.concept.any(dim=1) | pair.target.any(dim=1)).nonzero()
-    end = max(int(read.max()) + 1 if len(read) else 0, pair.concept_start + 1)
-    return replace(pair, concept=pair.concept[:end], target=pair.target[:end])
 
 
 def _embedding_pairs(
@@ -131,10 +121,4 @@ def _encoded(encoder: TextEncoder, prompts: Sequence[str], progress: Progress) -
 
 
 def _tokens(prompts: Mapping[str, EncodedPrompt], stream: TextStream) -> dict[str, Tensor]:
-    return {name: _read(prompt.tokens(stream.name)) for name, prompt in prompts.items()}
-
-
-def _read(tokens: Tensor) -> Tensor:
-    """The rows that are not all zeros; the first one where all are."""
-    found = tokens[tokens.any(dim=1)]
-    return found if len(found) else tokens[:1]
+    return {name: prompt.tokens(stream.name) for name, prompt in prompts.items()}

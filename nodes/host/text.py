@@ -207,10 +207,9 @@ class TextEncoder:
         self, stream: TextStream, part: Part, source: Tensor, rows: Tensor, span: Span, values: Mapping[str, Any]
     ) -> EncodedPart:
         tokens = self.reader.read(stream, part, source[rows], values)
-        mask = values.get(part.mask) if part.mask else None
-        if mask is None:
+        there = _are_there(part, tokens, rows, values)
+        if there.all():
             return EncodedPart(tokens, span, part, rows)
-        there = mask[0].bool().to(rows.device)[rows]
         first, end = (int(there[:place].sum()) for place in (span.first, span.end))
         return EncodedPart(tokens[there], Span(first, end, int(there.sum())), part, rows[there])
 
@@ -229,6 +228,17 @@ class TextEncoder:
         """Whether the CLIP has what the part comes from; some text encoders can be left out when loading."""
         encoder = getattr(self._clip, "cond_stage_model", None)
         return not part.modules or any(getattr(encoder, module, None) is not None for module in part.modules)
+
+
+def _are_there(part: Part, tokens: Tensor, rows: Tensor, values: Mapping[str, Any]) -> Tensor:
+    """Which of the tokens [n, d] say anything, [n]: those of the mask, or all but the zeros that UMT5 pads with.
+
+    No projection makes anything of zeros, whatever is erased, and there can be hundreds of them. One token always stays.
+    """
+    mask = values.get(part.mask) if part.mask else None
+    there = tokens.any(dim=1) if mask is None else mask[0].bool().to(rows.device)[rows]
+    there[0] |= not there.any()
+    return there
 
 
 def _check_length(text: str, tokens: Mapping[str, Sequence[Sequence[Any]]], spans: Mapping[str, Span]) -> None:
