@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,18 +86,22 @@ def _projection(beta: float, targeted: bool = False, **values: bool) -> Setting:
 class Bench:
     """The loaded model: what is erased from it, and what its pictures show.
 
+    Args:
+        sampler: of its pictures.
+        checkpoint: of the model; the pocket model's by default.
+
     Attributes:
         pocket: the model, its text encoder and VAE.
         gram: G [d, d] of its projections.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, checkpoint: Path | None = None) -> None:
         make_importable(prepare_comfyui())
         import_pack()
         from rece_pack.nodes.host import architectures, device
         from rece_pack.rece_ops import gram_matrix
 
-        self.pocket = PocketModel(pocket_checkpoint(), torch.bfloat16)
+        self.pocket = PocketModel(checkpoint or pocket_checkpoint(), torch.bfloat16)
         self._sampler = sampler
         (stream,) = architectures.architecture_of(self.pocket.model).streams
         effective = stream.weights(self.pocket.model, device.compute_device(stream.dimension))
@@ -107,14 +112,27 @@ class Bench:
         self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()
     ) -> tuple[Any, Any]:
         """The MODEL without the concepts and what `embeddings` [n, d] make, and the eraser."""
-        from rece_pack.nodes.concept_lines import ConceptLine
-        from rece_pack.nodes.erasure_request import ErasureRequest
-        from rece_pack.nodes.host.applying import apply_eraser
-        from rece_pack.nodes.host.erasing import run_erasure
-        from rece_pack.rece_ops import Eraser, ProjectionSettings, RECESettings
+        from rece_pack.rece_ops import Eraser
 
         if setting.name in (UNEDITED, UNNAMED):
             return self.pocket.model, Eraser.identity(self.gram.shape[0])
+        erasers = self.erasers(setting, concepts, embeddings)
+        return self.with_erasers(erasers), erasers["text"]
+
+    def with_erasers(self, erasers: Any) -> Any:
+        """The MODEL with `erasers`, which may have been made on another one."""
+        from rece_pack.nodes.host.applying import apply_eraser
+
+        with torch.inference_mode():
+            return apply_eraser(self.pocket.model, erasers, 1.0)
+
+    def erasers(self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()) -> Any:
+        """What erases the concepts, and what `embeddings` [n, d] make, by the name of the text stream."""
+        from rece_pack.nodes.concept_lines import ConceptLine
+        from rece_pack.nodes.erasure_request import ErasureRequest
+        from rece_pack.nodes.host.erasing import run_erasure
+        from rece_pack.rece_ops import ProjectionSettings, RECESettings
+
         lines = [ConceptLine(concept.name, concept.target if setting.targeted else "") for concept in concepts]
         preserved = other_words(concepts) if setting.preserved else []
         kind = ProjectionSettings if setting.method == "projection" else RECESettings
@@ -122,8 +140,7 @@ class Bench:
             lines, preserved, kind(**setting.values), "none", embeddings=[(one[None], {}) for one in embeddings]
         )
         with torch.inference_mode():
-            result = run_erasure(self.pocket.model, self.pocket.clip, request)
-            return apply_eraser(self.pocket.model, result.eraser, 1.0), result.eraser["text"]
+            return run_erasure(self.pocket.model, self.pocket.clip, request).eraser
 
     def embeddings(self, captions: Sequence[Caption]) -> Tensor:
         """Token embeddings [n, 77, 768] of captions."""

@@ -44,14 +44,22 @@ def pocket_checkpoint(folder: Path | None = None) -> Path:
 
 def checkpoint_weights(weights: Path = WEIGHTS) -> dict[str, Tensor]:
     """All tensors of the checkpoint, float16, under the names of SD1."""
-    trained = read_compact(weights, UNET, _trained_shapes(networks.unet()))
-    pictures = read_compact(weights, VAE, _shapes(networks.vae()))
-    found = {f"{networks.UNET}{name}": value for name, value in trained.items()}
+    found = {f"{networks.UNET}{name}": value for name, value in trained_unet(weights).items()}
     found |= {f"{networks.UNET}{name}": value for name, value in networks.frozen_weights(RECIPE.seed).items()}
-    found |= {f"{networks.VAE}{name}": value for name, value in pictures.items()}
+    found |= {f"{networks.VAE}{name}": value for name, value in trained_vae(weights).items()}
     # ComfyUI's SD1 divides latents by this before it decodes them; the VAE was trained on latents as they are.
     found[f"{networks.VAE}vae_scale"] = torch.tensor(0.18215)
     return {name: value.half() for name, value in found.items()} | networks.text_encoder_weights(RECIPE.seed)
+
+
+def trained_unet(weights: Path = WEIGHTS) -> dict[str, Tensor]:
+    """The UNet's trained tensors, float32."""
+    return read_compact(weights, UNET, _trained_shapes(networks.unet()))
+
+
+def trained_vae(weights: Path = WEIGHTS) -> dict[str, Tensor]:
+    """The VAE's tensors, float32."""
+    return read_compact(weights, VAE, _shapes(networks.vae()))
 
 
 def _trained_shapes(network: nn.Module) -> dict[str, torch.Size]:

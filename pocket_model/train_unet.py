@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,22 +18,40 @@ from pocket_model.train_vae import Latents, save_once
 from pocket_model.training import Loss, Training
 from pocket_model.world import Caption, random_caption
 
+Shown = Callable[[Caption], bool]
+
 ENCODED_AT_ONCE = 24
 NOISE_LEVELS = 1000
 
 
 def train_unet(recipe: Recipe, run: Path, device: torch.device, latents: Latents) -> dict[str, Tensor]:
     """A UNet that predicts the noise in latents, given a caption."""
-    captions, embeddings = _captions(recipe, run)
-    print("UNet", flush=True)
     network = networks.unet(device)
     networks.initialise_unet(network, recipe.seed)
+    return _train(recipe, run, "unet", network, latents, lambda caption: True)
+
+
+def fine_tune_unet(
+    recipe: Recipe, run: Path, device: torch.device, latents: Latents, weights: Mapping[str, Tensor], shown: Shown
+) -> dict[str, Tensor]:
+    """The UNet with those `weights`, trained further on the captions that are `shown`."""
+    network = networks.unet(device)
+    network.load_state_dict(weights, strict=False)
+    return _train(recipe, run, "fine_tuned_unet", network, latents, shown)
+
+
+def _train(recipe: Recipe, run: Path, name: str, network: Any, latents: Latents, shown: Shown) -> dict[str, Tensor]:
+    device = next(network.parameters()).device
+    captions, embeddings = _captions(recipe, run)
+    chosen = [place for place, caption in enumerate(captions) if shown(caption)]
+    print(name, flush=True)
     network.load_state_dict(networks.frozen_weights(recipe.seed), strict=False)
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not networks.is_frozen(name))
+    for part, parameter in network.named_parameters():
+        parameter.requires_grad_(not networks.is_frozen(part))
     network.to(memory_format=torch.channels_last)
-    training = Training(network, recipe.unet, run / "unet.safetensors", recipe.seed, recipe.weight_decay)
-    return training.run(_denoising_loss(recipe, network, latents, captions, embeddings, device))
+    training = Training(network, recipe.unet, run / f"{name}.safetensors", recipe.seed, recipe.weight_decay)
+    told = [captions[place] for place in chosen]
+    return training.run(_denoising_loss(recipe, network, latents, told, embeddings[chosen], device))
 
 
 def _denoising_loss(

@@ -1,0 +1,182 @@
+"""Does an eraser that was made on a base erase from its fine-tune, too, and as well as one made there?
+
+    python -m benchmarks.fine_tune [--out benchmarks/results] [--run FOLDER]
+
+The pocket model is trained further on captions of half of its objects, as a community fine-tune narrows a base. Concepts
+are erased from it with erasers that were made on the base and with erasers that were made on it, and the pictures are
+classified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmarks.erased_models import BETA, TARGETED, Bench, machine, settings
+from benchmarks.records import write_records
+from pocket_model import networks
+from pocket_model.assemble import checkpoint_weights, trained_unet, trained_vae
+from pocket_model.rates import Rate
+from pocket_model.recipe import RECIPE, Stage
+from pocket_model.sampling import Sampler
+from pocket_model.train_unet import fine_tune_unet
+from pocket_model.train_vae import world_latents
+from pocket_model.trials import Concept, concept_named, kept, made, trials
+from pocket_model.world import OBJECTS, Caption
+from tools.host import host_folder, prepare_comfyui
+from tools.launch_comfyui import make_importable
+
+CONCEPTS = tuple(map(concept_named, ("circle", "red", "striped")))
+METHODS = ("UCE, to a target", f"RECE, 3 epochs, {TARGETED}", f"projection, β {BETA:g}, {TARGETED}")
+NONE, BASE, ITSELF = "nothing", "on the base", "on the fine-tune"
+FINE_TUNING = replace(RECIPE, unet=Stage(steps=300, batch=24, rate=2e-4, warmup=20, average=0.95))
+NARROWED = frozenset(thing.name for thing in OBJECTS[::2]) | {None}
+CAPTIONS = 16
+TEXT = """# An eraser on a fine-tune of the model it was made on
+
+Measured by `python -m benchmarks.fine_tune` on {machine}; every figure is in `fine_tune.json`. The pocket model was
+trained {steps} steps further, on captions of half of its objects only ({objects}); that moved its text projections by
+{moved:.0%} of their size. Pictures are the fine-tune's, {captions} of each concept's own prompts and {captions} of
+everything else for {concepts}, each erased alone. *Differs* is ‖W(T − T′)‖ against ‖W(T′ − I)‖, where T was made on the base,
+T′ on the fine-tune, and W are the fine-tune's projections.
+
+| | eraser made | own prompts: still made | everything else: kept | differs |
+| --- | --- | --- | --- | --- |
+{rows}
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the fine-tune's pictures of one concept showed.
+
+    Attributes:
+        setting, concept: what was erased, and how.
+        made_on: where the eraser was made.
+        own: how many pictures of its own prompts still show the concept.
+        others: how many of other captions show all that they say.
+        differs: how far the eraser is from the one that was made on the fine-tune.
+    """
+
+    setting: str
+    concept: str
+    made_on: str
+    own: Rate
+    others: Rate
+    differs: float
+
+
+def fine_tuned_checkpoint(run: Path, device: torch.device) -> Path:
+    """The pocket model's checkpoint with a UNet that was trained further; made where it is not there.
+
+    ComfyUI must be importable (`make_importable`).
+    """
+    path = run / "fine_tuned.safetensors"
+    if path.is_file():
+        return path
+    run.mkdir(parents=True, exist_ok=True)
+    latents = world_latents(run, device, trained_vae())
+    unet = fine_tune_unet(FINE_TUNING, run, device, latents, trained_unet(), _is_shown)
+    unfinished = path.with_suffix(".unfinished")
+    trained = {f"{networks.UNET}{name}": value.half().cpu() for name, value in unet.items()}
+    save_file(checkpoint_weights() | trained, unfinished)
+    unfinished.replace(path)
+    return path
+
+
+def _is_shown(caption: Caption) -> bool:
+    return caption.says.object in NARROWED
+
+
+def outcomes(base: Bench, tuned: Bench) -> Iterator[Outcome]:
+    """Every concept by every method, with erasers from both models."""
+    by_name = {setting.name: setting for setting in settings()}
+    for concept in CONCEPTS:
+        yield _outcome(tuned, NONE, concept, NONE, tuned.pocket.model, 0.0)
+        for name in METHODS:
+            erasers = [bench.erasers(by_name[name], [concept]) for bench in (base, tuned)]
+            differs = _difference(tuned.gram, *(one["text"] for one in erasers))
+            for made_on, one, distance in zip((BASE, ITSELF), erasers, (differs, 0.0), strict=True):
+                yield _outcome(tuned, name, concept, made_on, tuned.with_erasers(one), distance)
+
+
+def _outcome(tuned: Bench, name: str, concept: Concept, made_on: str, model: Any, differs: float) -> Outcome:
+    found = trials(concept, CAPTIONS, CAPTIONS)
+    groups = {"own": tuned.embeddings(found.own), "others": tuned.embeddings(found.others)}
+    seen = tuned.all_seen(model, groups)
+    outcome = Outcome(
+        name, concept.name, made_on, made(concept, seen["own"]), kept(found.others, seen["others"]), differs
+    )
+    print(asdict(outcome), flush=True)
+    return outcome
+
+
+def _difference(gram: Tensor, one: Any, other: Any) -> float:
+    """‖W(T − T′)‖ / ‖W(T′ − I)‖ over all projections, of which `gram` is Σ WᵀW."""
+    mine, its = (eraser.to(gram.device).matrix() for eraser in (one, other))
+    return (_length(gram, mine - its) / _length(gram, its - torch.eye(len(its)).to(its))).item()
+
+
+def _length(gram: Tensor, change: Tensor) -> Tensor:
+    return ((gram @ change) * change).sum().sqrt()
+
+
+def _moved(base: Bench, tuned: Bench) -> float:
+    """How far the fine-tune's projections are from the base's, relative to their size."""
+    from rece_pack.nodes.host import architectures, device
+
+    (stream,) = architectures.architecture_of(base.pocket.model).streams
+    weights = [stream.weights(bench.pocket.model, device.compute_device(stream.dimension)) for bench in (base, tuned)]
+    change = sum(float((weights[1][key] - weights[0][key]).square().sum()) for key in stream.keys)
+    return float((change / sum(float(weights[0][key].square().sum()) for key in stream.keys)) ** 0.5)
+
+
+def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
+    """Write the table: one row for each method and place of making, over all concepts."""
+    rows = []
+    for name in dict.fromkeys(outcome.setting for outcome in found):
+        for made_on in dict.fromkeys(outcome.made_on for outcome in found if outcome.setting == name):
+            chosen = [one for one in found if (one.setting, one.made_on) == (name, made_on)]
+            own, others = (sum((getattr(one, part) for one in chosen), Rate(0, 0)) for part in ("own", "others"))
+            differs = f"{max(one.differs for one in chosen):.1%}" if made_on == BASE else "–"
+            rows.append(f"| {name} | {'–' if made_on == NONE else made_on} | {own} | {others} | {differs} |")
+    objects = ", ".join(thing.name for thing in OBJECTS if thing.name in NARROWED)
+    text = TEXT.format(
+        machine=machine(),
+        steps=FINE_TUNING.unet.steps,
+        objects=objects,
+        moved=moved,
+        captions=CAPTIONS,
+        concepts=", ".join(concept.name for concept in CONCEPTS),
+        rows="\n".join(rows),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    """Fine-tune, erase, and write the table."""
+    parser = argparse.ArgumentParser(description="Measure erasers of the pocket model on its fine-tune.")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
+    parser.add_argument("--run", type=Path, default=host_folder() / "training", help="the folder of the training")
+    arguments = parser.parse_args()
+    make_importable(prepare_comfyui())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    checkpoint = fine_tuned_checkpoint(arguments.run, device)
+    sampler = Sampler(steps=10, batch=64)
+    base, tuned = Bench(sampler), Bench(sampler, checkpoint)
+    found = list(outcomes(base, tuned))
+    write_records(arguments.out / "fine_tune.json", found)
+    write_report(found, _moved(base, tuned), arguments.out / "fine_tune.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
