@@ -114,4 +114,7 @@ def _verdict(assessment: Assessment) -> str:
             f"Erased, but not for an attacker: the derived embedding brings back {back.regeneration[-1]:.0%} of "
             f"'{back.name}'. Where people can choose embeddings, use the method 'projection'."
         )
-    return "Erased, with little collateral; the derived embedding does not bring it back. Look at pictures before shipping."
+    return (
+        f"Erased, with little collateral; the derived embedding brings back {back.regeneration[-1]:.0%} at most. Look at "
+        "pictures before shipping."
+    )

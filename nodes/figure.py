@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..rece_ops.measures import HIGH_RESIDUAL, VISIBLE_DRIFT
 from .host.assessing import Assessment
 
 MISSING = (
@@ -29,7 +30,7 @@ def figure(assessment: Assessment, title: str) -> Tensor:
     except ImportError:
         return _sentence(MISSING)
     drawing = Figure(figsize=(12, 8), dpi=100, layout="constrained")
-    drawing.suptitle(title)
+    drawing.suptitle(title, wrap=True)
     ((concepts, drift), (spectrum, layers)) = drawing.subplots(2, 2)
     _concepts(concepts, assessment)
     _drift(drift, assessment)
@@ -46,9 +47,12 @@ def _concepts(axes: Any, assessment: Assessment) -> None:
         places + _BAR / 2, [concept.regeneration[-1] for concept in worst], _BAR, color=_GREY, label="regeneration"
     )
     axes.set_yticks(places, [_shortened(concept.name) for concept in worst])
-    axes.set_title("What is left of the concepts (0 is none)")
+    axes.set_title("What is left of the concepts")
+    _mark(axes, HIGH_RESIDUAL, "residual of what is not erased")
+    _percent(axes.xaxis)
+    axes.set_xlim(0, max(1.0, *axes.get_xlim()))
     axes.invert_yaxis()
-    axes.legend()
+    axes.legend(loc="lower right")
 
 
 def _drift(axes: Any, assessment: Assessment) -> None:
@@ -57,7 +61,10 @@ def _drift(axes: Any, assessment: Assessment) -> None:
     shown = sorted(shown, key=lambda bar: -bar[1])[:_MOST_BARS]
     axes.barh([_shortened(name) for name, _, _ in shown], [v for _, v, _ in shown], color=[c for _, _, c in shown])
     axes.set_title("Drift of what should stay (blue: preserved)")
+    _mark(axes, VISIBLE_DRIFT, "visible in pictures")
+    _percent(axes.xaxis)
     axes.invert_yaxis()
+    axes.legend(loc="lower right")
 
 
 def _spectrum(axes: Any, spectra: Mapping[str, Sequence[float]]) -> None:
@@ -65,7 +72,10 @@ def _spectrum(axes: Any, spectra: Mapping[str, Sequence[float]]) -> None:
         axes.plot(np.arange(1, len(shares) + 1), np.cumsum(shares), color=_RED)
     axes.set_xscale("log")
     axes.set_ylim(0, 1.02)
-    axes.set_title("Differences between concepts and targets, held by so many directions")
+    axes.set_title("What sets the concepts apart")
+    axes.set_xlabel("main directions")
+    axes.set_ylabel("share that they hold")
+    _percent(axes.yaxis)
 
 
 def _layers(axes: Any, changes: Mapping[str, float]) -> None:
@@ -73,9 +83,21 @@ def _layers(axes: Any, changes: Mapping[str, float]) -> None:
         chosen = [(place, value) for place, (name, value) in enumerate(changes.items()) if _kind(name) == label]
         if chosen:
             axes.plot([place for place, _ in chosen], [value for _, value in chosen], ".-", color=colour, label=label)
-    axes.set_title("Relative change of each projection, in the model's order")
+    axes.set_title("Relative change of each projection")
+    axes.set_xlabel("projections, in the model's order")
+    _percent(axes.yaxis)
     axes.set_ylim(bottom=0)
     axes.legend()
+
+
+def _mark(axes: Any, threshold: float, meaning: str) -> None:
+    axes.axvline(threshold, color="black", linestyle="--", linewidth=1, label=meaning)
+
+
+def _percent(axis: Any) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _kind(projection: str) -> str:
