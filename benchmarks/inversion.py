@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,11 @@ class Attacks:
         self._trials = trials(concept, max(CAPTIONS, PICTURES), CAPTIONS)
         self._targets = bench.pictures(bench.pocket.model, self._trials.own[:PICTURES])
 
-    def of_tokens(self) -> Iterator[Attack]:
-        """Attacks on the plain erasure with every number of tokens."""
+    def of_tokens(self, counts: Sequence[int]) -> Iterator[Attack]:
+        """Attacks on the plain erasure with those numbers of tokens."""
         model = self._bench.erased(self._setting, [self._concept])[0]
         itself = self._made_by_itself(model)
-        for tokens in TOKENS:
+        for tokens in counts:
             yield self._attack(model, 0, tokens, itself)[0]
 
     def of_rounds(self) -> Iterator[Attack]:
@@ -118,8 +118,9 @@ def run(bench: Bench, path: Path) -> list[Attack]:
     for concept in CONCEPTS:
         for name in ATTACKED:
             attacks = Attacks(bench, by_name[name], concept)
-            wanted = [(name, concept.name, 0, tokens) for tokens in TOKENS]
-            _measure(attacks.of_tokens(), wanted, found, path)
+            # The rounds begin with an attack on the plain erasure.
+            counts = [tokens for tokens in TOKENS if name not in FED_BACK or tokens != TOKENS_OF_ROUNDS]
+            _measure(attacks.of_tokens(counts), [(name, concept.name, 0, tokens) for tokens in counts], found, path)
         for name in FED_BACK:
             attacks = Attacks(bench, by_name[name], concept)
             wanted = [(name, concept.name, number, TOKENS_OF_ROUNDS) for number in range(ROUNDS + 1)]
