@@ -24,7 +24,6 @@ from torch import Tensor
 from benchmarks.erased_models import BETA, TARGETED, UNEDITED, UNNAMED, WORD, Bench, Setting, machine, settings
 from benchmarks.records import read_records, write_records
 from pocket_model.classifier import classify
-from pocket_model.evaluate import save_grid
 from pocket_model.rates import Rate
 from pocket_model.sampling import Sampler
 from pocket_model.trials import CONCEPTS, Concept, Trials, kept, made, other_captions, trials, vector_pairs, without
@@ -36,9 +35,11 @@ CAPTIONS, ATTACKED, OTHERS = 10, 6, 12
 ALL = " (of all)"
 # Regularizations of the derived embedding, and how often the concept's vector is added.
 DERIVED, VECTOR_SCALE, VECTOR_PAIRS = (0.1, 0.01), 3.0, 10
-# The rows of the grids of pictures.
+# The rows and columns of the grids of pictures.
+GRID = {"own": 4, "paraphrased": 2, "neighbours": 2, "others": 3}
 SHOWN = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}", f"projection, β {BETA:g}, {TARGETED}")
 NOT_MEASURED = Rate(0, 0)
+Examples = dict[str, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -172,19 +173,18 @@ def run(efficacy: Efficacy, path: Path, only: Sequence[str]) -> list[Outcome]:
     return sorted(known, key=lambda outcome: order.index(outcome.key[:2]))
 
 
-def save_grids(efficacy: Efficacy, path: Path) -> None:
-    """One picture: for every concept a row unedited and a row for each of `SHOWN`.
-
-    Columns: four of its own prompts, two paraphrases, two of its neighbour's, four others.
-    """
+def examples(efficacy: Efficacy) -> Examples:
+    """Pictures of every concept under the settings of `SHOWN`, with the numbers of columns of `GRID`."""
     chosen = {setting.name: setting for setting in settings() if setting.name in SHOWN and not setting.preserved}
-    rows = []
+    found: Examples = {}
     for concept in CONCEPTS:
-        found = efficacy.trials[concept]
-        captions = found.own[:4] + found.paraphrased[:2] + found.neighbours[:2] + found.others[:4]
+        captions = [
+            caption for group, count in GRID.items() for caption in getattr(efficacy.trials[concept], group)[:count]
+        ]
         for name in SHOWN:
-            rows.append(efficacy.bench.pictures(efficacy.bench.erased(chosen[name], [concept])[0], captions))
-    save_grid(path, torch.cat(rows), columns=len(captions), scale=1)
+            model = efficacy.bench.erased(chosen[name], [concept])[0]
+            found.setdefault(concept.name, {})[name] = efficacy.bench.pictures(model, captions)
+    return found
 
 
 def main() -> int:
@@ -203,11 +203,11 @@ def main() -> int:
         path.unlink(missing_ok=True)
     efficacy = Efficacy(Bench(Sampler(steps=arguments.steps, batch=64)))
     outcomes = run(efficacy, path, arguments.only)
-    if not arguments.only:
-        save_grids(efficacy, path.with_suffix(".png"))
-    from benchmarks.efficacy_plot import save_plot
+    from benchmarks.efficacy_plot import save_grids, save_plot
     from benchmarks.efficacy_report import write_report
 
+    if not arguments.only:
+        save_grids(examples(efficacy), path.with_suffix(".png"))
     save_plot(outcomes, path.with_name("efficacy_pareto.png"))
     write_report(outcomes, path.with_suffix(".md"), machine())
     return 0

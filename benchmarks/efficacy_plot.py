@@ -7,7 +7,9 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from benchmarks.efficacy import ALL, Outcome
+import torch
+
+from benchmarks.efficacy import ALL, GRID, Examples, Outcome
 from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED
 from pocket_model.rates import Rate
 
@@ -26,6 +28,7 @@ _COLOURS = {
     "projection": "#1e8449",
     f"projection {TARGETED}": "#58d68d",
 }
+_GROUPS = {"own": "own prompts", "paraphrased": "paraphrases", "neighbours": "neighbour", "others": "everything else"}
 
 
 def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -46,6 +49,24 @@ def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
         axes.set_xlim(-0.03, 1.03)
     figure.axes[0].set_ylabel("everything else kept")
     figure.axes[0].legend(fontsize=8)
+    figure.savefig(path)
+
+
+def save_grids(examples: Examples, path: Path) -> None:
+    """One panel a concept: a row of pictures for each setting."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(24, 11), dpi=100, layout="constrained")
+    places = [(place, name) for name, count in GRID.items() for place in range(count)]
+    for axes, (concept, rows) in zip(figure.subplots(3, 3).flat, examples.items(), strict=True):
+        axes.imshow(torch.cat([torch.cat(list(row), dim=-1) for row in rows.values()], dim=-2).movedim(0, -1))
+        side = next(iter(rows.values())).shape[-1]
+        axes.set_title(concept)
+        axes.set_yticks([(row + 0.5) * side for row in range(len(rows))], list(rows))
+        # Each group of columns is named at its first.
+        axes.set_xticks([(column + 0.5) * side for column, (place, _) in enumerate(places) if place == 0])
+        axes.set_xticklabels([_GROUPS[name] for place, name in places if place == 0])
+        axes.tick_params(length=0)
     figure.savefig(path)
 
 

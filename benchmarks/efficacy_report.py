@@ -49,9 +49,8 @@ the text encoder adds for the concept, added to prompts that say something else.
 GRIDS = """
 ![For every concept: unedited, UCE, RECE with three epochs, a projection, a projection to a target](efficacy.png)
 
-*For every concept five rows: unedited, UCE, RECE with three epochs (λ_r 0.1), a projection (β 30), and one to a target.
-Columns: four of the concept's own prompts, two paraphrases, two prompts of its nearest neighbour, four others; equal seeds
-in a column.*
+*Columns: four of the concept's own prompts, two paraphrases, two prompts of its nearest neighbour, three others; equal
+seeds in a column.*
 """
 
 

@@ -1,6 +1,6 @@
 """Does white-box inversion bring an erased concept back, and how far does erasing what it found get?
 
-    python -m benchmarks.inversion [--out benchmarks/results] [--fresh]
+    python -m benchmarks.inversion [--out benchmarks/results] [--concepts NAME ...] [--fresh]
 
 The attacker has the erased weights and pictures of the concept from before the erasure, and learns token embeddings by
 gradient, as the node Invert Concept does. The defender then erases what was found together with the concept, and every
@@ -31,7 +31,7 @@ CONCEPTS = tuple(map(concept_named, ("circle", "red", "striped")))
 ATTACKED = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}")
 FED_BACK = ("UCE", f"projection, β {BETA:g}")
 # Numbers of learned tokens; those of the rounds; how often what was found is erased.
-TOKENS, TOKENS_OF_ROUNDS, ROUNDS = (1, 4, 16), 4, 4
+TOKENS, TOKENS_OF_ROUNDS, ROUNDS = (1, 4, 16), 4, 3
 PICTURES, CAPTIONS, STEPS, BATCH = 16, 12, 200, 8
 
 
@@ -111,11 +111,11 @@ class Attacks:
         }
 
 
-def run(bench: Bench, path: Path) -> list[Attack]:
-    """All attacks: those of the file, and what is missing."""
+def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> list[Attack]:
+    """All attacks: those of the file, and what is missing of `concepts`."""
     found = {attack.key: attack for attack in read_records(path, Attack)}
     by_name = {setting.name: setting for setting in settings() if not setting.preserved}
-    for concept in CONCEPTS:
+    for concept in concepts:
         for name in ATTACKED:
             attacks = Attacks(bench, by_name[name], concept)
             # The rounds begin with an attack on the plain erasure.
@@ -152,12 +152,14 @@ def main() -> int:
     """Measure what is missing, then write the tables and the curve."""
     parser = argparse.ArgumentParser(description="Attack erasures of the pocket model by inversion.")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
+    names = [concept.name for concept in CONCEPTS]
+    parser.add_argument("--concepts", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
     arguments = parser.parse_args()
     path = arguments.out / "inversion.json"
     if arguments.fresh:
         path.unlink(missing_ok=True)
-    attacks = run(Bench(Sampler(steps=10, batch=64)), path)
+    attacks = run(Bench(Sampler(steps=10, batch=64)), path, list(map(concept_named, arguments.concepts)))
     from benchmarks.inversion_report import save_curve, write_report
 
     save_curve(attacks, path.with_suffix(".png"))
