@@ -27,12 +27,13 @@ from pocket_model.rates import Rate
 from pocket_model.sampling import Sampler
 from pocket_model.trials import Concept, concept_named, kept, made, trials
 
-CONCEPTS = tuple(map(concept_named, ("circle", "red", "striped")))
+# Concepts that the model does not draw by habit, so that a picture of one says that it was found.
+CONCEPTS = tuple(map(concept_named, ("star", "green", "striped")))
 ATTACKED = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}")
 FED_BACK = ("UCE", f"projection, β {BETA:g}")
 # Numbers of learned tokens; those of the rounds; how often what was found is erased.
 TOKENS, TOKENS_OF_ROUNDS, ROUNDS = (1, 4, 16), 4, 3
-PICTURES, CAPTIONS, STEPS, BATCH = 16, 12, 200, 8
+PICTURES, CAPTIONS, STEPS, BATCH = 16, 16, 100, 8
 
 
 @dataclass(frozen=True)
