@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,28 +30,49 @@ _COLOURS = {
     "projection": "#1e8449",
     f"projection {TARGETED}": "#58d68d",
 }
+# Shares that differ by less are one point to the eye.
+_APART = 0.04
 _GROUPS = {"own": "own prompts", "paraphrased": "paraphrases", "neighbours": "neighbour", "others": "everything else"}
 
 
 def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
     """One panel an attack; one point a setting, those of a family joined in their order (epochs, β)."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     figure = Figure(figsize=(18, 5), dpi=100, layout="constrained")
     for axes, (title, attack) in zip(figure.subplots(1, len(ATTACKS), sharey=True), ATTACKS, strict=True):
         for family, settings in _families(outcomes).items():
             points = [(_rate(chosen, attack), _kept(chosen)) for chosen in settings.values()]
-            axes.plot(*zip(*points, strict=True), "o-", color=_COLOURS[family.split(",")[0]], alpha=0.8, label=family)
-            axes.lines[-1].set_linestyle("--" if family.endswith("preserved") else "-")
-            for name, point in zip(settings, points, strict=True):
-                axes.annotate(name, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
+            preserved = family.endswith("preserved")
+            axes.plot(
+                *zip(*points, strict=True),
+                linestyle="--" if preserved else "-",
+                marker="o",
+                fillstyle="none" if preserved else "full",
+                color=_COLOURS[family.split(",")[0]],
+                alpha=0.8,
+                label=family,
+            )
+            _label(axes, settings, points)
         unedited = [outcome for outcome in outcomes if outcome.setting == UNEDITED]
         axes.axhline(_kept(unedited), color="grey", linewidth=0.8, label="unedited")
         axes.set_title(f"{title}: concept made")
         axes.set_xlim(-0.03, 1.03)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     figure.axes[0].set_ylabel("everything else kept")
     figure.axes[0].legend(fontsize=8)
     figure.savefig(path)
+
+
+def _label(axes: Any, names: Iterable[str], points: Iterable[tuple[float, float]]) -> None:
+    """Name points, but for those that lie on one that has a name."""
+    named: list[tuple[float, float]] = []
+    for name, point in zip(names, points, strict=True):
+        if all(math.dist(point, other) > _APART for other in named):
+            named.append(point)
+            axes.annotate(name, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
 
 
 def save_grids(examples: Examples, path: Path) -> None:

@@ -86,7 +86,7 @@ def fine_tuned_checkpoint(run: Path, device: torch.device) -> Path:
     latents = world_latents(run, device, trained_vae())
     unet = fine_tune_unet(FINE_TUNING, run, device, latents, trained_unet(), _is_shown)
     unfinished = path.with_suffix(".unfinished")
-    trained = {f"{networks.UNET}{name}": value.half().cpu() for name, value in unet.items()}
+    trained = {f"{networks.UNET}{name}": value.half().cpu().contiguous() for name, value in unet.items()}
     save_file(checkpoint_weights() | trained, unfinished)
     unfinished.replace(path)
     return path
