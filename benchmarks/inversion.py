@@ -28,7 +28,7 @@ from pocket_model.sampling import Sampler
 from pocket_model.trials import Concept, concept_named, kept, made, trials
 
 # Concepts that the model does not draw by habit, so that a picture of one says that it was found.
-CONCEPTS = tuple(map(concept_named, ("star", "green", "striped")))
+CONCEPTS = tuple(map(concept_named, ("green", "striped", "checkered")))
 ATTACKED = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}")
 FED_BACK = ("UCE", f"projection, β {BETA:g}")
 # Numbers of learned tokens; those of the rounds; how often what was found is erased.
