@@ -31,7 +31,7 @@ SETTINGS = {
     "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
 }
 # The sidebar, and the bars and messages at the top, in pixels.
-LEFT, TOP, MARGIN = 60, 190, 20
+LEFT, TOP, MARGIN = 60, 235, 20
 WIDTH, HEIGHT = 1900, 1120
 SHOWN_SIDE = 256
 CONCEPT, PROMPT = "striped", "a photo of a striped red star"
