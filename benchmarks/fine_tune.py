@@ -121,7 +121,7 @@ def _outcome(tuned: Bench, name: str, concept: Concept, made_on: str, model: Any
 
 def _difference(gram: Tensor, one: Any, other: Any) -> float:
     """‖W(T − T′)‖ / ‖W(T′ − I)‖ over all projections, of which `gram` is Σ WᵀW."""
-    mine, its = (eraser.to(gram.device).matrix() for eraser in (one, other))
+    mine, its = (eraser.matrix().to(gram) for eraser in (one, other))
     return (_length(gram, mine - its) / _length(gram, its - torch.eye(len(its)).to(its))).item()
 
 
@@ -129,6 +129,7 @@ def _length(gram: Tensor, change: Tensor) -> Tensor:
     return ((gram @ change) * change).sum().sqrt()
 
 
+@torch.no_grad()
 def _moved(base: Bench, tuned: Bench) -> float:
     """How far the fine-tune's projections are from the base's, relative to their size."""
     from rece_pack.nodes.host import architectures, device
