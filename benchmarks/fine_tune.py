@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.erased_models import BETA, TARGETED, Bench, machine, settings
-from benchmarks.records import write_records
+from benchmarks.records import finding, write_records
 from pocket_model import networks
 from pocket_model.assemble import checkpoint_weights, trained_unet, trained_vae
 from pocket_model.rates import Rate
@@ -40,13 +40,17 @@ NONE, BASE, ITSELF = "nothing", "on the base", "on the fine-tune"
 FINE_TUNING = replace(RECIPE, unet=Stage(steps=300, batch=24, rate=2e-4, warmup=20, average=0.95))
 NARROWED = frozenset(thing.name for thing in OBJECTS[::2]) | {None}
 CAPTIONS = 16
+# Written by a person who looked at the figures.
+FINDING = Path(__file__).with_name("fine_tune_finding.md")
 TEXT = """# An eraser on a fine-tune of the model it was made on
 
 Measured by `python -m benchmarks.fine_tune` on {machine}; every figure is in `fine_tune.json`. The pocket model was
 trained {steps} steps further, on captions of half of its objects only ({objects}); that moved its text projections by
 {moved:.0%} of their size. Pictures are the fine-tune's, {captions} of each concept's own prompts and {captions} of
 everything else for {concepts}, each erased alone. *Differs* is ‖W(T − T′)‖ against ‖W(T′ − I)‖, where T was made on the base,
-T′ on the fine-tune, and W are the fine-tune's projections.
+T′ on the fine-tune, and W are the fine-tune's projections; the largest of the concepts'.
+
+{finding}
 
 | | eraser made | own prompts: still made | everything else: kept | differs |
 | --- | --- | --- | --- | --- |
@@ -157,6 +161,7 @@ def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
         moved=moved,
         captions=CAPTIONS,
         concepts=", ".join(concept.name for concept in CONCEPTS),
+        finding=finding(FINDING),
         rows="\n".join(rows),
     )
     path.write_text(text, encoding="utf-8")
