@@ -226,6 +226,7 @@ def main() -> None:
     path = arguments.out / f"erase_{arguments.device}"
     found = run_all(arguments.sizes, arguments.device)
     found += earlier(path.with_suffix(".json"), arguments.sizes)
+    found.sort(key=lambda one: list(SIZES).index(one.case.size))
     write_report(found, machine(arguments.device), path)
 
 

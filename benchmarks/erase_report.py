@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.erase_benchmark import CONCEPTS, CONCEPTS_OF, EPOCHS, OURS, PROJECTION, PUBLISHED, TIDY, Measured
+
+Cases = Mapping[tuple[str, str, int, int], Measured]
 
 
 def write_report(found: Sequence[Measured], machine: dict[str, Any], path: Path) -> None:
@@ -25,53 +27,56 @@ def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str
         f"# Time and memory of an erasure ({machine['name']}, {machine['cores']} cores, torch {machine['torch']})",
         "",
         f"Measured {machine['date']} by `python -m benchmarks.erase_benchmark`; all figures are in `{name}.json`.",
-        "Seconds from projections and token embeddings to edited projections (median; text encoding apart).",
+        "Seconds from projections and token embeddings to edited projections (median; text encoding apart). Sizes that the",
+        "last run left out are those of earlier runs on the same machine.",
         "",
         f"![seconds by number of concepts]({name}.png)",
         "",
         "## Ours, seconds by epochs",
         "",
-        "| size | concepts | " + " | ".join(f"{epochs} epochs" for epochs in EPOCHS) + " | peak extra memory |",
+        "| size | concepts | " + " | ".join(f"epochs: {epochs}" for epochs in EPOCHS) + " | peak extra memory |",
         "| --- | --- | " + " | ".join("---" for _ in EPOCHS) + " | --- |",
     ]
     by_case = {(one.case.method, one.case.size, one.case.concepts, one.case.epochs): one for one in found}
     sizes = list(dict.fromkeys(one.case.size for one in found))
-    for size in sizes:
-        for concepts in CONCEPTS_OF.get(size, CONCEPTS):
-            cells = [by_case.get((OURS, size, concepts, epochs)) for epochs in EPOCHS]
-            times = " | ".join(f"{one.total_seconds:.2f}" if one else "" for one in cells)
-            row = [one for one in cells if one]
-            peak = max(one.extra_matrices for one in row)
-            megabytes = max(one.extra_bytes for one in row) / 2**20
-            lines.append(f"| {size} | {concepts} | {times} | {megabytes:.0f} MiB = {peak:.1f} d×d float64 |")
+    lines += [_row(by_case, size, concepts) for size in sizes for concepts in CONCEPTS_OF.get(size, CONCEPTS)]
     lines += ["", "## Beside the equations layer by layer, one concept", ""]
     lines += ["| size | epochs | method | seconds | ours | ratio | its peak extra memory |", "| --- " * 7 + "|"]
-    for one in found:
-        if one.case.method in (TIDY, PUBLISHED):
-            ours = by_case[OURS, one.case.size, one.case.concepts, one.case.epochs]
-            ratio = one.total_seconds / ours.total_seconds
-            lines.append(
-                f"| {one.case.size} | {one.case.epochs} | {one.case.method} | {one.total_seconds:.2f} | "
-                f"{ours.total_seconds:.2f} | {ratio:.0f} | {one.extra_bytes / 2**20:.0f} MiB |"
-            )
+    lines += [_beside_literal(one, by_case) for one in found if one.case.method in (TIDY, PUBLISHED)]
     lines += ["", "## A projection beside RECE with three epochs, one concept", ""]
-    for one in found:
-        if one.case.method == PROJECTION:
-            seconds, rece = one.total_seconds, by_case[OURS, one.case.size, one.case.concepts, 3].total_seconds
-            memory = f"{one.extra_bytes / 2**20:.0f} MiB = {one.extra_matrices:.1f} d×d float64"
-            lines.append(
-                f"- {one.case.size}: {seconds:.2f} s / {rece:.2f} s = {seconds / rece:.1f}; peak extra memory {memory}"
-            )
+    lines += [_beside_rece(one, by_case) for one in found if one.case.method == PROJECTION]
     lines += ["", "## A thousand concepts beside one, three epochs", ""]
-    for size in sizes:
-        if (OURS, size, 1000, 3) not in by_case:
-            continue
-        one, many = by_case[OURS, size, 1, 3], by_case[OURS, size, 1000, 3]
-        lines.append(
-            f"- {size}: {many.total_seconds:.2f} s / {one.total_seconds:.2f} s = "
-            f"{many.total_seconds / one.total_seconds:.1f}"
-        )
+    lines += [_thousand(by_case, size) for size in sizes if (OURS, size, 1000, 3) in by_case]
     return "\n".join([*lines, ""])
+
+
+def _row(by_case: Cases, size: str, concepts: int) -> str:
+    cells = [by_case.get((OURS, size, concepts, epochs)) for epochs in EPOCHS]
+    times = " | ".join(f"{one.total_seconds:.2f}" if one else "" for one in cells)
+    most = max((one for one in cells if one), key=lambda one: one.extra_bytes)
+    return f"| {size} | {concepts} | {times} | {_memory(most)} |"
+
+
+def _beside_literal(one: Measured, by_case: Cases) -> str:
+    ours = by_case[OURS, one.case.size, one.case.concepts, one.case.epochs].total_seconds
+    return (
+        f"| {one.case.size} | {one.case.epochs} | {one.case.method} | {one.total_seconds:.2f} | "
+        f"{ours:.2f} | {one.total_seconds / ours:.0f} | {one.extra_bytes / 2**20:.0f} MiB |"
+    )
+
+
+def _beside_rece(one: Measured, by_case: Cases) -> str:
+    seconds, rece = one.total_seconds, by_case[OURS, one.case.size, one.case.concepts, 3].total_seconds
+    return f"- {one.case.size}: {seconds:.2f} s / {rece:.2f} s = {seconds / rece:.1f}; peak extra memory {_memory(one)}"
+
+
+def _thousand(by_case: Cases, size: str) -> str:
+    one, many = (by_case[OURS, size, concepts, 3].total_seconds for concepts in (1, 1000))
+    return f"- {size}: {many:.2f} s / {one:.2f} s = {many / one:.1f}"
+
+
+def _memory(one: Measured) -> str:
+    return f"{one.extra_bytes / 2**20:.0f} MiB = {one.extra_matrices:.1f} d×d float64"
 
 
 def _plot(found: Sequence[Measured], machine: dict[str, Any], path: Path) -> None:
