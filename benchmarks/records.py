@@ -22,6 +22,7 @@ def read_records(path: Path, kind: Callable[..., Record]) -> list[Record]:
 
 def write_records(path: Path, records: Sequence[Any]) -> None:
     """Keep what was measured, one line each, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     lines = ",\n".join(json.dumps(asdict(record), ensure_ascii=False) for record in records)
     unfinished.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

@@ -106,7 +106,8 @@ def random_scene(random: Random) -> Scene:
 def save_once(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a file in one step."""
     unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished)
+    # What a network in channels-last made is not contiguous.
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished)
     unfinished.replace(path)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pocket_model.compact import STEPS_PER_SIGMA, UNET, read_compact, write_compact
 from pocket_model.recipe import Stage
+from pocket_model.train_vae import save_once
 from pocket_model.training import Loss, Training
 
 STAGE = Stage(steps=12, batch=4, rate=1e-2, warmup=3)
@@ -43,6 +44,12 @@ def loss_of(trained: nn.Module, stop_after: int | None = None) -> Loss:
 def train(state: Path, stop_after: int | None = None) -> dict[str, Tensor]:
     trained = network()
     return Training(trained, STAGE, state, seed=1, weight_decay=0.01).run(loss_of(trained, stop_after))
+
+
+def test_tensors_in_channels_last_are_kept(tmp_path: Path) -> None:
+    pictures = torch.arange(48.0).view(2, 3, 2, 4).to(memory_format=torch.channels_last)
+    save_once(tmp_path / "pictures.safetensors", {"pictures": pictures})
+    assert torch.equal(load_file(tmp_path / "pictures.safetensors")["pictures"], pictures)
 
 
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
