@@ -21,7 +21,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import BETA, TARGETED, UNEDITED, UNNAMED, WORD, Bench, Setting, machine, settings
+from benchmarks.erased_models import (
+    BETA,
+    TARGETED,
+    UNEDITED,
+    UNNAMED,
+    WORD,
+    Bench,
+    Setting,
+    machine,
+    setting_named,
+    settings,
+)
 from benchmarks.records import read_records, write_records
 from pocket_model.classifier import classify
 from pocket_model.rates import Rate
@@ -175,14 +186,13 @@ def run(efficacy: Efficacy, path: Path, only: Sequence[str]) -> list[Outcome]:
 
 def examples(efficacy: Efficacy) -> Examples:
     """Pictures of every concept under the settings of `SHOWN`, with the numbers of columns of `GRID`."""
-    chosen = {setting.name: setting for setting in settings() if setting.name in SHOWN and not setting.preserved}
     found: Examples = {}
     for concept in CONCEPTS:
         captions = [
             caption for group, count in GRID.items() for caption in getattr(efficacy.trials[concept], group)[:count]
         ]
         for name in SHOWN:
-            model = efficacy.bench.erased(chosen[name], [concept])[0]
+            model = efficacy.bench.erased(setting_named(name), [concept])[0]
             found.setdefault(concept.name, {})[name] = efficacy.bench.pictures(model, captions)
     return found
 

@@ -87,8 +87,8 @@ def save_grids(examples: Examples, path: Path) -> None:
         axes.set_title(concept)
         axes.set_yticks([(row + 0.5) * side for row in range(len(rows))], list(rows))
         # Each group of columns is named at its first.
-        axes.set_xticks([(column + 0.5) * side for column, (place, _) in enumerate(places) if place == 0])
-        axes.set_xticklabels([_GROUPS[name] for place, name in places if place == 0])
+        first = {_GROUPS[name]: (column + 0.5) * side for column, (place, name) in enumerate(places) if place == 0}
+        axes.set_xticks(list(first.values()), list(first))
         axes.tick_params(length=0)
     figure.savefig(path)
 

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from benchmarks.efficacy import ALL, DERIVED, VECTOR_SCALE, Outcome
+from benchmarks.efficacy import ALL, DERIVED, NOT_MEASURED, VECTOR_SCALE, Outcome
 from benchmarks.erased_models import UNEDITED
 from benchmarks.records import finding
 from pocket_model.rates import Rate
@@ -83,7 +83,7 @@ def _once(together: Sequence[Outcome]) -> list[Outcome]:
     found = []
     for outcome in together:
         key = outcome.setting, outcome.preserved
-        found.append(replace(outcome, others=Rate(0, 0)) if key in seen else outcome)
+        found.append(replace(outcome, others=NOT_MEASURED) if key in seen else outcome)
         seen.add(key)
     return found
 

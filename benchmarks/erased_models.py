@@ -72,6 +72,11 @@ def settings() -> Iterator[Setting]:
     yield _projection(BETA, targeted=True)
 
 
+def setting_named(name: str) -> Setting:
+    """The setting of that name without preserved words."""
+    return next(setting for setting in settings() if setting.name == name and not setting.preserved)
+
+
 def _rece(epochs: int, anchored: bool = False, targeted: bool = False, **values: bool) -> Setting:
     details = [f"{epochs} epoch{'s' if epochs > 1 else ''}"] * bool(epochs) + ["anchored"] * anchored
     name = ", ".join(["RECE" if epochs else "UCE", *details, *[TARGETED] * targeted])
@@ -92,7 +97,8 @@ class Bench:
 
     Attributes:
         pocket: the model, its text encoder and VAE.
-        gram: G [d, d] of its projections.
+        projections: W [out, d] of those that read the text, by name; see `EffectiveWeights`.
+        gram: G [d, d] of them.
     """
 
     def __init__(self, sampler: Sampler, checkpoint: Path | None = None) -> None:
@@ -104,9 +110,9 @@ class Bench:
         self.pocket = PocketModel(checkpoint or pocket_checkpoint(), torch.bfloat16)
         self._sampler = sampler
         (stream,) = architectures.architecture_of(self.pocket.model).streams
-        effective = stream.weights(self.pocket.model, device.compute_device(stream.dimension))
+        self.projections = stream.weights(self.pocket.model, device.compute_device(stream.dimension))
         with torch.no_grad():
-            self.gram: Tensor = gram_matrix(effective)
+            self.gram: Tensor = gram_matrix(self.projections)
 
     def erased(
         self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()

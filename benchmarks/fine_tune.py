@@ -10,6 +10,7 @@ classified.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.erased_models import BETA, TARGETED, Bench, machine, settings
+from benchmarks.erased_models import BETA, TARGETED, Bench, machine, setting_named
 from benchmarks.records import finding, write_records
 from pocket_model import networks
 from pocket_model.assemble import checkpoint_weights, trained_unet, trained_vae
@@ -28,14 +28,14 @@ from pocket_model.rates import Rate
 from pocket_model.recipe import RECIPE, Stage
 from pocket_model.sampling import Sampler
 from pocket_model.train_unet import fine_tune_unet
-from pocket_model.train_vae import world_latents
+from pocket_model.train_vae import save_once, world_latents
 from pocket_model.trials import Concept, concept_named, kept, made, trials
 from pocket_model.world import OBJECTS, Caption
 from tools.host import host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 
 CONCEPTS = tuple(map(concept_named, ("circle", "red", "striped")))
-METHODS = ("UCE, to a target", f"RECE, 3 epochs, {TARGETED}", f"projection, β {BETA:g}, {TARGETED}")
+METHODS = (f"UCE, {TARGETED}", f"RECE, 3 epochs, {TARGETED}", f"projection, β {BETA:g}, {TARGETED}")
 NONE, BASE, ITSELF = "nothing", "on the base", "on the fine-tune"
 FINE_TUNING = replace(RECIPE, unet=Stage(steps=300, batch=24, rate=2e-4, warmup=20, average=0.95))
 NARROWED = frozenset(thing.name for thing in OBJECTS[::2]) | {None}
@@ -89,10 +89,8 @@ def fine_tuned_checkpoint(run: Path, device: torch.device) -> Path:
     run.mkdir(parents=True, exist_ok=True)
     latents = world_latents(run, device, trained_vae())
     unet = fine_tune_unet(FINE_TUNING, run, device, latents, trained_unet(), _is_shown)
-    unfinished = path.with_suffix(".unfinished")
-    trained = {f"{networks.UNET}{name}": value.half().cpu().contiguous() for name, value in unet.items()}
-    save_file(checkpoint_weights() | trained, unfinished)
-    unfinished.replace(path)
+    trained = {f"{networks.UNET}{name}": value.half().cpu() for name, value in unet.items()}
+    save_once(path, checkpoint_weights() | trained)
     return path
 
 
@@ -102,11 +100,10 @@ def _is_shown(caption: Caption) -> bool:
 
 def outcomes(base: Bench, tuned: Bench) -> Iterator[Outcome]:
     """Every concept by every method, with erasers from both models."""
-    by_name = {setting.name: setting for setting in settings()}
     for concept in CONCEPTS:
         yield _outcome(tuned, NONE, concept, NONE, tuned.pocket.model, 0.0)
         for name in METHODS:
-            erasers = [bench.erasers(by_name[name], [concept]) for bench in (base, tuned)]
+            erasers = [bench.erasers(setting_named(name), [concept]) for bench in (base, tuned)]
             differs = _difference(tuned.gram, *(one["text"] for one in erasers))
             for made_on, one, distance in zip((BASE, ITSELF), erasers, (differs, 0.0), strict=True):
                 yield _outcome(tuned, name, concept, made_on, tuned.with_erasers(one), distance)
@@ -136,12 +133,8 @@ def _length(gram: Tensor, change: Tensor) -> Tensor:
 @torch.no_grad()
 def _moved(base: Bench, tuned: Bench) -> float:
     """How far the fine-tune's projections are from the base's, relative to their size."""
-    from rece_pack.nodes.host import architectures, device
-
-    (stream,) = architectures.architecture_of(base.pocket.model).streams
-    weights = [stream.weights(bench.pocket.model, device.compute_device(stream.dimension)) for bench in (base, tuned)]
-    change = sum(float((weights[1][key] - weights[0][key]).square().sum()) for key in stream.keys)
-    return float((change / sum(float(weights[0][key].square().sum()) for key in stream.keys)) ** 0.5)
+    change = sum(float((tuned.projections[name] - weight).square().sum()) for name, weight in base.projections.items())
+    return math.sqrt(change / float(base.gram.trace()))
 
 
 def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import BETA, UNEDITED, Bench, Setting, machine, settings
+from benchmarks.erased_models import BETA, UNEDITED, Bench, Setting, machine, setting_named
 from benchmarks.records import read_records, write_records
 from pocket_model.rates import Rate
 from pocket_model.sampling import Sampler
@@ -115,15 +115,14 @@ class Attacks:
 def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> list[Attack]:
     """All attacks: those of the file, and what is missing of `concepts`."""
     found = {attack.key: attack for attack in read_records(path, Attack)}
-    by_name = {setting.name: setting for setting in settings() if not setting.preserved}
     for concept in concepts:
         for name in ATTACKED:
-            attacks = Attacks(bench, by_name[name], concept)
+            attacks = Attacks(bench, setting_named(name), concept)
             # The rounds begin with an attack on the plain erasure.
             counts = [tokens for tokens in TOKENS if name not in FED_BACK or tokens != TOKENS_OF_ROUNDS]
             _measure(attacks.of_tokens(counts), [(name, concept.name, 0, tokens) for tokens in counts], found, path)
         for name in FED_BACK:
-            attacks = Attacks(bench, by_name[name], concept)
+            attacks = Attacks(bench, setting_named(name), concept)
             wanted = [(name, concept.name, number, TOKENS_OF_ROUNDS) for number in range(ROUNDS + 1)]
             _measure(attacks.of_rounds(), wanted, found, path)
     return list(found.values())
