@@ -1,4 +1,4 @@
-"""From which drift on do pictures change visibly? The thresholds of `rece_ops.measures` come from here.
+"""From which drift on do pictures change visibly? The thresholds of `rece_ops.measures.erasure` come from here.
 
     python -m benchmarks.drift_calibration
 

@@ -151,7 +151,7 @@ class Efficacy:
 
     def _vector(self, concept: Concept) -> Tensor:
         """What the text encoder adds for the concept: [77, 768], from pairs that differ in that word only."""
-        from rece_pack.nodes.host.concept_vector import concept_vector
+        from rece_pack.nodes.host.jobs.concept_vector import concept_vector
 
         pairs = [(one.text, other.text) for one, other in vector_pairs(concept, VECTOR_PAIRS)]
         with torch.inference_mode():

@@ -127,16 +127,16 @@ class Bench:
 
     def with_erasers(self, erasers: Any) -> Any:
         """The MODEL with `erasers`, which may have been made on another one."""
-        from rece_pack.nodes.host.applying import apply_eraser
+        from rece_pack.nodes.host.patching.applying import apply_eraser
 
         with torch.inference_mode():
             return apply_eraser(self.pocket.model, erasers, 1.0)
 
     def erasers(self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()) -> Any:
         """What erases the concepts, and what `embeddings` [n, d] make, by the name of the text stream."""
-        from rece_pack.nodes.concept_lines import ConceptLine
-        from rece_pack.nodes.erasure_request import ErasureRequest
-        from rece_pack.nodes.host.erasing import run_erasure
+        from rece_pack.nodes.host.jobs.erase import run_erasure
+        from rece_pack.nodes.request.concept_lines import ConceptLine
+        from rece_pack.nodes.request.erasure_request import ErasureRequest
         from rece_pack.rece_ops import ProjectionSettings, RECESettings
 
         lines = [ConceptLine(concept.name, concept.target if setting.targeted else "") for concept in concepts]

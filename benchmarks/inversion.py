@@ -89,7 +89,7 @@ class Attacks:
             yield attack
 
     def _attack(self, model: Any, rounds: int, tokens: int, itself: dict[str, Rate]) -> tuple[Attack, Tensor]:
-        from rece_pack.nodes.host.inversion import InversionSettings, invert_concept
+        from rece_pack.nodes.host.jobs.invert import InversionSettings, invert_concept
 
         pocket = self._bench.pocket
         settings = InversionSettings(tokens, STEPS, seed=rounds, batch=BATCH)

@@ -7,12 +7,12 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, __version__
-from .host.applying import apply_eraser, way_of_applying
-from .host.compat import build
 from .host.errors import WrongConnectionError
-from .inputs import connected, eraser_input, model_input, strength_input
-from .report import eraser_description
-from .types import CATEGORY, Eraser
+from .host.patching.applying import apply_eraser, way_of_applying
+from .reporting.sentences import eraser_description
+from .schema.compat import build
+from .schema.inputs import connected, eraser_input, model_input, strength_input
+from .schema.sockets import CATEGORY, Eraser
 
 
 class ApplyEraser(io.ComfyNode):

@@ -8,17 +8,17 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from . import methods, presets
-from .concept_lines import parse_concepts, parse_preserved
-from .erase_inputs import custom_inputs, method_inputs
-from .erasure_request import ErasureRequest
-from .host.applying import apply_eraser, way_of_applying
-from .host.compat import build
-from .host.conditioning import Conditioning, entries_of
-from .host.erasing import run_erasure
-from .inputs import choice_input, model_input, strength_input
-from .report import erasure_report, erasure_summary
-from .templates import TEMPLATES
-from .types import CATEGORY, Eraser
+from .host.jobs.erase import run_erasure
+from .host.patching.applying import apply_eraser, way_of_applying
+from .host.text.conditioning import Conditioning, entries_of
+from .reporting.sentences import erasure_report, erasure_summary
+from .request.concept_lines import parse_concepts, parse_preserved
+from .request.erasure_request import ErasureRequest
+from .request.templates import TEMPLATES
+from .schema.compat import build
+from .schema.erase_inputs import custom_inputs, method_inputs
+from .schema.inputs import choice_input, model_input, strength_input
+from .schema.sockets import CATEGORY, Eraser
 
 
 class EraseConcepts(io.ComfyNode):

@@ -8,16 +8,16 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
-from ..rece_ops.files import save_atomically
-from .choices import check_choice
-from .host.architectures import architecture_of
-from .host.compat import build
+from ..rece_ops.formats.atomic import save_atomically
+from .host.architectures.detection import architecture_of
 from .host.device import Progress, compute_device
-from .host.lora import lora_metadata, lora_tensors
-from .host.storage import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
-from .inputs import connected, strength_input
-from .report import eraser_description
-from .types import CATEGORY, Eraser
+from .host.folders import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
+from .host.jobs.export_lora import lora_metadata, lora_tensors
+from .reporting.sentences import eraser_description
+from .request.choices import check_choice
+from .schema.compat import build
+from .schema.inputs import connected, strength_input
+from .schema.sockets import CATEGORY, Eraser
 
 KEEP_BOTH, REPLACE = "keep both", "replace"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

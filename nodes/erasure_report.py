@@ -8,15 +8,15 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, InputError
-from ..rece_ops.measures import HIGH_RESIDUAL, VISIBLE_DRIFT
+from ..rece_ops.measures.erasure import HIGH_RESIDUAL, VISIBLE_DRIFT
 from ..rece_ops.settings import DEFAULT_SETTINGS
-from .concept_lines import ConceptLine, parse_concepts, parse_preserved
-from .figure import figure
-from .host.assessing import Assessment, assess
-from .host.compat import build
-from .inputs import clip_input, connected, number_input
-from .report import eraser_description, measured_lines
-from .types import CATEGORY, Eraser
+from .host.jobs.assess import Assessment, assess
+from .reporting.figure import figure
+from .reporting.sentences import eraser_description, measured_lines
+from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved
+from .schema.compat import build
+from .schema.inputs import clip_input, connected, number_input
+from .schema.sockets import CATEGORY, Eraser
 
 HIGH_REGENERATION = 0.5
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .apply_eraser import ApplyEraser, CombineErasers
-from .concept_vector import ConceptVector
-from .derive_embedding import DeriveEmbedding
+from .apply_eraser_to_conditioning import ApplyEraserToConditioning
+from .attacks.concept_vector import ConceptVector
+from .attacks.derive_embedding import DeriveEmbedding
+from .attacks.invert_concept import InvertConcept
 from .erase_concepts import EraseConcepts
-from .erase_conditioning import ApplyEraserToConditioning
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
-from .host.storage import register_eraser_folder
-from .invert_concept import InvertConcept
+from .host.folders import register_eraser_folder
 
 
 class RECEExtension(ComfyExtension):

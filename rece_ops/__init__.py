@@ -1,16 +1,16 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
-from .derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
-from .directions import concept_spectrum
-from .erase import Epoch, Erasure, edit, erase, iterate
+from .attacks.derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
 from .eraser import POOLED_STREAM, Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
-from .gram import gram_matrix
-from .limits import Limits, keep_within
-from .lora import lora_factors
-from .measures import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes, worst
+from .linear.directions import concept_spectrum
+from .linear.gram import gram_matrix
+from .low_rank import lora_factors
+from .measures.erasure import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes, worst
+from .measures.limits import Limits, keep_within
+from .methods.projection import Projection, ProjectionSettings, project
+from .methods.rece import Epoch, Erasure, edit, erase, iterate
 from .pairs import ConceptPair, Contrast
-from .projection import Projection, ProjectionSettings, project
 from .settings import PRESETS, RECESettings
 
 __version__ = "0.1.0"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .eraser_file import Factors, read_eraser_file, write_eraser_file
 from .errors import EraserFileError, InputError
+from .formats.eraser_file import Factors, read_eraser_file, write_eraser_file
 
 TEXT_STREAM = "text"
 # The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.

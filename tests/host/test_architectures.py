@@ -10,10 +10,10 @@ import comfy.model_patcher
 import comfy.supported_models
 import pytest
 import torch
-from rece_pack.nodes.host.architectures import architecture_of
+from rece_pack.nodes.host.architectures.detection import architecture_of
+from rece_pack.nodes.host.architectures.table import FAMILIES, REFUSED
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
-from rece_pack.nodes.host.families import FAMILIES, REFUSED
-from rece_pack.nodes.host.lora import lora_names
+from rece_pack.nodes.host.jobs.export_lora import lora_names
 from small_models import SMALL
 
 SD_DEPTHS = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from rece_pack.nodes.host.storage import checked_name
+from rece_pack.nodes.host.folders import checked_name
 from rece_pack.rece_ops import Eraser, EraserSet, InputError
 from safetensors.torch import load_file, save_file
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from rece_pack.nodes.apply_eraser import CombineErasers
-from rece_pack.nodes.erase_conditioning import ApplyEraserToConditioning
+from rece_pack.nodes.apply_eraser_to_conditioning import ApplyEraserToConditioning
 from rece_pack.nodes.host.errors import WrongConnectionError
 from rece_pack.rece_ops import Eraser, EraserSet
 from torch import Tensor

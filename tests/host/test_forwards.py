@@ -17,12 +17,12 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from rece_pack.nodes.apply_eraser import ApplyEraser
-from rece_pack.nodes.host.adapter import add_weight_patches
-from rece_pack.nodes.host.applying import apply_eraser, way_of_applying
-from rece_pack.nodes.host.architectures import architecture_of
+from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import UnsupportedModelError
-from rece_pack.nodes.host.forwards import ErasedForward, add_forwards
-from rece_pack.nodes.host.weights import EffectiveWeights
+from rece_pack.nodes.host.patching.applying import apply_eraser, way_of_applying
+from rece_pack.nodes.host.patching.forwards import ErasedForward, add_forwards
+from rece_pack.nodes.host.patching.weight_patch import add_weight_patches
+from rece_pack.nodes.host.patching.weights import EffectiveWeights
 from rece_pack.rece_ops import Eraser, EraserSet
 from safetensors.torch import load_file
 from small_models import CPU, SMALL, SmallModel, denoised

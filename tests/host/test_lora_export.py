@@ -11,9 +11,9 @@ import comfy.sd
 import comfy.utils
 import pytest
 import torch
-from rece_pack.nodes.host.architectures import architecture_of
-from rece_pack.nodes.host.lora import lora_metadata, lora_tensors
-from rece_pack.nodes.host.weights import EffectiveWeights
+from rece_pack.nodes.host.architectures.detection import architecture_of
+from rece_pack.nodes.host.jobs.export_lora import lora_metadata, lora_tensors
+from rece_pack.nodes.host.patching.weights import EffectiveWeights
 from rece_pack.rece_ops import Eraser, EraserSet
 
 from tools.launch_comfyui import supply_missing_modules

@@ -14,11 +14,11 @@ import pytest
 import torch
 from comfy.weight_adapter import LoRAAdapter
 from rece_pack.nodes.apply_eraser import CombineErasers
-from rece_pack.nodes.host.adapter import EraserAdapter
-from rece_pack.nodes.host.applying import apply_eraser
-from rece_pack.nodes.host.architectures import architecture_of
+from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
-from rece_pack.nodes.host.weights import EffectiveWeights
+from rece_pack.nodes.host.patching.applying import apply_eraser
+from rece_pack.nodes.host.patching.weight_patch import EraserAdapter
+from rece_pack.nodes.host.patching.weights import EffectiveWeights
 from rece_pack.rece_ops import Eraser, EraserSet
 
 CPU = torch.device("cpu")

@@ -9,15 +9,15 @@ from typing import Any
 import comfy.sd
 import pytest
 import torch
-from rece_pack.nodes.host.applying import apply_eraser
-from rece_pack.nodes.host.architectures import Architecture, architecture_of
-from rece_pack.nodes.host.erased_conditioning import erased_conditioning
+from rece_pack.nodes.host.architectures.detection import Architecture, architecture_of
+from rece_pack.nodes.host.architectures.table import FAMILIES
+from rece_pack.nodes.host.architectures.token_stages import LearnedPadding, Norm
 from rece_pack.nodes.host.errors import WrongConnectionError
-from rece_pack.nodes.host.families import FAMILIES
-from rece_pack.nodes.host.forwards import add_forwards
-from rece_pack.nodes.host.fronts import LearnedPadding, Norm
-from rece_pack.nodes.host.lora import lora_tensors
-from rece_pack.nodes.host.text import TextReader
+from rece_pack.nodes.host.jobs.erase_conditioning import erased_conditioning
+from rece_pack.nodes.host.jobs.export_lora import lora_tensors
+from rece_pack.nodes.host.patching.applying import apply_eraser
+from rece_pack.nodes.host.patching.forwards import add_forwards
+from rece_pack.nodes.host.text.encoder import TextReader
 from rece_pack.rece_ops import Eraser, EraserSet
 from small_models import CPU, SMALL, SmallModel, denoised
 from torch import Tensor

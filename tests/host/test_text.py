@@ -9,9 +9,9 @@ from typing import Any
 import comfy.sd
 import pytest
 import torch
-from rece_pack.nodes.host.architectures import architecture_of
+from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
-from rece_pack.nodes.host.text import EncodedPart, TextEncoder, TextReader
+from rece_pack.nodes.host.text.encoder import EncodedPart, TextEncoder, TextReader
 from rece_pack.rece_ops import InputError
 from safetensors.torch import save_file
 

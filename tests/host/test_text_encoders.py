@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from rece_pack.nodes.concept_lines import ConceptLine
-from rece_pack.nodes.erasure_request import ErasureRequest
-from rece_pack.nodes.host.applying import apply_eraser
-from rece_pack.nodes.host.architectures import Architecture, architecture_of
-from rece_pack.nodes.host.assessing import assess
-from rece_pack.nodes.host.derivation import derive_conditioning
-from rece_pack.nodes.host.erasing import ErasureResult, run_erasure
+from rece_pack.nodes.host.architectures.detection import Architecture, architecture_of
+from rece_pack.nodes.host.architectures.table import FAMILIES, Part
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
-from rece_pack.nodes.host.families import FAMILIES, Part
-from rece_pack.nodes.host.forwards import add_forwards
-from rece_pack.nodes.host.pairing import matched
-from rece_pack.nodes.host.spans import Span, Spans, tokenize
-from rece_pack.nodes.host.text import EncodedPart, TextEncoder, TextReader
-from rece_pack.nodes.report import erasure_report
+from rece_pack.nodes.host.jobs.assess import assess
+from rece_pack.nodes.host.jobs.derive import derive_conditioning
+from rece_pack.nodes.host.jobs.erase import ErasureResult, run_erasure
+from rece_pack.nodes.host.patching.applying import apply_eraser
+from rece_pack.nodes.host.patching.forwards import add_forwards
+from rece_pack.nodes.host.text.alignment import matched
+from rece_pack.nodes.host.text.encoder import EncodedPart, TextEncoder, TextReader
+from rece_pack.nodes.host.text.spans import Span, Spans, tokenize
+from rece_pack.nodes.reporting.sentences import erasure_report
+from rece_pack.nodes.request.concept_lines import ConceptLine
+from rece_pack.nodes.request.erasure_request import ErasureRequest
 from rece_pack.rece_ops import EraserSet, InputError, ProjectionSettings, RECESettings
 from small_models import SMALL
 from small_text_encoders import ENCODERS

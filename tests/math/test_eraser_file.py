@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-import rece_ops.eraser_file
+import rece_ops.formats.eraser_file
 from rece_ops import Eraser, EraserFileError, EraserSet
-from rece_ops.files import save_atomically
+from rece_ops.formats.atomic import save_atomically
 
 GOOD = {"format": "rece-eraser", "format_version": "1", "provenance": "{}"}
 
@@ -139,7 +139,7 @@ def test_a_header_that_promises_gigabytes_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     with open(path, "wb") as file:
-        file.truncate(rece_ops.eraser_file.MAX_FILE_BYTES + 1)
+        file.truncate(rece_ops.formats.eraser_file.MAX_FILE_BYTES + 1)
     with pytest.raises(EraserFileError, match="GiB"):
         EraserSet.load(path)
 
@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         with open("/dev/full", "wb", buffering=0) as disk:
             disk.write(b"x")
 
-    monkeypatch.setattr("rece_ops.files.save_file", full)
+    monkeypatch.setattr("rece_ops.formats.atomic.save_file", full)
     with pytest.raises(OSError, match="No space") as caught:
         Eraser(left * 2, right).save(path)
     assert caught.value.errno == errno.ENOSPC
@@ -169,12 +169,12 @@ def test_a_killed_process_leaves_the_old_file(tmp_path: Path, root: Path) -> Non
     before = path.read_bytes()
     script = f"""
         import os, signal, torch
-        import rece_ops.files
+        import rece_ops.formats.atomic
         from rece_ops import Eraser
         def write_half_and_die(tensors, name, metadata):
             open(name, "wb").write(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
-        rece_ops.files.save_file = write_half_and_die
+        rece_ops.formats.atomic.save_file = write_half_and_die
         Eraser(torch.ones(4, 1), torch.ones(1, 4)).save({str(path)!r})
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=root, check=False)

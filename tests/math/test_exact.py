@@ -12,7 +12,7 @@ from random_examples import pairs, prompts, stack
 from torch import Tensor
 
 from rece_ops import ConceptPair, Eraser, InputError, ProjectionSettings, RECESettings, erase, project
-from rece_ops.exact import LEFT_OUT, ExactSpan
+from rece_ops.linear.preserved_subspace import LEFT_OUT, ExactSpan
 
 DIMENSION, TOKENS = 32, 5
 seeds = st.integers(0, 10_000)

@@ -11,7 +11,7 @@ from hypothesis import given
 from random_examples import pairs, prompts, stack
 
 from rece_ops import Erasure, InputError, Limits, RECESettings, erase, iterate, keep_within
-from rece_ops.measures import concept_regenerations, drift
+from rece_ops.measures.erasure import concept_regenerations, drift
 
 DIMENSION, TOKENS = 24, 4
 NEUTRAL = {f"neutral {i}": tokens for i, tokens in enumerate(prompts(3, TOKENS, DIMENSION, 99))}

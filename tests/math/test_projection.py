@@ -18,7 +18,7 @@ from rece_ops import (
     gram_matrix,
     project,
 )
-from rece_ops.measures import measure, residuals
+from rece_ops.measures.erasure import measure, residuals
 
 DIMENSION = 32
 TOKENS = 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from rece_pack.nodes.concept_lines import ConceptLine, parse_concepts, parse_preserved
-from rece_pack.nodes.presets import NAMES, default_target, settings_of
-from rece_pack.nodes.templates import TEMPLATES, widened
+from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
+from rece_pack.nodes.request.presets import NAMES, default_target, settings_of
+from rece_pack.nodes.request.templates import TEMPLATES, widened
 from rece_pack.rece_ops import InputError, RECESettings
 
 

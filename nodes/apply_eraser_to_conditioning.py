@@ -1,0 +1,50 @@
+"""Put an ERASER on CONDITIONING, for models that cannot be patched."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..rece_ops import EraserSet
+from .host.jobs.erase_conditioning import erased_conditioning
+from .host.text.conditioning import Conditioning
+from .reporting.sentences import eraser_description
+from .schema.compat import build
+from .schema.inputs import connected, eraser_input, strength_input
+from .schema.sockets import CATEGORY
+
+
+class ApplyEraserToConditioning(io.ComfyNode):
+    """CONDITIONING + ERASER + strength → CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_ApplyEraserToConditioning",
+            display_name="Apply Eraser to Conditioning (RECE)",
+            category=CATEGORY,
+            description=(
+                "Puts an erasure on encoded prompts and not on the model. The pictures are those of an erased model, also "
+                "where no node can patch it. Use one for every prompt: whatever is encoded without it is not erased."
+            ),
+            inputs=[
+                io.Conditioning.Input("conditioning", tooltip="The prompt, from a text-encoding node."),
+                eraser_input(),
+                strength_input(
+                    "strength", "0 leaves the prompt as it is, 1 is the whole erasure; in between it is linear."
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "erased_conditioning",
+                    display_name="conditioning",
+                    tooltip="The prompt as an erased model would read it: for a sampler on the model without the erasure.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, conditioning: Conditioning | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
+        present = connected(eraser)
+        erased = erased_conditioning(conditioning, present, strength)
+        return io.NodeOutput(erased, ui=ui.PreviewText(eraser_description(present)))

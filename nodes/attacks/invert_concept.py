@@ -1,0 +1,109 @@
+"""The third attack: embeddings learned by gradient, with the weights in hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..host.jobs.invert import InversionSettings, Inverted, invert_concept
+from ..schema.compat import build
+from ..schema.inputs import clip_input, count_input, number_input, switch_input
+from ..schema.sockets import CATEGORY
+
+DEFAULT = InversionSettings()
+
+
+class InvertConcept(io.ComfyNode):
+    """Erased MODEL + CLIP + VAE + images → CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_InvertConcept",
+            display_name="Invert Concept (RECE)",
+            category=CATEGORY,
+            description=(
+                "A white-box attack: learns token embeddings with which the erased model makes given images. It needs the "
+                "weights and takes minutes. Where it succeeds, the concept can still be found. What it finds can be "
+                "erased too: connect it to 'embedding' of 'Erase Concepts'."
+            ),
+            search_aliases=["attack", "red team", "textual inversion", "concept inversion"],
+            inputs=[
+                io.Model.Input("model", tooltip="The erased model. It is not changed."),
+                clip_input(),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Image.Input(
+                    "images", tooltip="Images that show the concept, best made by the model before the erasure."
+                ),
+                io.String.Input(
+                    "start",
+                    default="",
+                    tooltip="The prompt to start from; the learned embeddings take the place of its first tokens.",
+                ),
+                io.Int.Input(
+                    "tokens", default=DEFAULT.tokens, min=1, max=76, tooltip="How many token embeddings are learned."
+                ),
+                io.Int.Input("steps", default=DEFAULT.steps, min=1, max=100_000, tooltip="Steps of the optimizer."),
+                io.Int.Input(
+                    "seed",
+                    default=DEFAULT.seed,
+                    min=0,
+                    max=2**63 - 1,
+                    control_after_generate=False,
+                    tooltip="Of the noise and of the choice of images.",
+                ),
+                number_input(
+                    "learning_rate",
+                    DEFAULT.learning_rate,
+                    "Of Adam, relative to the size of the prompt's embeddings.",
+                    low=0.0001,
+                    high=10.0,
+                    step=0.001,
+                ),
+                count_input("batch", DEFAULT.batch, "Images a step.", low=1, high=64),
+                switch_input(
+                    "low_memory",
+                    DEFAULT.low_memory,
+                    "Keeps what the gradient needs in main memory: slower, and fits smaller graphics cards.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="conditioning",
+                    tooltip="The learned embeddings: the positive input of a sampler on the erased model.",
+                ),
+                io.String.Output("report", display_name="report", tooltip="How far the loss fell."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        images: Tensor | None,
+        start: str,
+        tokens: int,
+        steps: int,
+        seed: int,
+        learning_rate: float = DEFAULT.learning_rate,
+        batch: int = DEFAULT.batch,
+        low_memory: bool = DEFAULT.low_memory,
+    ) -> io.NodeOutput:
+        settings = InversionSettings(tokens, steps, learning_rate, seed, batch, low_memory)
+        found = invert_concept(model, clip, vae, images, start, settings)
+        report = _report(found, settings)
+        return io.NodeOutput(found.conditioning, report, ui=ui.PreviewText(report))
+
+
+def _report(found: Inverted, settings: InversionSettings) -> str:
+    return (
+        f"Learned {settings.tokens} token embedding{'s' if settings.tokens > 1 else ''} in {settings.steps} steps: the "
+        f"error of the predicted noise went from {found.first_loss:.4f} to {found.last_loss:.4f}.\n"
+        "Sample the result with the erased model: only the picture tells."
+    )

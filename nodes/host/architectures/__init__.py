@@ -1,0 +1,1 @@
+"""Where each model reads the text."""

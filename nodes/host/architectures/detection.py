@@ -1,0 +1,170 @@
+"""What a loaded MODEL is, and where it reads the text, by the table in `families`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.utils
+import torch
+
+from ....rece_ops import POOLED_STREAM, EraserSet
+from ..errors import UnsupportedModelError, WrongConnectionError
+from ..patching.weights import EffectiveWeights
+from .table import FAMILIES, REFUSED, Family, Part, StreamRow
+
+PREFIX, SUFFIX = "diffusion_model.", ".weight"
+_FIRST_ATTENTION = re.compile(r".*\.attn1\.to_[kv]")
+
+
+@dataclass(frozen=True)
+class TextStream:
+    """One kind of tokens that a model reads.
+
+    Attributes:
+        name: as eraser files call it.
+        dimension: d, the size of a token where the projections read it.
+        keys: state-dict keys of the projections [out, d] that read it, in the model's order.
+        parts: where its rows come from.
+        sliced: whether the projections have more columns than d; the first d read the tokens.
+    """
+
+    name: str
+    dimension: int
+    keys: tuple[str, ...]
+    parts: tuple[Part, ...]
+    sliced: bool = False
+
+    @property
+    def pooled(self) -> bool:
+        """Whether this is the pooled embedding, a single row."""
+        return self.parts[0].pooled
+
+    def weights(
+        self, model: Any, device: torch.device, counts: Callable[[Any], bool] = lambda patch: True
+    ) -> EffectiveWeights:
+        """The projections [out, d] of MODEL, as sampling would use them (see `EffectiveWeights`)."""
+        return EffectiveWeights(model, self.keys, device, counts, self.dimension if self.sliced else None)
+
+    def patch_keys(self) -> list[Any]:
+        """What a patch of the projections is queued under: their keys, with the columns where those are not all."""
+        return [(key, (1, 0, self.dimension)) for key in self.keys] if self.sliced else list(self.keys)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a loaded MODEL is, and where it reads the text."""
+
+    family: Family
+    streams: tuple[TextStream, ...]
+
+    @property
+    def name(self) -> str:
+        """The family's name."""
+        return self.family.name
+
+    @property
+    def reads_pooled(self) -> bool:
+        """Whether it reads a pooled text embedding besides."""
+        return any(stream.pooled for stream in self.streams)
+
+    @property
+    def projections(self) -> int:
+        """The number of projections in all streams."""
+        return sum(len(stream.keys) for stream in self.streams)
+
+    def erased_by(self, eraser: EraserSet) -> list[TextStream]:
+        """The streams that `eraser` changes: all, or all but the pooled one."""
+        return [stream for stream in self.streams if stream.name in eraser]
+
+    def check_eraser(self, eraser: EraserSet) -> None:
+        """Raise WrongConnectionError unless `eraser` was made for this architecture, with its streams and dimensions."""
+        made_for = str(eraser.metadata.get("architecture") or "another model")
+        theirs = {name: one.dimension for name, one in eraser.items()}
+        ours = {one.name: one.dimension for one in self.streams if one.name in theirs or one.name != POOLED_STREAM}
+        # T5 gives tokens of the same size to many models, so that the size alone does not tell them apart.
+        if ours != theirs or made_for not in (self.name, "another model"):
+            raise WrongConnectionError(
+                f"This ERASER was made for {made_for} (text dimension {_listed(theirs)}), but the MODEL is "
+                f"{self.name} (text dimension {_listed(ours)}): use an eraser that was made on the same base."
+            )
+
+
+def architecture_of(model: Any) -> Architecture:
+    """The architecture of a MODEL (a ModelPatcher).
+
+    Raises:
+        WrongConnectionError: the MODEL is None.
+        UnsupportedModelError: it reads no text, or reads it in a way that is not in the table.
+    """
+    if model is None:
+        raise WrongConnectionError("MODEL is None: connect the MODEL output of a checkpoint or diffusion-model loader.")
+    configuration = model.model.model_config
+    family = _family(type(configuration).__name__)
+    # In a model that was compiled in place the names have a part that patches and layers do without.
+    keys = [key.replace("_orig_mod.", "") for key in model.model.state_dict()]
+    rows = family.streams_of(configuration.unet_config)
+    streams = (_stream(model.model, family, row, keys) for row in rows if not _lacks(keys, row))
+    return Architecture(family, tuple(streams))
+
+
+def _family(configuration: str) -> Family:
+    for family in FAMILIES:
+        if configuration in family.configurations:
+            return family
+    supported = ", ".join(family.name for family in FAMILIES)
+    reason = REFUSED.get(configuration, "this pack does not know it")
+    raise UnsupportedModelError(
+        f"This MODEL is of the architecture {configuration}, which is not supported: {reason}. Supported are: {supported}."
+    )
+
+
+def _lacks(keys: Sequence[str], row: StreamRow) -> bool:
+    """Whether a model does without the pooled embedding that others of its family read."""
+    return row.pooled and not any(_matches(row, key) for key in keys)
+
+
+def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> TextStream:
+    if row.unless and any(re.fullmatch(row.unless, key.removeprefix(PREFIX)) for key in keys):
+        raise UnsupportedModelError(f"This {family.name} model cannot be erased from exactly: {row.because}.")
+    # The weights themselves say their shapes; a state dict may say how quantised ones are packed.
+    shapes = {
+        key: tuple(comfy.utils.get_attr(base, key).shape)
+        for key in keys
+        if _matches(row, key) and _reads_text(base, key)
+    }
+    configured = base.model_config.unet_config.get(row.dimension)
+    dimensions = {shape[1] for shape in shapes.values() if len(shape) == 2}
+    dimension = row.columns or (int(configured) if configured is not None else min(dimensions, default=0))
+    read = tuple(
+        key for key, shape in shapes.items() if shape[1:] == (dimension,) or (row.columns and shape[1] > dimension)
+    )
+    if not read or (configured is None and len(read) < len(shapes)):
+        expected = f"of dimension {dimension}" if dimension else "where this architecture has one"
+        raise UnsupportedModelError(
+            f"This {family.name} model has no projection that reads text embeddings {expected}, or several that read "
+            "different ones: its layers were replaced by something this pack does not know."
+        )
+    return TextStream(row.name, dimension, read, row.parts, sliced=dimensions != {dimension})
+
+
+def _matches(row: StreamRow, key: str) -> bool:
+    if not key.startswith(PREFIX) or not key.endswith(SUFFIX):
+        return False
+    layer = key[len(PREFIX) : -len(SUFFIX)]
+    return any(re.fullmatch(pattern, layer) for pattern in row.projections)
+
+
+def _reads_text(base: Any, key: str) -> bool:
+    """False for the first attention of a UNet's block, unless its self-attention is disabled (the x4 upscaler)."""
+    if not _FIRST_ATTENTION.fullmatch(key.removesuffix(SUFFIX)):
+        return True
+    block = base.get_submodule(key.split(".attn1.")[0])
+    return bool(getattr(block, "disable_self_attn", False))
+
+
+def _listed(dimensions: Mapping[str, int]) -> str:
+    """The dimensions, each once, in order."""
+    return ", ".join(str(dimension) for dimension in dict.fromkeys(dimensions.values()))

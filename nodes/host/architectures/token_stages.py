@@ -1,0 +1,143 @@
+"""What some models do to every token before a projection reads it: T is derived from what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import UnsupportedModelError
+from ..patching.weights import EffectiveWeights
+
+_CPU = torch.device("cpu")
+Values = Mapping[str, Any]
+
+
+class LoadedFront(Protocol):
+    """A front with the weights of one MODEL.
+
+    Attributes:
+        reads: d', the size of the tokens that it reads.
+    """
+
+    reads: int
+
+    def apply(self, rows: Tensor, values: Values) -> Tensor:
+        """What the projections read for tokens `rows` [n, d'] of a CONDITIONING with those values: [n, d]."""
+        ...
+
+    def undo(self, rows: Tensor) -> Tensor:
+        """Tokens [n, d'] of which `apply` makes `rows` [n, d], as far as any do.
+
+        Raises:
+            UnsupportedModelError: there is no way back.
+        """
+        ...
+
+
+class Front(Protocol):
+    """Says which layers of a MODEL come first."""
+
+    def of(self, model: Any) -> LoadedFront | None:
+        """The front with the weights of MODEL (a ModelPatcher) as they stand; None where MODEL does not have it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A root-mean-square norm with learned gain, where the model has it.
+
+    Attributes:
+        layer: its name below `diffusion_model`.
+    """
+
+    layer: str
+
+    def of(self, model: Any) -> LoadedFront | None:
+        """See `Front`."""
+        norm = _submodule(model, self.layer)
+        return None if norm is None else _LoadedNorm(_weight(model, f"{self.layer}.weight"), norm.eps)
+
+
+class _LoadedNorm:
+    def __init__(self, gain: Tensor, eps: float | None) -> None:
+        self._gain, self._eps = gain, eps
+        self.reads = len(gain)
+
+    def apply(self, rows: Tensor, values: Values) -> Tensor:
+        gain = self._gain.to(rows.device)
+        return torch.nn.functional.rms_norm(rows.float(), gain.shape, gain, self._eps)
+
+    def undo(self, rows: Tensor) -> Tensor:
+        # The norm gives these rows again but for their length, which it sets.
+        gain = self._gain.to(rows.device)
+        return torch.where(gain == 0, 0, rows / gain)
+
+
+@dataclass(frozen=True)
+class LearnedPadding:
+    """HunyuanDiT's: a network for one of its two text encoders, then a learned row for every masked token.
+
+    Attributes:
+        mask: the value of CONDITIONING that says which tokens are there (1).
+        first: whether these are the tokens whose learned rows come first.
+        network: name of two linear layers with SiLU between them; empty for none.
+    """
+
+    mask: str
+    first: bool
+    network: str = ""
+
+    def of(self, model: Any) -> LoadedFront:
+        """See `Front`."""
+        padding = _weight(model, "text_embedding_padding")
+        length = model.model.diffusion_model.text_len
+        own = padding[:length] if self.first else padding[length:]
+        layers = [_weight(model, f"{self.network}.{place}") for place in _MLP] if self.network else []
+        return _LoadedPadding(own, layers, self.mask)
+
+
+_MLP = ("0.weight", "0.bias", "2.weight", "2.bias")
+
+
+class _LoadedPadding:
+    def __init__(self, padding: Tensor, layers: list[Tensor], mask: str) -> None:
+        self._padding, self._layers, self._mask = padding, layers, mask
+        self.reads = (layers[0] if layers else padding).shape[1]
+
+    def apply(self, rows: Tensor, values: Values) -> Tensor:
+        outputs = rows.float()
+        if self._layers:
+            first, first_bias, second, second_bias = (layer.to(rows.device) for layer in self._layers)
+            inner = torch.nn.functional.silu(torch.nn.functional.linear(outputs, first, first_bias))
+            outputs = torch.nn.functional.linear(inner, second, second_bias)
+        mask = values.get(self._mask)
+        if mask is None:
+            return outputs
+        there = mask[0].bool().to(rows.device)
+        # The learned rows stand in for the last tokens, of which there may be more.
+        count = min(len(self._padding), len(outputs))
+        padding = self._padding[-count:].to(rows.device)
+        padded = torch.where(there[-count:, None], outputs[-count:], padding)
+        return torch.cat([outputs[:-count], padded])
+
+    def undo(self, rows: Tensor) -> Tensor:
+        raise UnsupportedModelError(
+            "HunyuanDiT reads part of the text through a network, so there is no embedding to give back: look at the "
+            "erasure's report instead."
+        )
+
+
+def _submodule(model: Any, name: str) -> Any:
+    found = model.model.diffusion_model
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _weight(model: Any, name: str) -> Tensor:
+    key = f"diffusion_model.{name}"
+    return EffectiveWeights(model, (key,), _CPU)[key]

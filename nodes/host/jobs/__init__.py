@@ -1,0 +1,1 @@
+"""What the nodes do, one module a job."""

@@ -1,0 +1,153 @@
+"""An ERASER on CONDITIONING: W·(T·c) = (W·T)·c, wherever nothing comes between the tokens and the projections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ....rece_ops import POOLED_STREAM, Eraser, EraserSet
+from ....rece_ops.eraser import TEXT_STREAM
+from ..architectures.table import FAMILIES, Part, StreamRow
+from ..errors import WrongConnectionError
+from ..patching.forwards import Transform
+from ..text.conditioning import POOLED, Conditioning
+
+_REMEDY = "encode the prompt with the CLIP that belongs to the model"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in an entry of CONDITIONING a text stream comes from; see `Part`."""
+
+    source: str
+    layer: int | None
+
+
+def erased_conditioning(conditioning: Conditioning | None, eraser: EraserSet, strength: float) -> Conditioning:
+    """CONDITIONING as a MODEL with `eraser` would read it; the one given is not changed.
+
+    Args:
+        conditioning: token embeddings [b, n, d] with their values.
+        eraser: its stream `pooled` is for the first columns of the pooled output [b, p], where an entry has one.
+        strength: 0 changes nothing, 1 is the whole erasure.
+
+    Raises:
+        WrongConnectionError: there is no CONDITIONING, it belongs to another architecture than the eraser, or the eraser's
+            architecture does more to the tokens before it reads them.
+    """
+    if not conditioning:
+        raise WrongConnectionError("CONDITIONING is None or empty: connect the output of a text-encoding node.")
+    places = _places(eraser)
+    for embedding, values in conditioning:
+        _check(embedding, values, eraser, places)
+    transforms = {name: Transform(one.scaled(strength)) for name, one in eraser.items()}
+    return [_erased(embedding, values, transforms, places) for embedding, values in conditioning]
+
+
+def _places(eraser: EraserSet) -> Mapping[str, Sequence[_Place]]:
+    """Where every text stream of the eraser comes from, but for the pooled one."""
+    names = [name for name in eraser if name != POOLED_STREAM]
+    rows = {row.name: row for row in _rows(eraser, names) if not row.pooled}
+    if set(rows) != set(names):
+        raise WrongConnectionError(
+            f"This ERASER has the text streams {', '.join(names) or 'none'}, but {_made_for(eraser)} has "
+            f"{', '.join(rows)}: use an eraser that was made on the same base."
+        )
+    for row in rows.values():
+        _check_front(eraser, row)
+    return {name: list(dict.fromkeys(map(_place, rows[name].parts))) for name in names}
+
+
+def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
+    """The eraser's streams in the table of architectures."""
+    architecture = eraser.metadata.get("architecture")
+    for family in FAMILIES:
+        if family.name == architecture:
+            return family.streams_named(names)
+    if architecture is None and names == [TEXT_STREAM]:
+        return (StreamRow(projections=()),)
+    raise WrongConnectionError(
+        f"This ERASER was made for {_made_for(eraser)}, so it is not known where CONDITIONING holds what it is for: use "
+        "'Apply Eraser' on the MODEL instead."
+    )
+
+
+def _check_front(eraser: EraserSet, row: StreamRow) -> None:
+    """Raise WrongConnectionError where a norm or a network lies between the tokens and the projections."""
+    # Some models of an architecture have a norm and some have not. Which it was, the eraser says, but for the oldest.
+    recorded = eraser.metadata.get("fronts")
+    behind = row.name in recorded if isinstance(recorded, list) else any(part.front for part in row.parts)
+    if behind:
+        raise WrongConnectionError(
+            f"{_made_for(eraser)} reads the text through a norm or a network that comes before the projections, so that "
+            "this ERASER cannot be applied to CONDITIONING: use 'Apply Eraser' on the MODEL instead."
+        )
+
+
+def _check(
+    embedding: Tensor, values: Mapping[str, Any], eraser: EraserSet, places: Mapping[str, Sequence[_Place]]
+) -> None:
+    """Raise WrongConnectionError unless an entry holds what the eraser is for."""
+    for name, found in places.items():
+        for place in found:
+            tokens = values.get(place.source) if place.source else embedding
+            _check_tokens(tokens, place, eraser, eraser[name])
+    pooled = values.get(POOLED)
+    if POOLED_STREAM in eraser and pooled is not None and pooled.shape[-1] < eraser[POOLED_STREAM].dimension:
+        raise WrongConnectionError(
+            f"The pooled output of CONDITIONING has {pooled.shape[-1]} numbers, but this ERASER ({_made_for(eraser)}) is for "
+            f"{eraser[POOLED_STREAM].dimension}: {_REMEDY}."
+        )
+
+
+def _check_tokens(tokens: Any, place: _Place, eraser: EraserSet, stream: Eraser) -> None:
+    if not isinstance(tokens, Tensor):
+        raise WrongConnectionError(
+            f"CONDITIONING has no '{place.source or 'token embeddings'}', which {_made_for(eraser)} reads: {_REMEDY}."
+        )
+    if tokens.shape[-1] != stream.dimension:
+        raise WrongConnectionError(
+            f"CONDITIONING holds text embeddings of dimension {tokens.shape[-1]}, but this ERASER ({_made_for(eraser)}) is "
+            f"for {stream.dimension}: {_REMEDY}."
+        )
+    if place.layer is not None and (tokens.ndim != 4 or tokens.shape[1] <= place.layer):
+        raise WrongConnectionError(
+            f"'{place.source}' of CONDITIONING is {list(tokens.shape)}, which has no layer {place.layer} in [batch, layers, "
+            f"tokens, dimension]: {_REMEDY}."
+        )
+
+
+def _erased(
+    embedding: Tensor,
+    values: dict[str, Any],
+    transforms: Mapping[str, Transform],
+    places: Mapping[str, Sequence[_Place]],
+) -> list[Any]:
+    sources: dict[str, Tensor] = {}
+    for name, found in places.items():
+        for place in found:
+            given = values[place.source] if place.source else embedding
+            source = sources.get(place.source, given)
+            sources[place.source] = _with_erased(source, place.layer, transforms[name])
+    if POOLED_STREAM in transforms and values.get(POOLED) is not None:
+        sources[POOLED] = transforms[POOLED_STREAM].of_rows(values[POOLED])
+    return [sources.pop("", embedding), {**values, **sources}]
+
+
+def _with_erased(source: Tensor, layer: int | None, transform: Transform) -> Tensor:
+    if layer is None:
+        return transform.of_rows(source)
+    changed = source.clone()
+    changed[:, layer] = transform.of_rows(source[:, layer])
+    return changed
+
+
+def _place(part: Part) -> _Place:
+    return _Place(part.source, part.layer)
+
+
+def _made_for(eraser: EraserSet) -> str:
+    return str(eraser.metadata.get("architecture") or "a model that it does not name")

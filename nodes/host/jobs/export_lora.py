@@ -1,0 +1,99 @@
+"""An ERASER as a LoRA file with the key names that ComfyUI, A1111/Forge and diffusers all read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ....rece_ops import EraserSet, lora_factors
+from ..architectures.detection import PREFIX, SUFFIX, Architecture, architecture_of
+from ..errors import UnsupportedModelError
+
+
+def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
+    """LoRA key without suffix by state-dict key: `lora_unet_` and the layer's path, dots to underscores.
+
+    The path is that of diffusers for Stable Diffusion; for everything else it is the model's own, as kohya's trainers
+    write and ComfyUI reads it.
+
+    Raises:
+        UnsupportedModelError: a projection has no diffusers name.
+    """
+    keys = [key for stream in architecture.streams for key in stream.keys]
+    if architecture.family.unet:
+        diffusers = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+        # The host maps two of diffusers' names to one layer, in no order; SDXL's is an 'add_embedding'.
+        by_key = {PREFIX + key: name for name, key in diffusers.items() if not name.startswith("class_embedding.")}
+    else:
+        by_key = {key: key.removeprefix(PREFIX) for key in keys}
+    for key in keys:
+        if key not in by_key:
+            raise UnsupportedModelError(
+                f"The projection '{key}' of this {architecture.name} model has no name in the LoRA conventions: "
+                "save the eraser or the checkpoint instead."
+            )
+    return {key: "lora_unet_" + by_key[key].removesuffix(SUFFIX).replace(".", "_") for key in keys}
+
+
+def lora_tensors(
+    model: Any,
+    eraser: EraserSet,
+    strength: float,
+    max_rank: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    on_projection: Callable[[], None],
+) -> dict[str, Tensor]:
+    """The LoRA W → W + s·W·(T − I) of MODEL as it stands, `alpha` equal to the rank of each projection.
+
+    Args:
+        model: the MODEL without the erasure.
+        eraser: made for its architecture.
+        strength: s, baked in.
+        max_rank: 0 keeps every direction.
+        dtype: of the saved factors.
+        device: where the factors are computed.
+        on_projection: called after each projection; may raise to cancel.
+
+    Raises:
+        UnsupportedModelError, WrongConnectionError: see `architecture_of`, `check_eraser`, `lora_names`.
+    """
+    architecture = architecture_of(model)
+    architecture.check_eraser(eraser)
+    names = lora_names(model, architecture)
+    tensors: dict[str, Tensor] = {}
+    for stream in architecture.erased_by(eraser):
+        scaled = eraser[stream.name].scaled(strength).to(device)
+        weights = stream.weights(model, device)
+        for key in stream.keys:
+            up, down = lora_factors(weights[key], scaled, max_rank)
+            tensors[f"{names[key]}.lora_up.weight"] = up.to(dtype)
+            tensors[f"{names[key]}.lora_down.weight"] = _all_columns(down, model, key).to(dtype)
+            tensors[f"{names[key]}.alpha"] = torch.tensor(float(down.shape[0]))
+            on_projection()
+    return tensors
+
+
+def _all_columns(down: Tensor, model: Any, key: str) -> Tensor:
+    """`down` [r, d] with zeros for the columns of the projection that do not read the text."""
+    columns = comfy.utils.get_attr(model.model, key).shape[1]
+    return torch.nn.functional.pad(down, (0, columns - down.shape[1]))
+
+
+def lora_metadata(architecture: Architecture, eraser: EraserSet) -> dict[str, str]:
+    """What A1111/Forge read to tell the base model, and the erasure's provenance."""
+    metadata = {
+        "format": "pt",
+        "ss_network_module": "networks.lora",
+        "rece_provenance": json.dumps(eraser.metadata, ensure_ascii=False, sort_keys=True),
+    }
+    if architecture.family.base_version:
+        metadata["ss_base_model_version"] = architecture.family.base_version
+    if architecture.name == "SD2":
+        metadata["ss_v2"] = "True"
+    return metadata

@@ -1,0 +1,70 @@
+"""An ERASER on a MODEL: in its weights where a patch changes them exactly, else inside its forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.utils
+
+from ....rece_ops import EraserSet
+from ..architectures.detection import Architecture, architecture_of
+from .forwards import add_forwards
+from .weight_patch import add_weight_patches
+from .weights import quantised_as
+
+
+def apply_eraser(model: Any, eraser: EraserSet, strength: float) -> Any:
+    """A clone of MODEL that is erased from; the MODEL itself is not touched.
+
+    Raises:
+        UnsupportedModelError: the architecture is not supported.
+        WrongConnectionError: the eraser belongs to another architecture.
+    """
+    architecture = architecture_of(model)
+    architecture.check_eraser(eraser)
+    patched = model.clone()
+    if strength == 0:
+        return patched
+    # All streams in the same way: a file with some of them erased would be taken for the whole.
+    inside = _why_inside(model, architecture)
+    for stream in architecture.erased_by(eraser):
+        if inside:
+            add_forwards(patched, stream.keys, eraser[stream.name].scaled(strength))
+        else:
+            add_weight_patches(patched, stream.patch_keys(), eraser[stream.name], strength)
+    return patched
+
+
+def way_of_applying(model: Any) -> str:
+    """A sentence about where `apply_eraser` puts an erasure of MODEL, and what that means.
+
+    Raises:
+        UnsupportedModelError: the architecture is not supported.
+    """
+    inside = _why_inside(model, architecture_of(model))
+    if not inside:
+        return "The erasure is a patch of the model's weights: CheckpointSave and ModelSave write the erased weights."
+    return (
+        f"The erasure runs inside the model, before every layer that reads text, because {inside}: it is exact, but "
+        "CheckpointSave and ModelSave write the weights without it. Save the ERASER instead."
+    )
+
+
+def _why_inside(model: Any, architecture: Architecture) -> str:
+    """Why a patch would not change the weights of MODEL exactly, or not at all; empty where it would."""
+    keys = [key for stream in architecture.streams for key in stream.keys]
+    quantised = quantised_as(model, keys)
+    if quantised:
+        return f"the model is quantised ({quantised})"
+    return "the model is compiled" if any(_is_compiled(model, key) for key in keys) else ""
+
+
+def _is_compiled(model: Any, key: str) -> bool:
+    """Whether the layer is in a module that torch.compile made, which gives its weights other names than patches know."""
+    layers = key.split(".")[:-1]
+    names = [".".join(layers[:end]) for end in range(1, len(layers) + 1)]
+    return any(
+        hasattr(module, "_orig_mod")
+        for name in names
+        for module in (model.get_model_object(name), comfy.utils.get_attr(model.model, name))
+    )

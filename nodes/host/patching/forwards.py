@@ -1,0 +1,111 @@
+"""An ERASER inside a MODEL's own forward: every projection that reads text gets T·x for x, its weights stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import comfy.utils
+import torch
+from comfy.patcher_extension import CallbacksMP
+from torch import Tensor
+
+from ....rece_ops import Eraser
+
+_CALLBACK = "rece_eraser"
+
+
+class Transform:
+    """T·x for rows x [..., n] of n ≥ d columns, of which T changes the first d; shared by the layers of a text stream.
+
+    The factors are copied to every device that rows come from, once, and stay there for as long as the MODEL lives.
+    """
+
+    def __init__(self, eraser: Eraser) -> None:
+        self.eraser = eraser
+        self._copies: dict[torch.device, Eraser] = {}
+
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """The same in the dtype and on the device of `rows`, computed in float32 at least."""
+        return self._of(rows, self._on(rows.device).apply_to_context)
+
+    def of_weight(self, weight: Tensor) -> Tensor:
+        """W·T for W [out, n]: what the layer then does to rows."""
+        return self._of(weight, self._on(weight.device).apply_to_weight)
+
+    def _of(self, matrix: Tensor, applied: Callable[[Tensor], Tensor]) -> Tensor:
+        changed = applied(matrix[..., : self.eraser.dimension])
+        rest = matrix[..., self.eraser.dimension :]
+        return torch.cat([changed, rest], dim=-1) if rest.shape[-1] else changed
+
+    def _on(self, device: torch.device) -> Eraser:
+        if device not in self._copies:
+            left, right = self.eraser.factors()
+            # Copies made in inference mode could not be used where gradients are wanted.
+            with torch.inference_mode(False):
+                self._copies[device] = Eraser(_copied(left, device), None if right is None else _copied(right, device))
+        return self._copies[device]
+
+
+def _copied(factor: Tensor, device: torch.device) -> Tensor:
+    return factor.to(device, torch.float32, copy=True)
+
+
+class ErasedForward:
+    """A layer's forward on transformed rows.
+
+    An attribute of the layer and no hook, because torch.compile watches the one and not the other: after a hook is put
+    on, it goes on running what it compiled without.
+
+    Args:
+        forward: what the layer does with the rows.
+        transform: of the rows.
+    """
+
+    def __init__(self, forward: Callable[..., Any], transform: Transform) -> None:
+        self.forward, self.transform = forward, transform
+
+    def __call__(self, rows: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(self.transform.of_rows(rows), *args, **kwargs)
+
+    def on(self, forward: Callable[..., Any]) -> ErasedForward:
+        """The same for another instance of the layer, whose own forward is `forward`."""
+        if isinstance(self.forward, ErasedForward):
+            return ErasedForward(self.forward.on(forward), self.transform)
+        # What another pack put there stays.
+        return ErasedForward(forward if isinstance(self.forward, MethodType) else self.forward, self.transform)
+
+
+def add_forwards(model: Any, keys: tuple[str, ...], eraser: Eraser) -> None:
+    """Put `eraser` before every projection of MODEL with a weight in `keys`, as an object patch of its forward."""
+    transform = Transform(eraser)
+    for key in keys:
+        name = _forward_name(key)
+        model.add_object_patch(name, ErasedForward(model.get_model_object(name), transform))
+    if not model.get_callbacks(CallbacksMP.ON_CLONE, _CALLBACK):
+        model.add_callback_with_key(CallbacksMP.ON_CLONE, _CALLBACK, _follow_layers)
+
+
+def erased_forwards(model: Any, key: str) -> tuple[ErasedForward, ...]:
+    """The erasures before the projection with that weight in MODEL, in the order in which they multiply the weight."""
+    found = []
+    forward = model.object_patches.get(_forward_name(key))
+    while isinstance(forward, ErasedForward):
+        found.append(forward)
+        forward = forward.forward
+    return tuple(reversed(found))
+
+
+def _follow_layers(model: Any, clone: Any) -> None:
+    """Called by the host for every clone: torch.compile and several GPUs get one with layers of its own."""
+    if clone.model is model.model:
+        return
+    for name, patch in clone.object_patches.items():
+        if isinstance(patch, ErasedForward):
+            loaded = clone.object_patches_backup.get(name)
+            clone.object_patches[name] = patch.on(loaded or comfy.utils.get_attr(clone.model, name))
+
+
+def _forward_name(key: str) -> str:
+    return key.removesuffix("weight") + "forward"

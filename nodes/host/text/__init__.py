@@ -1,0 +1,1 @@
+"""Prompts into token embeddings, as a MODEL reads them."""

@@ -1,0 +1,1 @@
+"""Numbers into sentences, verdicts and figures."""

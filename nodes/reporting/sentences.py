@@ -1,0 +1,157 @@
+"""Reports in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Erasure, Measures, Projection
+from ..host.jobs.assess import Assessment
+from ..host.jobs.erase import ErasureResult
+from ..request.erasure_request import ErasureRequest
+
+_MOST_CONCEPTS = 40
+
+
+def erasure_report(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
+    """The long report: everything a person would ask about afterwards."""
+    parts = [_headline(request, result, strength), _concepts(result.measures.concepts), _preserved(result.measures)]
+    parts += [
+        _weights(result.changes, result.measures.total_change),
+        _solves(result.measures.conditions),
+        _known_gaps(result),
+    ]
+    parts += [*result.limited, *(f"Warning: {sentence}" for sentence in result.measures.warnings)]
+    return "\n".join(part for part in parts if part)
+
+
+def erasure_summary(result: ErasureResult) -> str:
+    """The few lines shown on the node."""
+    concepts = result.measures.concepts
+    lines = [
+        f"{concept.name}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
+        for concept in concepts[:5]
+    ]
+    if len(concepts) > 5:
+        lines.append(f"… and {len(concepts) - 5} more")
+    lines.append(f"weights changed by {result.measures.total_change:.0%}, in {result.seconds:.1f} s")
+    lines += [*result.limited, *(f"Warning: {sentence}" for sentence in result.measures.warnings)]
+    return "\n".join(lines)
+
+
+def measured_lines(assessment: Assessment) -> list[str]:
+    """What an erasure report says after its verdict."""
+    measures = assessment.measures
+    return [
+        _concepts(measures.concepts),
+        _preserved(measures),
+        _weights(assessment.changes, measures.total_change),
+        *(f"Warning: {sentence}" for sentence in measures.warnings),
+    ]
+
+
+def eraser_description(eraser: EraserSet) -> str:
+    """What an ERASER is, from its provenance and its tensors."""
+    lines = [_made_from(eraser.metadata)]
+    for name, stream in eraser.items():
+        kind = "dense" if stream.is_dense else f"rank {stream.rank}"
+        lines.append(f"Text stream '{name}': dimension {stream.dimension}, {kind}.")
+    return "\n".join(lines)
+
+
+def _made_from(metadata: Mapping[str, Any]) -> str:
+    if metadata.get("method") == "combined":
+        parts = [part for part in metadata.get("parts", []) if isinstance(part, Mapping)]
+        return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in parts)
+    concepts, targets = _texts(metadata.get("concepts")), _texts(metadata.get("targets"))
+    pairs = [f"{concept} → {target or '(empty prompt)'}" for concept, target in zip(concepts, targets, strict=False)]
+    method, architecture = metadata.get("method", "unknown method"), metadata.get("architecture", "unknown model")
+    preserved = _texts(metadata.get("preserve"))
+    kept = f", preserving {', '.join(preserved)}" if preserved else ""
+    strength = metadata.get("strength")
+    scaled = f", at strength {strength}" if strength is not None else ""
+    return f"{method} on {architecture}: {', '.join(pairs) or 'no concepts recorded'}{kept}{scaled}."
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(text) for text in value] if isinstance(value, list) else []
+
+
+def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
+    count = len(request.concepts)
+    return (
+        f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model by "
+        f"{_method([stream.erasure for stream in result.streams.values()])}: "
+        f"{len(result.changes)} projections{_in_streams(result)}, {result.seconds:.2f} s on {result.device.type}, "
+        f"strength {strength:g}."
+    )
+
+
+def _in_streams(result: ErasureResult) -> str:
+    if len(result.streams) == 1:
+        return ""
+    tokens = [name for name in result.streams if name != POOLED_STREAM]
+    where = f" in {len(tokens)} text streams" if len(tokens) > 1 else " in the token embeddings"
+    pooled = " and the pooled embedding" if len(tokens) < len(result.streams) else ""
+    return f"{where}{pooled} (every number below is that of the worst)"
+
+
+def _method(erasures: Sequence[Erasure | Projection]) -> str:
+    first = erasures[0]
+    if isinstance(first, Projection):
+        counts = [one.directions.shape[1] for one in erasures if isinstance(one, Projection)]
+        return f"a projection along {_counted(counts, 'direction')} (β {first.settings.robustness:g})"
+    epochs = [one.settings.epochs for one in erasures if isinstance(one, Erasure)]
+    if not max(epochs):
+        return "UCE (first edit only)"
+    return f"RECE with {_counted(epochs, 'epoch')}{', anchored' if first.settings.anchored else ''}"
+
+
+def _counted(counts: Sequence[int], what: str) -> str:
+    """As in '3 epochs'; as in '1 to 3 epochs' where text streams differ."""
+    least, most = min(counts), max(counts)
+    return f"{most if least == most else f'{least} to {most}'} {what}{'s' if most > 1 else ''}"
+
+
+def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
+    lines = ["Concepts (residual: what is left, 0 % none; regeneration: how far the derived embedding brings it back):"]
+    for concept in concepts[:_MOST_CONCEPTS]:
+        path = " → ".join(f"{value:.0%}" for value in concept.regeneration)
+        lines.append(f"  {concept.name}: residual {concept.residual:.1%}, regeneration {path}")
+    if len(concepts) > _MOST_CONCEPTS:
+        rest = concepts[_MOST_CONCEPTS:]
+        worst = max(rest, key=lambda concept: concept.residual)
+        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({worst.name})")
+    return "\n".join(lines)
+
+
+def _preserved(measures: Measures) -> str:
+    lines = ["Drift of what should stay (relative change of its outputs):"]
+    lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
+    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in measures.neutral_drift.items()]
+    return "\n".join(lines)
+
+
+def _weights(changes: Mapping[str, float], total: float) -> str:
+    least, most = (pick(changes, key=changes.__getitem__) for pick in (min, max))
+    return f"Weights: changed by {total:.1%} in all; least {least} ({changes[least]:.1%}), most {most} ({changes[most]:.1%})."
+
+
+def _solves(conditions: Mapping[str, float]) -> str:
+    listed = ", ".join(f"{name} {condition:.1e}" for name, condition in conditions.items())
+    return f"Condition numbers: {listed}."
+
+
+def _known_gaps(result: ErasureResult) -> str:
+    architecture = result.architecture
+    left = []
+    if architecture.reads_pooled and POOLED_STREAM not in result.streams:
+        left.append("its pooled text embedding")
+    if architecture.family.leak:
+        left.append(architecture.family.leak)
+    if not left:
+        return ""
+    return (
+        f"Note: {architecture.name} also reads the text through {' and '.join(left)}, which was left as it is; a concept "
+        "can leak through it."
+    )

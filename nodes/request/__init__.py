@@ -1,0 +1,1 @@
+"""What a person asked for, in plain values: no ComfyUI here."""

@@ -1,0 +1,14 @@
+"""Combo values that come from a saved workflow or the API: older hosts do not check them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ...rece_ops import InputError
+
+
+def check_choice(name: str, value: str, options: Iterable[str]) -> None:
+    """Raise InputError unless `value` is one of the `options` of the input `name`."""
+    known = list(options)
+    if value not in known:
+        raise InputError(f"The input '{name}' is '{value}', which is no choice: take one of {', '.join(known)}.")

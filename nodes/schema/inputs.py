@@ -1,0 +1,82 @@
+"""Inputs that several nodes have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfy_api.latest import io
+
+from ...rece_ops import EraserSet
+from ..host.errors import WrongConnectionError
+from .compat import build
+from .sockets import Eraser
+
+
+def model_input() -> io.Input:
+    """The MODEL of a node that gives it back erased."""
+    return io.Model.Input("model", tooltip="The model to erase from. It is not changed; the output is a patched clone.")
+
+
+def clip_input() -> io.Input:
+    """The CLIP of a node that reads prompts as the MODEL's text encoder does."""
+    return io.Clip.Input("clip", tooltip="The text encoder that belongs to the model.")
+
+
+def eraser_input() -> io.Input:
+    """The ERASER of a node that puts it on something."""
+    return Eraser.Input("eraser", tooltip="From 'Erase Concepts', 'Load Eraser' or 'Combine Erasers'.")
+
+
+def strength_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
+    """How much of an erasure: 0 is none of it, 1 all of it, and up to 2 goes beyond."""
+    return io.Float.Input(name, default=1.0, min=0.0, max=2.0, step=0.01, optional=optional, tooltip=tooltip)
+
+
+def number_input(
+    name: str, default: float, tooltip: str, low: float = 0.0, high: float = 1e6, step: float = 0.0001
+) -> io.Input:
+    """An optional number among a node's advanced inputs, not rounded to its steps."""
+    return build(
+        io.Float.Input,
+        name,
+        default=default,
+        min=low,
+        max=high,
+        step=step,
+        round=False,
+        optional=True,
+        advanced=True,
+        tooltip=tooltip,
+    )
+
+
+def choice_input(name: str, options: Sequence[str], default: str, tooltip: str, advanced: bool = False) -> io.Input:
+    """An optional choice, plain or among a node's advanced inputs."""
+    return build(
+        io.Combo.Input,
+        name,
+        options=list(options),
+        default=default,
+        optional=True,
+        advanced=advanced,
+        tooltip=tooltip,
+    )
+
+
+def switch_input(name: str, default: bool, tooltip: str) -> io.Input:
+    """An optional yes or no among a node's advanced inputs."""
+    return build(io.Boolean.Input, name, default=default, optional=True, advanced=True, tooltip=tooltip)
+
+
+def count_input(name: str, default: int, tooltip: str, low: int = 0, high: int = 100) -> io.Input:
+    """An optional whole number among a node's advanced inputs."""
+    return build(io.Int.Input, name, default=default, min=low, max=high, optional=True, advanced=True, tooltip=tooltip)
+
+
+def connected(eraser: EraserSet | None) -> EraserSet:
+    """`eraser` itself; raises WrongConnectionError where another pack's node sent something else."""
+    if not isinstance(eraser, EraserSet):
+        raise WrongConnectionError(
+            f"The ERASER input got {type(eraser).__name__}: connect the ERASER of an 'Erase Concepts' or 'Load Eraser' node."
+        )
+    return eraser

@@ -1,0 +1,164 @@
+"""RECE's derivation: the embedding that regenerates a concept from edited weights.
+
+With the original projections W_l and the edited ones W_l', the embedding whose edited outputs come closest to the
+concept's original ones, Σ_l ‖W_l' c' − W_l c‖² + λ_r ‖c'‖², is
+
+    c' = K c    K = (λ_r I + Q)⁻¹ Nᵀ    Q = Σ_l W_l'ᵀ W_l'    N = Σ_l W_lᵀ W_l'
+
+(Eq. 7 of arXiv:2407.12383). With W' = W·T these are Q = TᵀGT and N = GT, so that no weight is needed but for G.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..eraser import Eraser
+from ..errors import InputError
+from ..linear.gram import check_projection, check_reads
+from ..linear.solves import GramSum, SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
+from ..progress import Progress, Steps
+
+
+class Derivation:
+    """The linear map K, its system factored once.
+
+    Args:
+        cross: N [d, d], float64.
+        edited: Q [d, d], float64; taken over.
+        regularization: λ_r.
+
+    Raises:
+        NumericalError: λ_r I + Q is too ill-conditioned.
+    """
+
+    def __init__(self, cross: Tensor, edited: Tensor, regularization: float) -> None:
+        self._cross = cross
+        self._solver = SPDSolver(
+            add_to_diagonal(edited, regularization),
+            "The derivation of the embedding that regenerates the concept",
+            "Raise 'regularization', or use fewer epochs.",
+        )
+        self.condition = self._solver.condition
+
+    @classmethod
+    def of_eraser(cls, gram: Tensor, eraser: Eraser, regularization: float) -> Derivation:
+        """From weights W·T: G [d, d] of the original projections and T."""
+        return cls(*_moments_of_eraser(gram, eraser), regularization)
+
+    def rows(self, rows: Tensor | None) -> Tensor:
+        """K c for every row c [n, d] (None: for the rows of the identity), in float64."""
+        return self._solver.solve_rows(self._cross if rows is None else rows @ self._cross)
+
+    def embedding(self, concept: Tensor) -> Tensor:
+        """K c for every token of `concept` [n, d], in its dtype and on its device."""
+        derived = self.rows(to_float64(concept, self._cross.device))
+        return derived.to(concept.dtype).to(concept.device)
+
+
+def derive_embedding(gram: Tensor, eraser: Eraser, concept: Tensor, regularization: float) -> Tensor:
+    """The embedding [n, d] that regenerates `concept` [n, d] from the erased weights."""
+    return Derivation.of_eraser(gram, eraser, regularization).embedding(concept)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightMoments:
+    """G = Σ WᵀW, Q = Σ W'ᵀW' and N = Σ WᵀW' of original and edited projections: each [d, d], float64."""
+
+    original: Tensor
+    edited: Tensor
+    cross: Tensor
+
+    @classmethod
+    def of_weights(
+        cls, original: Mapping[str, Tensor], edited: Mapping[str, Tensor], progress: Progress | None = None
+    ) -> WeightMoments:
+        """One pass over both sets of projections, which must have the same names.
+
+        Raises:
+            InputError: the two have different projections, or one is damaged.
+        """
+        if not original or list(original) != list(edited):
+            raise InputError(
+                "The original and the edited model have different projections: take two states of one model."
+            )
+        steps = Steps(progress, len(original))
+        sums: tuple[GramSum, GramSum] | None = None
+        for name in original:
+            before, after = original[name], edited[name]
+            if sums is None:
+                dimension, device = before.shape[-1], float64_device(before.device)
+                sums = GramSum(dimension, device), GramSum(dimension, device)
+                cross = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
+            for weight in (before, after):
+                check_projection(name, weight, dimension)
+            if before.shape != after.shape:
+                raise InputError(
+                    f"The projection '{name}' is {list(before.shape)} in the original model and {list(after.shape)} in "
+                    "the edited one: take two states of one model."
+                )
+            sums[0].add(before)
+            sums[1].add(after)
+            cross.addmm_(to_float64(before, device).T, to_float64(after, device))
+            steps.done("reading projections")
+        assert sums is not None  # there is at least one projection
+        return cls(sums[0].total(), sums[1].total(), cross)
+
+    @classmethod
+    def of_eraser(cls, gram: Tensor, eraser: Eraser) -> WeightMoments:
+        """Those of W' = W·T: Q = TᵀGT and N = GT."""
+        cross, edited = _moments_of_eraser(gram, eraser)
+        return cls(gram, edited, cross)
+
+
+def _moments_of_eraser(gram: Tensor, eraser: Eraser) -> tuple[Tensor, Tensor]:
+    """N = GT and Q = TᵀGT."""
+    transform = eraser.to(gram.device, gram.dtype)
+    cross = transform.apply_to_weight(gram)
+    return cross, mirror_upper(transform.apply_to_weight(cross.T))
+
+
+@dataclass(frozen=True, eq=False)
+class Regenerated:
+    """What a derivation found.
+
+    Attributes:
+        tokens: c' [n, d], in the dtype and on the device of the concept.
+        regeneration: max(0, 1 − ‖W' c' − W c‖ / ‖W c* − W c‖) over all tokens and projections.
+        condition: condition number κ₂ of λ_r I + Q.
+    """
+
+    tokens: Tensor
+    regeneration: float
+    condition: float
+
+
+def regenerate(moments: WeightMoments, concept: Tensor, target: Tensor, regularization: float) -> Regenerated:
+    """The embedding that regenerates `concept` [n, d] from the edited weights.
+
+    Args:
+        moments: of the weights.
+        concept: token embeddings.
+        target: [n, d], what the regeneration is measured against (usually the empty prompt).
+        regularization: λ_r.
+
+    Raises:
+        InputError: concept and weights have different dimensions.
+        NumericalError: λ_r I + Q is too ill-conditioned.
+    """
+    check_reads(moments.original, concept.shape[-1])
+    derivation = Derivation(moments.cross, moments.edited.clone(), regularization)
+    wanted, harmless = (to_float64(tokens, moments.original.device) for tokens in (concept, target))
+    derived = derivation.rows(wanted)
+    energy = _energy(derived, moments.edited) - 2 * float((wanted @ moments.cross * derived).sum())
+    missed = max(energy + _energy(wanted, moments.original), 0.0)
+    apart = _energy(harmless - wanted, moments.original)
+    regeneration = max(0.0, 1 - (missed / apart) ** 0.5) if apart > 0 else 0.0
+    return Regenerated(derived.to(concept.dtype).to(concept.device), regeneration, derivation.condition)
+
+
+def _energy(rows: Tensor, gram: Tensor) -> float:
+    return float(((rows @ gram) * rows).sum().clamp(min=0))

@@ -1,0 +1,1 @@
+"""Files: what may be in them, and how they are written in one step."""

@@ -1,0 +1,1 @@
+"""What every method computes with: sums of outer products, solves, directions, subspaces."""

@@ -1,0 +1,63 @@
+"""The Gram matrix of the projections: all that a derivation needs to know of a model's weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .solves import GramSum, float64_device
+
+
+def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None) -> Tensor:
+    """G = Σ_l W_lᵀ W_l over all projections W_l [out_l, d], as a float64 tensor [d, d].
+
+    The mapping is read once, one projection at a time, so it may compute each weight when asked.
+    The result is on the device of the projections, or on the CPU where that has no float64.
+
+    Args:
+        projections: weight by name; all read token embeddings of the same dimension d.
+        on_projection: called with the name of each projection after it was added.
+
+    Raises:
+        InputError: there is no projection, one is no matrix [out, d], or holds NaN or infinity.
+    """
+    gram: GramSum | None = None
+    for name in projections:
+        weight = projections[name]
+        if gram is None:
+            dimension = weight.shape[-1]
+            gram = GramSum(dimension, float64_device(weight.device))
+        check_projection(name, weight, dimension)
+        gram.add(weight)
+        if on_projection is not None:
+            on_projection(name)
+    if gram is None:
+        raise InputError("There is no projection: give the key and value weights of the cross-attention layers.")
+    return gram.total()
+
+
+def check_projection(name: str, weight: Tensor, dimension: int) -> None:
+    """Raise InputError unless `weight` is a finite matrix [out, dimension]."""
+    if weight.ndim != 2 or weight.shape[1] != dimension:
+        raise InputError(
+            f"Projection '{name}' has shape {list(weight.shape)}, but the text embeddings have dimension "
+            f"{dimension}: give weights [out, {dimension}] that read the same text stream."
+        )
+    # Both extremes are finite only where every entry is; NaN counts as an extreme.
+    if weight.numel() == 0 or not all(math.isfinite(float(extreme)) for extreme in torch.aminmax(weight)):
+        raise InputError(
+            f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
+        )
+
+
+def check_reads(gram: Tensor, dimension: int) -> None:
+    """Raise InputError unless projections with the Gram matrix `gram` read token embeddings of that dimension."""
+    if len(gram) != dimension:
+        raise InputError(
+            f"The projections read token embeddings of dimension {len(gram)}, but the concepts have dimension "
+            f"{dimension}: the text encoder belongs to another model."
+        )

@@ -1,0 +1,1 @@
+"""The closed-form methods, one module each."""

@@ -1,0 +1,291 @@
+"""Erasure by projection: a T that is singular where the concept is, so that no embedding brings it back.
+
+With the main directions Δ [d, k] of what is to go (see `project`), orthonormal in the metric G (ΔᵀGΔ = I), and the second moment
+Σ_N [d, d] of the tokens that shall stay:
+
+    A = Σ_N + β·(tr Σ_N / tr G⁻¹)·G⁻¹        R = A⁻¹Δ        T = I − Δ(RᵀΔ)⁻¹Rᵀ
+
+A concept with a target does not only lose what sets it apart; it gets what sets the target apart instead. With
+M = (RᵀΔ)⁻¹Rᵀ, which reads the component along Δ, and T₀ the T above,
+
+    T = T₀(I + τM)        τ = argmin Σ ‖(c* − o) − τ M(c − o)‖²_G
+
+over all rows of concepts c, targets c* and other words o in the same place; without targets τ = 0.
+
+What that guarantees:
+
+1. RᵀT₀ = Rᵀ − RᵀΔ(RᵀΔ)⁻¹Rᵀ = 0, so RᵀT = 0: no embedding whatever gives an output with a component along R.
+2. T₀Δ = Δ − Δ = 0: embeddings that differ only along Δ become the same. A concept whose difference from the other
+   words lies in the span of Δ comes out as they do, T₀c = T₀o, or with a target where τ takes it.
+3. For every x, ‖T x − c‖_G ≥ min {‖y − c‖_G : Rᵀy = 0} = ‖P Lᵀc‖, with G = LLᵀ and P the orthogonal projector onto the
+   span of L⁻¹R: whatever is fed to the erased projections, their outputs stay that far from the concept's.
+4. Of all T₀ = I − ΔM with T₀Δ = 0, this one has the smallest tr(M A Mᵀ) = tr(M Σ_N Mᵀ) + β'·tr(M G⁻¹ Mᵀ): the first
+   term is the mean of ‖(T − I) x‖²_G over the tokens of Σ_N, the price that they pay; the second is ‖Lᵀ(T − I)L⁻ᵀ‖²,
+   how much T − I can change an output at most. (Lagrange: M A = Λ Δᵀ with M Δ = I gives M = (ΔᵀA⁻¹Δ)⁻¹ΔᵀA⁻¹.)
+
+So β → 0 spares Σ_N at any cost (LEACE's choice, arXiv:2306.03819), and β → ∞ gives T = I − ΔΔᵀG, orthogonal in the
+model's own output metric, which no detour through another embedding can weaken.
+
+In coordinates y = Lᵀx the metric is the identity: Δ = L⁻ᵀV with orthonormal V, and with B = LᵀAL, Z = B⁻¹V,
+R = LZ and T₀ − I = −L⁻ᵀ V (VᵀZ)⁻¹ Zᵀ Lᵀ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..eraser import Eraser
+from ..errors import InputError
+from ..linear.directions import NEGLIGIBLE, main_directions, metric_root, weighted_difference
+from ..linear.gram import check_reads, gram_matrix
+from ..linear.moments import second_moment
+from ..linear.preserved_subspace import ExactSpan
+from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
+from ..pairs import ConceptPair, Contrast, check_same_dimension, wanted_outputs
+from ..progress import Progress, Steps, result_dtype
+from ..settings import check_coefficient
+
+MAX_DIRECTIONS = 256
+# Directions in which the concepts differ less than this part of the most tell nothing about their targets.
+_DIRECTION_SEEN = 1e-10
+
+
+@dataclass(frozen=True)
+class ProjectionSettings:
+    """Settings of an erasure by projection.
+
+    Attributes:
+        robustness: β, from sparing what shall stay (0.01) to robust against any embedding (100).
+        directions: how many directions are erased; None takes as many as `energy` asks for.
+        energy: share of the differences between concepts and targets (in the metric G) that the directions hold.
+        target_scale: weight of the target tokens in Σ_N, beside 1 for all preserved and 1 for all neutral tokens.
+        regularization: λ_r of the derivation, for the measures only.
+
+    Raises:
+        InputError: a value is no number, not finite, or out of range.
+    """
+
+    MILDER: ClassVar[str] = "Lower 'robustness' or the number of 'directions'"
+    STRONGER: ClassVar[str] = "Raise the number of 'directions', or preserve fewer prompts exactly"
+
+    robustness: float = 30.0
+    directions: int | None = None
+    energy: float = 0.9
+    target_scale: float = 1.0
+    regularization: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_coefficient("robustness", self.robustness)
+        check_coefficient("energy", self.energy)
+        check_coefficient("target_scale", self.target_scale, zero_allowed=True)
+        check_coefficient("regularization", self.regularization)
+        if self.energy > 1:
+            raise InputError(f"energy is {self.energy}: give a share above 0, at most 1.")
+        if self.directions is not None and not (
+            isinstance(self.directions, int) and 1 <= self.directions <= MAX_DIRECTIONS
+        ):
+            raise InputError(f"directions is {self.directions!r}: give a whole number from 1 to {MAX_DIRECTIONS}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for provenance."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """A finished erasure by projection.
+
+    Attributes:
+        eraser: the context transform T, in the dtype and on the device of the concepts.
+        directions: Δ [d, k], float64.
+        readers: R [d, k], float64.
+        spectrum: share of all differences that each possible direction holds, largest first.
+        condition: condition number κ₂ of LᵀAL.
+        gram: G [d, d] of the original projections, float64.
+        settings: the settings it was made with.
+        pairs: the concepts.
+        contrasts: what their difference from was removed; none where that was their targets.
+    """
+
+    eraser: Eraser
+    directions: Tensor
+    readers: Tensor
+    spectrum: Tensor
+    condition: float
+    gram: Tensor
+    settings: ProjectionSettings
+    pairs: tuple[ConceptPair, ...]
+    contrasts: tuple[Contrast, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[ConceptPair, ...]:
+        """Each concept beside what it should have become."""
+        return wanted_outputs(self.pairs, self.contrasts)
+
+    @property
+    def conditions(self) -> dict[str, float]:
+        """The condition number κ₂ of every solve, by a name that says which."""
+        return {"projection": self.condition}
+
+    def erasers(self) -> tuple[Eraser, ...]:
+        """The one eraser that there is."""
+        return (self.eraser,)
+
+    def distance_bound(self, tokens: Tensor) -> Tensor:
+        """For each token c [n, d]: the least ‖y − c‖_G of all y with Rᵀy = 0, which no T x comes below (3.)."""
+        metric = metric_root(self.gram)
+        basis = torch.linalg.qr(torch.linalg.solve_triangular(metric, self.readers, upper=False)).Q
+        rows = to_float64(tokens, self.gram.device)
+        distances: Tensor = torch.linalg.vector_norm((rows @ metric) @ basis, dim=1)
+        return distances
+
+
+def project(
+    projections: Mapping[str, Tensor],
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor] = (),
+    settings: ProjectionSettings = ProjectionSettings(),
+    *,
+    contrasts: Sequence[Contrast] = (),
+    neutral: Sequence[Tensor] = (),
+    preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
+    progress: Progress | None = None,
+) -> Projection:
+    """Erase concepts from all projections at once by one oblique projection (see the module's head).
+
+    Δ are the main directions of the differences within `contrasts`. What sets a concept apart is best found beside other
+    words in the same place: its difference from the empty prompt holds, besides, whatever any word differs in from none.
+
+    Args:
+        projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
+        pairs: what to erase, and towards what; at least one.
+        preserve: token embeddings [n, d] of the prompts whose outputs shall stay.
+        settings: coefficients.
+        contrasts: concepts beside what their difference from shall go, such as other words in the same sentence, and
+            what they shall become instead; none means `pairs`. Each counts by its scale.
+        neutral: the same of everyday prompts; all of them together count as much as all of `preserve`.
+        preserve_exactly: token embeddings [n, d] by prompt that T may not move (see `exact`).
+        progress: called as progress(done, total, stage) after every step; may raise to cancel.
+
+    Raises:
+        InputError: an input is missing, has a wrong shape or is not finite, concept and target are the same, or a
+            direction to erase lies in the span of what is preserved exactly.
+        NumericalError: Σ_N or G is too ill-conditioned for the robustness.
+    """
+    dimension = check_same_dimension([*pairs, *contrasts], [*preserve, *neutral, *preserve_exactly.values()])
+    steps = Steps(progress, len(projections) + 3)
+    gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
+    check_reads(gram, dimension)
+    root = metric_root(gram)
+    compared = contrasts or [Contrast.of(pair) for pair in pairs]
+    vectors, spectrum = _chosen(*main_directions(compared, root), settings)
+    steps.done("finding directions")
+    solver, readers = _readers(pairs, (preserve, neutral), preserve_exactly, root, vectors, settings)
+    steps.done("sparing what shall stay")
+    directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
+    readers_of_tokens = root @ readers
+    inner = vectors.T @ readers
+    moved = _replacements(compared, root, vectors, readers @ torch.linalg.inv(inner)) - vectors
+    left = torch.linalg.solve(inner, torch.linalg.solve_triangular(root.T, moved, upper=True), left=False)
+    eraser = Eraser(left, readers_of_tokens.T.contiguous())
+    steps.done("projection")
+    concept = pairs[0].concept
+    return Projection(
+        eraser=eraser.to(concept.device, result_dtype(concept)),
+        directions=directions,
+        readers=readers_of_tokens,
+        spectrum=spectrum,
+        condition=solver.condition,
+        gram=gram,
+        settings=settings,
+        pairs=tuple(pairs),
+        contrasts=tuple(contrasts),
+    )
+
+
+def _chosen(vectors: Tensor, energy: Tensor, settings: ProjectionSettings) -> tuple[Tensor, Tensor]:
+    """The first k of `vectors` [d, m]: as many as the settings say, or their energy asks for; and all the energies."""
+    rank = int((energy > energy[0] * NEGLIGIBLE).sum())
+    count = settings.directions or int((energy.cumsum(0) < settings.energy - NEGLIGIBLE).sum()) + 1
+    if settings.directions is not None and count > rank:
+        raise InputError(
+            f"directions is {count}, but the concepts differ from what they are compared with in {rank} directions only: "
+            f"give at most {rank}."
+        )
+    return vectors[:, : min(count, rank, MAX_DIRECTIONS)].contiguous(), energy
+
+
+def _replacements(contrasts: Sequence[Contrast], root: Tensor, vectors: Tensor, mixed: Tensor) -> Tensor:
+    """T₀τ [d, k] in the metric's coordinates (see the module's head); zero where no contrast has a target.
+
+    Args:
+        contrasts: what τ is fitted to.
+        root: L.
+        vectors: V [d, k].
+        mixed: Z(VᵀZ)⁻¹ [d, k], which reads the coordinates along V: M = mixedᵀLᵀ.
+    """
+    if all(contrast.replacement is None for contrast in contrasts):
+        return torch.zeros_like(vectors)
+    moment, cross = mixed.new_zeros(mixed.shape[1], mixed.shape[1]), torch.zeros_like(vectors.T)
+    for contrast in contrasts:
+        difference, weight = weighted_difference(contrast, root)
+        coordinates = difference @ mixed
+        moment += coordinates.T @ coordinates
+        if contrast.replacement is not None:
+            count = min(len(difference), len(contrast.replacement))
+            target, others = (to_float64(side[:count], root.device) for side in (contrast.replacement, contrast.others))
+            cross += coordinates[:count].T @ ((target - others) @ root) * weight
+    fitted = torch.linalg.pinv(moment, hermitian=True, rtol=_DIRECTION_SEEN) @ cross
+    replaced: Tensor = (fitted - fitted @ mixed @ vectors.T).T
+    return replaced
+
+
+def _readers(
+    pairs: Sequence[ConceptPair],
+    staying: Sequence[Sequence[Tensor]],
+    exactly: Mapping[str, Tensor],
+    root: Tensor,
+    vectors: Tensor,
+    settings: ProjectionSettings,
+) -> tuple[SPDSolver, Tensor]:
+    """Z = B⁻¹V with B = Lᵀ Σ_N L + β' I; with exact preservation B⁻¹ is that of the subspace that is left."""
+    moment = _staying(pairs, staying, root, settings.target_scale)
+    inverse_trace = float(
+        torch.linalg.solve_triangular(root, torch.eye(len(root)).to(root), upper=False).square().sum()
+    )
+    weight = settings.robustness * float(moment.diagonal().sum()) / inverse_trace
+    solver = SPDSolver(
+        add_to_diagonal(root.T @ moment @ root, weight),
+        "The projection",
+        "Raise 'robustness'.",
+    )
+    readers = solver.solve_rows(vectors.T).T
+    if exactly:
+        span = ExactSpan(exactly, root.device, root)
+        for vector in vectors.T:
+            span.check_outside("A direction to erase", vector[None])
+        kept = span.basis
+        solved = solver.solve_rows(kept.T).T
+        readers = readers - solved @ torch.linalg.solve(kept.T @ solved, kept.T @ readers)
+    return solver, readers
+
+
+def _staying(
+    pairs: Sequence[ConceptPair], staying: Sequence[Sequence[Tensor]], root: Tensor, target_scale: float
+) -> Tensor:
+    """Σ_N [d, d]: the mean second moments of each group of prompts that shall stay, and of the targets."""
+    targets = [pair.subject_rows()[1] for pair in pairs]
+    total = torch.zeros_like(root)
+    for prompts, scale in (*((group, 1.0) for group in staying), (targets, target_scale)):
+        count = sum(tokens.shape[0] for tokens in prompts)
+        if count and scale:
+            total.add_(second_moment(prompts, len(root), root.device), alpha=scale / count)
+    if not bool(total.any()):
+        raise InputError("Nothing is to stay: preserve at least one prompt, or give target_scale a value above zero.")
+    return total
