@@ -104,13 +104,14 @@ class Bench:
     def __init__(self, sampler: Sampler, checkpoint: Path | None = None) -> None:
         make_importable(prepare_comfyui())
         import_pack()
-        from rece_pack.nodes.host import architectures, device
+        from rece_pack.nodes.host.session import Session
         from rece_pack.rece_ops import gram_matrix
 
         self.pocket = PocketModel(checkpoint or pocket_checkpoint(), torch.bfloat16)
         self._sampler = sampler
-        (stream,) = architectures.architecture_of(self.pocket.model).streams
-        self.projections = stream.weights(self.pocket.model, device.compute_device(stream.dimension))
+        self._session = Session.open(self.pocket.model, self.pocket.clip)
+        (stream,) = self._session.architecture.streams
+        self.projections = self._session.weights(stream)
         with torch.no_grad():
             self.gram: Tensor = gram_matrix(self.projections)
 
@@ -127,26 +128,27 @@ class Bench:
 
     def with_erasers(self, erasers: Any) -> Any:
         """The MODEL with `erasers`, which may have been made on another one."""
-        from rece_pack.nodes.host.patching.applying import apply_eraser
+        from rece_pack.nodes.host.jobs.apply import apply_eraser
 
         with torch.inference_mode():
-            return apply_eraser(self.pocket.model, erasers, 1.0)
+            return apply_eraser(self._session, erasers, 1.0)
 
     def erasers(self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()) -> Any:
         """What erases the concepts, and what `embeddings` [n, d] make, by the name of the text stream."""
-        from rece_pack.nodes.host.jobs.erase import run_erasure
+        from rece_pack.nodes.host.jobs.erase import erase_concepts
+        from rece_pack.nodes.host.session import Session
         from rece_pack.nodes.request.concept_lines import ConceptLine
         from rece_pack.nodes.request.erasure_request import ErasureRequest
+        from rece_pack.nodes.request.methods import plan_with
         from rece_pack.rece_ops import ProjectionSettings, RECESettings
 
         lines = [ConceptLine(concept.name, concept.target if setting.targeted else "") for concept in concepts]
         preserved = other_words(concepts) if setting.preserved else []
         kind = ProjectionSettings if setting.method == "projection" else RECESettings
-        request = ErasureRequest(
-            lines, preserved, kind(**setting.values), "none", embeddings=[(one[None], {}) for one in embeddings]
-        )
+        plan = plan_with(kind(**setting.values))
+        request = ErasureRequest(lines, preserved, plan, embeddings=[(one[None], {}) for one in embeddings])
         with torch.inference_mode():
-            return run_erasure(self.pocket.model, self.pocket.clip, request).eraser
+            return erase_concepts(Session.open(self.pocket.model, self.pocket.clip), request).eraser
 
     def embeddings(self, captions: Sequence[Caption]) -> Tensor:
         """Token embeddings [n, 77, 768] of captions."""

@@ -90,11 +90,13 @@ class Attacks:
 
     def _attack(self, model: Any, rounds: int, tokens: int, itself: dict[str, Rate]) -> tuple[Attack, Tensor]:
         from rece_pack.nodes.host.jobs.invert import InversionSettings, invert_concept
+        from rece_pack.nodes.host.session import Session
 
         pocket = self._bench.pocket
         settings = InversionSettings(tokens, STEPS, seed=rounds, batch=BATCH)
         with torch.inference_mode():
-            inverted = invert_concept(model, pocket.clip, pocket.vae, self._targets.movedim(1, -1), "", settings)
+            session = Session.open(model, pocket.clip, pocket.vae)
+            inverted = invert_concept(session, self._targets.movedim(1, -1), "", settings)
         embedding: Tensor = inverted.conditioning[0][0][0]
         seen = self._bench.all_seen(model, {"found": embedding.cpu().expand(CAPTIONS, -1, -1)})["found"]
         attack = Attack(self._setting.name, self._concept.name, rounds, tokens, made(self._concept, seen), **itself)

@@ -8,7 +8,9 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, __version__
 from .host.errors import WrongConnectionError
-from .host.patching.applying import apply_eraser, way_of_applying
+from .host.jobs.apply import apply_eraser, describe_application
+from .host.protocols import Model
+from .host.session import Session
 from .reporting.sentences import eraser_description
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, model_input, strength_input
@@ -42,10 +44,12 @@ class ApplyEraser(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
+    def execute(cls, model: Model | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
-        patched = apply_eraser(model, present, strength)
-        description = f"{eraser_description(present)}\n{way_of_applying(model)}"
+        session = Session.open(model)
+        patched = apply_eraser(session, present, strength)
+        way = describe_application(session)
+        description = f"{eraser_description(present)}\n{way}"
         return io.NodeOutput(patched, ui=ui.PreviewText(description))
 
 

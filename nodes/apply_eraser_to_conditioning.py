@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
-from .host.jobs.erase_conditioning import erased_conditioning
+from .host.jobs.erase_conditioning import erase_conditioning
 from .host.text.conditioning import Conditioning
 from .reporting.sentences import eraser_description
 from .schema.compat import build
@@ -46,5 +46,5 @@ class ApplyEraserToConditioning(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning: Conditioning | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
-        erased = erased_conditioning(conditioning, present, strength)
+        erased = erase_conditioning(conditioning, present, strength)
         return io.NodeOutput(erased, ui=ui.PreviewText(eraser_description(present)))

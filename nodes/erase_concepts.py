@@ -6,18 +6,18 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops.settings import DEFAULT_SETTINGS
-from . import methods, presets
-from .host.jobs.erase import run_erasure
-from .host.patching.applying import apply_eraser, way_of_applying
+from .host.jobs.apply import apply_eraser, describe_application
+from .host.jobs.erase import erase_concepts
+from .host.protocols import Clip, Model
+from .host.session import Session
 from .host.text.conditioning import Conditioning, entries_of
 from .reporting.sentences import erasure_report, erasure_summary
-from .request.concept_lines import parse_concepts, parse_preserved
-from .request.erasure_request import ErasureRequest
+from .request import presets
+from .request.erase_inputs import CHOICES, NUMBERS
+from .request.erasure_request import request_of
 from .request.templates import TEMPLATES
 from .schema.compat import build
-from .schema.erase_inputs import custom_inputs, method_inputs
-from .schema.inputs import choice_input, model_input, strength_input
+from .schema.inputs import choice_input, erase_inputs, model_input, strength_input, switch_input
 from .schema.sockets import CATEGORY, Eraser
 
 
@@ -77,8 +77,18 @@ class EraseConcepts(io.ComfyNode):
                     "none",
                     "Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
                 ),
-                *custom_inputs(),
-                *method_inputs(),
+                *erase_inputs((*NUMBERS, *CHOICES)),
+                io.Conditioning.Input(
+                    "embedding",
+                    optional=True,
+                    tooltip="An embedding to erase as well, such as one that 'Invert Concept' found.",
+                ),
+                switch_input(
+                    "pooled",
+                    True,
+                    "Erase from the pooled text embedding too, where the model reads one (SDXL, SD3, Flux, …). Without it, a "
+                    "concept can leak through.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -96,63 +106,19 @@ class EraseConcepts(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
-        clip: Any,
+        model: Model | None,
+        clip: Clip | None,
         concepts: str,
-        preset: str,
-        preserve: str = "",
         strength: float = 1.0,
-        templates: str = "none",
-        epochs: int = DEFAULT_SETTINGS.epochs,
-        regularization: float = DEFAULT_SETTINGS.regularization,
-        edit_regularization: float = DEFAULT_SETTINGS.edit_regularization,
-        erase_scale: float = DEFAULT_SETTINGS.erase_scale,
-        preserve_scale: float = DEFAULT_SETTINGS.preserve_scale,
-        method: str = methods.RECE,
-        robustness: str = methods.DEFAULT_ROBUSTNESS,
-        beta: float = methods.ROBUSTNESS[methods.DEFAULT_ROBUSTNESS],
-        directions: int = 0,
-        iteration: str = methods.PUBLISHED,
-        preservation: str = methods.WEIGHED,
-        regeneration_limit: float = 0.0,
-        drift_limit: float = 0.0,
         embedding: Conditioning | None = None,
-        pooled: bool = True,
+        **inputs: Any,
     ) -> io.NodeOutput:
-        numbers = {
-            "epochs": epochs,
-            "regularization": regularization,
-            "edit_regularization": edit_regularization,
-            "erase_scale": erase_scale,
-            "preserve_scale": preserve_scale,
-        }
-        lines = parse_concepts(concepts, presets.default_target(preset))
-        choice = methods.MethodChoice(
-            method,
-            preset,
-            numbers,
-            robustness,
-            beta,
-            directions,
-            iteration,
-            preservation,
-            regeneration_limit,
-            drift_limit,
-        )
-        request = ErasureRequest(
-            lines,
-            parse_preserved(preserve, lines),
-            choice.settings(),
-            templates,
-            exactly=preservation == methods.EXACTLY,
-            limits=choice.limits(),
-            embeddings=() if embedding is None else entries_of(embedding),
-            pooled=pooled,
-        )
-        result = run_erasure(model, clip, request)
-        patched = apply_eraser(model, result.eraser, strength)
-        way = way_of_applying(model)
+        request = request_of(concepts, inputs, () if embedding is None else entries_of(embedding))
+        session = Session.open(model, clip)
+        result = erase_concepts(session, request)
+        patched = apply_eraser(session, result.eraser, strength)
+        way = describe_application(session)
         report, summary = (
-            f"{text}\n{way}" for text in (erasure_report(request, result, strength), erasure_summary(result))
+            f"{text}\n{way}" for text in (erasure_report(request, result, strength), erasure_summary(request, result))
         )
         return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(summary))

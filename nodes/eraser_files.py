@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from ..rece_ops.formats.atomic import save_atomically
-from .host.architectures.detection import architecture_of
-from .host.device import Progress, compute_device
 from .host.folders import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
 from .host.jobs.export_lora import lora_metadata, lora_tensors
+from .host.protocols import Model
+from .host.session import Session
 from .reporting.sentences import eraser_description
 from .request.choices import check_choice
 from .schema.compat import build
@@ -134,7 +132,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
+        model: Model | None,
         eraser: EraserSet | None,
         file_name: str,
         if_exists: str,
@@ -142,15 +140,13 @@ class SaveEraserAsLoRA(io.ComfyNode):
         max_rank: int,
         dtype: str,
     ) -> io.NodeOutput:
-        present, architecture = connected(eraser), architecture_of(model)
+        present, session = connected(eraser), Session.open(model)
         checked_name(file_name)
         replace = _replaces(if_exists)
         check_choice("dtype", dtype, _DTYPES)
-        progress = Progress(architecture.projections)
-        device = compute_device(max(stream.dimension for stream in architecture.streams))
-        tensors = lora_tensors(model, present, strength, max_rank, _DTYPES[dtype], device, progress.step)
+        tensors = lora_tensors(session, present, strength, max_rank, _DTYPES[dtype])
         path = path_to_save("loras", file_name, replace)
-        save_atomically(path, tensors, lora_metadata(architecture, present))
+        save_atomically(path, tensors, lora_metadata(session.architecture, present))
         name = shown("loras", path)
         return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/loras/{name} ({_size(path.stat().st_size)})."))
 

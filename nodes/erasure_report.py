@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, InputError
-from ..rece_ops.measures.erasure import HIGH_RESIDUAL, VISIBLE_DRIFT
 from ..rece_ops.settings import DEFAULT_SETTINGS
-from .host.jobs.assess import Assessment, assess
+from .host.jobs.assess import assess
+from .host.protocols import Clip, Model
+from .host.session import Session
 from .reporting.figure import figure
 from .reporting.sentences import eraser_description, measured_lines
+from .reporting.verdict import verdict
+from .reporting.warnings import warnings
 from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved
+from .request.methods import assessment_plan
 from .schema.compat import build
 from .schema.inputs import clip_input, connected, number_input
 from .schema.sockets import CATEGORY, Eraser
-
-HIGH_REGENERATION = 0.5
 
 
 class ErasureReport(io.ComfyNode):
@@ -71,20 +72,22 @@ class ErasureReport(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
-        clip: Any,
+        model: Model | None,
+        clip: Clip | None,
         eraser: EraserSet | None,
         concepts: str = "",
         preserve: str = "",
         regularization: float = DEFAULT_SETTINGS.regularization,
     ) -> io.NodeOutput:
-        eraser = connected(eraser)
-        lines = parse_concepts(concepts) if concepts.strip() else _named(eraser)
-        assessment = assess(model, clip, eraser, lines, parse_preserved(preserve, lines), regularization)
-        verdict = _verdict(assessment)
-        report = "\n".join([verdict, eraser_description(eraser), *measured_lines(assessment)])
-        numbers = json.dumps(assessment.as_dict(), ensure_ascii=False, indent=1)
-        return io.NodeOutput(figure(assessment, verdict), report, numbers, ui=ui.PreviewText(report))
+        present = connected(eraser)
+        lines = parse_concepts(concepts) if concepts.strip() else _named(present)
+        plan = assessment_plan(str(present.metadata.get("method")), regularization)
+        assessment = assess(Session.open(model, clip), present, lines, parse_preserved(preserve, lines), plan)
+        sentence = verdict(assessment.measures)
+        report = "\n".join([sentence, eraser_description(present), *measured_lines(assessment, plan)])
+        found = {**assessment.as_dict(), "warnings": list(warnings(assessment.measures, plan.method.advice))}
+        numbers = json.dumps(found, ensure_ascii=False, indent=1)
+        return io.NodeOutput(figure(assessment, sentence), report, numbers, ui=ui.PreviewText(report))
 
 
 def _named(eraser: EraserSet) -> list[ConceptLine]:
@@ -93,28 +96,3 @@ def _named(eraser: EraserSet) -> list[ConceptLine]:
     if not isinstance(texts, list) or not isinstance(targets, list) or len(texts) != len(targets) or not texts:
         raise InputError("The ERASER does not say what it erases: type the concepts to look for into 'concepts'.")
     return [ConceptLine(str(text), str(target)) for text, target in zip(texts, targets, strict=True)]
-
-
-def _verdict(assessment: Assessment) -> str:
-    """One sentence: the worst of what was found."""
-    measures = assessment.measures
-    left = max(measures.concepts, key=lambda concept: concept.residual)
-    back = max(measures.concepts, key=lambda concept: concept.regeneration[-1])
-    drifts = {**measures.drift, **measures.neutral_drift}
-    drifted = max(drifts, key=drifts.__getitem__)
-    if left.residual > HIGH_RESIDUAL:
-        return f"Not erased: {left.residual:.0%} of '{left.name}' is left. Erase it by name, or by another method."
-    if drifts[drifted] > VISIBLE_DRIFT:
-        return (
-            f"Too much collateral: '{drifted or '(empty prompt)'}' drifts by {drifts[drifted]:.0%}. Preserve prompts "
-            "like it, or erase more gently."
-        )
-    if back.regeneration[-1] > HIGH_REGENERATION:
-        return (
-            f"Erased, but not for an attacker: the derived embedding brings back {back.regeneration[-1]:.0%} of "
-            f"'{back.name}'. Where people can choose embeddings, use the method 'projection'."
-        )
-    return (
-        f"Erased, with little collateral; the derived embedding brings back {back.regeneration[-1]:.0%} at most. Look at "
-        "pictures before shipping."
-    )

@@ -6,8 +6,10 @@ from .errors import EraserFileError, InputError, NumericalError, RECEError
 from .linear.directions import concept_spectrum
 from .linear.gram import gram_matrix
 from .low_rank import lora_factors
-from .measures.erasure import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes, worst
-from .measures.limits import Limits, keep_within
+from .measures.erasure import measure
+from .measures.limits import KeptLimits, Limits, keep_limits
+from .measures.outputs import relative_changes
+from .measures.records import ConceptMeasures, ExistingErasure, Measures, worst_case
 from .methods.projection import Projection, ProjectionSettings, project
 from .methods.rece import Epoch, Erasure, edit, erase, iterate
 from .pairs import ConceptPair, Contrast
@@ -27,8 +29,9 @@ __all__ = [
     "EraserFileError",
     "EraserSet",
     "Erasure",
-    "GivenErasure",
+    "ExistingErasure",
     "InputError",
+    "KeptLimits",
     "Limits",
     "Measures",
     "NumericalError",
@@ -44,12 +47,11 @@ __all__ = [
     "erase",
     "gram_matrix",
     "iterate",
-    "keep_within",
+    "keep_limits",
     "lora_factors",
     "measure",
-    "measure_steps",
     "project",
     "regenerate",
     "relative_changes",
-    "worst",
+    "worst_case",
 ]

@@ -278,6 +278,14 @@ class EraserSet(Mapping[str, Eraser]):
         return cls({name: Eraser(*factors, provenance) for name, factors in streams.items()}, provenance)
 
 
+def result_dtype(concept: Tensor) -> torch.dtype:
+    """The dtype that an eraser of these token embeddings has: theirs, but float32 at least.
+
+    Half precision would round a transform away.
+    """
+    return torch.promote_types(concept.dtype, torch.float32)
+
+
 def _check_factors(left: Tensor, right: Tensor | None) -> None:
     if left.ndim != 2 or not left.is_floating_point():
         raise InputError(f"The left factor is {left.dtype} {list(left.shape)}: give floats [dimension, rank].")

@@ -111,14 +111,14 @@ class Contrast:
         return self.concept.shape[1]
 
     @property
-    def wanted(self) -> ConceptPair:
+    def intended(self) -> ConceptPair:
         """The concept and what it should come out as."""
         return ConceptPair(self.name, self.concept, self.others if self.replacement is None else self.replacement)
 
 
-def wanted_outputs(pairs: Sequence[ConceptPair], contrasts: Sequence[Contrast]) -> tuple[ConceptPair, ...]:
+def intended_outputs(pairs: Sequence[ConceptPair], contrasts: Sequence[Contrast]) -> tuple[ConceptPair, ...]:
     """What a projection makes of each of `pairs`: as its contrast says, which has the same name, or else itself."""
-    by_name = {contrast.name: contrast.wanted for contrast in contrasts}
+    by_name = {contrast.name: contrast.intended for contrast in contrasts}
     return tuple(by_name.get(pair.name, pair) for pair in pairs)
 
 

@@ -1,13 +1,11 @@
-"""What the erasures share: how they report progress, and in what dtype their results come."""
+"""How everything that takes longer than a blink tells how far it is, in one shape: progress(done, total, stage)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
 Progress = Callable[[int, int, str], None]
+"""Called after every step with the steps done, their number, and the name of the stage; may raise to cancel."""
 
 
 class Steps:
@@ -21,8 +19,3 @@ class Steps:
         self._done += 1
         if self._progress is not None:
             self._progress(self._done, self._total, stage)
-
-
-def result_dtype(concept: Tensor) -> torch.dtype:
-    """The dtype of the concepts, but float32 at least: half precision would round a transform away."""
-    return torch.promote_types(concept.dtype, torch.float32)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 from .errors import InputError
 
@@ -30,9 +30,6 @@ class RECESettings:
     Raises:
         InputError: a coefficient is no number, not finite, or out of range.
     """
-
-    MILDER: ClassVar[str] = "Lower 'epochs' or 'erase_scale', raise 'regularization' or 'edit_regularization'"
-    STRONGER: ClassVar[str] = "Later epochs can undo the first edit: lower 'epochs', or 'edit_regularization'"
 
     epochs: int = 3
     regularization: float = 0.1

@@ -1,4 +1,4 @@
-"""The README's list of architectures, written from the table that the code goes by (`nodes/host/families.py`).
+"""The README's list of architectures, written from the table that the code goes by (`nodes/host/architectures/table.py`).
 
     python -m tools.architecture_table
 
@@ -25,7 +25,7 @@ ANY_LAYERS = {"llama_layers": [0]}
 
 def updated(readme: str) -> str:
     """`readme` with the list as it should be; ComfyUI must be importable, and the pack imported."""
-    families = importlib.import_module(f"{PACK}.nodes.host.families")
+    families = importlib.import_module(f"{PACK}.nodes.host.architectures.table")
     before, _, rest = readme.partition(START)
     _, _, after = rest.partition(END)
     table = architecture_table(families.FAMILIES)
@@ -48,7 +48,7 @@ def refused(reasons: Mapping[str, str]) -> str:
 
 def _row(family: Any) -> tuple[str, ...]:
     streams = [stream for stream in family.streams_of(ANY_LAYERS) if not stream.pooled]
-    parts = [part for stream in streams for part in stream.parts]
+    parts = [part for stream in streams for part in stream.sources]
     names = "diffusers'" if family.unet else "ComfyUI's"
     return (
         family.name,
@@ -88,7 +88,7 @@ def _pooled(family: Any) -> str:
 
 def _first(parts: Iterable[Any]) -> list[str]:
     """What the tokens go through before they are read, from which T is derived."""
-    layers = [getattr(part.front, "layer", "learned padding") for part in parts if part.front is not None]
+    layers = [getattr(part.stage, "layer", "learned padding") for part in parts if part.stage is not None]
     return [f"after {layer if ' ' in layer else f'`{layer}`'}" for layer in dict.fromkeys(layers)]
 
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from ...rece_ops import InputError
 from ..host.folders import existing_table, table_names
 from ..host.jobs.concept_vector import concept_vector
+from ..host.protocols import Clip
 from ..host.text.conditioning import Conditioning
 from ..request.prompt_pairs import pairs_of_file, typed_pairs
 from ..schema.compat import build
@@ -79,7 +80,7 @@ class ConceptVector(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, conditioning: Conditioning, clip: Any, pairs: str, scale: float, pairs_file: str = NO_FILE
+        cls, conditioning: Conditioning, clip: Clip | None, pairs: str, scale: float, pairs_file: str = NO_FILE
     ) -> io.NodeOutput:
         if not abs(scale) < float("inf"):
             raise InputError(f"scale is {scale}: give a finite number, such as 3.")

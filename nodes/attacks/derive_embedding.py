@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io, ui
 
 from ...rece_ops import POOLED_STREAM, EraserSet
 from ...rece_ops.settings import DEFAULT_SETTINGS
 from ..host.jobs.derive import DerivedConditioning, derive_conditioning
+from ..host.protocols import Clip, Model
+from ..host.session import Session
 from ..schema.compat import build
 from ..schema.inputs import clip_input, number_input
 from ..schema.sockets import CATEGORY, Eraser
@@ -67,14 +67,16 @@ class DeriveEmbedding(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
-        clip: Any,
+        model: Model | None,
+        clip: Clip | None,
         concept: str,
         regularization: float = DEFAULT_SETTINGS.regularization,
         eraser: EraserSet | None = None,
-        original: Any = None,
+        original: Model | None = None,
     ) -> io.NodeOutput:
-        derived = derive_conditioning(model, clip, concept, regularization, eraser, original)
+        session = Session.open(model, clip)
+        before = None if original is None else Session.open(original)
+        derived = derive_conditioning(session, concept, regularization, eraser, before)
         report = _report(derived, concept.strip(), regularization)
         return io.NodeOutput(derived.conditioning, report, ui=ui.PreviewText(report))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..host.jobs.invert import InversionSettings, Inverted, invert_concept
+from ..host.protocols import Clip, Model, Vae
+from ..host.session import Session
 from ..schema.compat import build
 from ..schema.inputs import clip_input, count_input, number_input, switch_input
 from ..schema.sockets import CATEGORY
@@ -83,9 +83,9 @@ class InvertConcept(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Any,
-        clip: Any,
-        vae: Any,
+        model: Model | None,
+        clip: Clip | None,
+        vae: Vae | None,
         images: Tensor | None,
         start: str,
         tokens: int,
@@ -96,7 +96,7 @@ class InvertConcept(io.ComfyNode):
         low_memory: bool = DEFAULT.low_memory,
     ) -> io.NodeOutput:
         settings = InversionSettings(tokens, steps, learning_rate, seed, batch, low_memory)
-        found = invert_concept(model, clip, vae, images, start, settings)
+        found = invert_concept(Session.open(model, clip, vae), images, start, settings)
         report = _report(found, settings)
         return io.NodeOutput(found.conditioning, report, ui=ui.PreviewText(report))
 

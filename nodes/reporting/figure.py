@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...rece_ops.measures.erasure import HIGH_RESIDUAL, VISIBLE_DRIFT
+from ...rece_ops.measures.thresholds import HIGH_RESIDUAL, VISIBLE_DRIFT
 from ..host.jobs.assess import Assessment
 
 MISSING = (
@@ -57,7 +57,7 @@ def _concepts(axes: Any, assessment: Assessment) -> None:
 
 def _drift(axes: Any, assessment: Assessment) -> None:
     shown = [(name or "(empty prompt)", value, _BLUE) for name, value in assessment.measures.drift.items()]
-    shown += [(name, value, _GREY) for name, value in assessment.measures.neutral_drift.items()]
+    shown += [(name, value, _GREY) for name, value in assessment.measures.held_out_drift.items()]
     shown = sorted(shown, key=lambda bar: -bar[1])[:_MOST_BARS]
     axes.barh([_shortened(name) for name, _, _ in shown], [v for _, v, _ in shown], color=[c for _, _, c in shown])
     axes.set_title("Drift of what should stay (blue: preserved)")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Erasure, Measures, Projection
+from ...rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Measures
 from ..host.jobs.assess import Assessment
 from ..host.jobs.erase import ErasureResult
 from ..request.erasure_request import ErasureRequest
+from ..request.methods import Plan
+from .warnings import notes, warnings
 
 _MOST_CONCEPTS = 40
 
@@ -21,11 +23,11 @@ def erasure_report(request: ErasureRequest, result: ErasureResult, strength: flo
         _solves(result.measures.conditions),
         _known_gaps(result),
     ]
-    parts += [*result.limited, *(f"Warning: {sentence}" for sentence in result.measures.warnings)]
+    parts += _remarks(request.plan, result)
     return "\n".join(part for part in parts if part)
 
 
-def erasure_summary(result: ErasureResult) -> str:
+def erasure_summary(request: ErasureRequest, result: ErasureResult) -> str:
     """The few lines shown on the node."""
     concepts = result.measures.concepts
     lines = [
@@ -35,18 +37,18 @@ def erasure_summary(result: ErasureResult) -> str:
     if len(concepts) > 5:
         lines.append(f"… and {len(concepts) - 5} more")
     lines.append(f"weights changed by {result.measures.total_change:.0%}, in {result.seconds:.1f} s")
-    lines += [*result.limited, *(f"Warning: {sentence}" for sentence in result.measures.warnings)]
+    lines += _remarks(request.plan, result)
     return "\n".join(lines)
 
 
-def measured_lines(assessment: Assessment) -> list[str]:
+def measured_lines(assessment: Assessment, plan: Plan) -> list[str]:
     """What an erasure report says after its verdict."""
     measures = assessment.measures
     return [
         _concepts(measures.concepts),
         _preserved(measures),
         _weights(assessment.changes, measures.total_change),
-        *(f"Warning: {sentence}" for sentence in measures.warnings),
+        *_warnings(measures, plan),
     ]
 
 
@@ -81,8 +83,8 @@ def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -
     count = len(request.concepts)
     return (
         f"Erased {count} concept{'s' if count > 1 else ''} from this {result.architecture.name} model by "
-        f"{_method([stream.erasure for stream in result.streams.values()])}: "
-        f"{len(result.changes)} projections{_in_streams(result)}, {result.seconds:.2f} s on {result.device.type}, "
+        f"{request.plan.method.describe([stream.erasure for stream in result.streams.values()])}: "
+        f"{len(result.changes)} key and value weights{_in_streams(result)}, {result.seconds:.2f} s on {result.device.type}, "
         f"strength {strength:g}."
     )
 
@@ -96,21 +98,14 @@ def _in_streams(result: ErasureResult) -> str:
     return f"{where}{pooled} (every number below is that of the worst)"
 
 
-def _method(erasures: Sequence[Erasure | Projection]) -> str:
-    first = erasures[0]
-    if isinstance(first, Projection):
-        counts = [one.directions.shape[1] for one in erasures if isinstance(one, Projection)]
-        return f"a projection along {_counted(counts, 'direction')} (β {first.settings.robustness:g})"
-    epochs = [one.settings.epochs for one in erasures if isinstance(one, Erasure)]
-    if not max(epochs):
-        return "UCE (first edit only)"
-    return f"RECE with {_counted(epochs, 'epoch')}{', anchored' if first.settings.anchored else ''}"
+def _remarks(plan: Plan, result: ErasureResult) -> list[str]:
+    """What was done to keep limits, each sentence once, and the warnings."""
+    done = dict.fromkeys(sentence for stream in result.streams.values() for sentence in notes(stream.kept))
+    return [*done, *_warnings(result.measures, plan)]
 
 
-def _counted(counts: Sequence[int], what: str) -> str:
-    """As in '3 epochs'; as in '1 to 3 epochs' where text streams differ."""
-    least, most = min(counts), max(counts)
-    return f"{most if least == most else f'{least} to {most}'} {what}{'s' if most > 1 else ''}"
+def _warnings(measures: Measures, plan: Plan) -> list[str]:
+    return [f"Warning: {sentence}" for sentence in warnings(measures, plan.method.advice)]
 
 
 def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
@@ -128,7 +123,7 @@ def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
 def _preserved(measures: Measures) -> str:
     lines = ["Drift of what should stay (relative change of its outputs):"]
     lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
-    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in measures.neutral_drift.items()]
+    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in measures.held_out_drift.items()]
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What a person asked the main node for."""
+"""What a person asked the main node for, in one frozen value."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from ...rece_ops import Limits, ProjectionSettings, RECESettings, __version__
-from .concept_lines import ConceptLine
-from .everyday_prompts import CONTEXTS, SPARED
-from .templates import TEMPLATES, widened
+from ...rece_ops import ProjectionSettings, RECESettings, __version__
+from .choices import check_choice
+from .concept_lines import ConceptLine, parse_concepts, parse_preserved
+from .erase_inputs import plan_of
+from .methods import Needs, Plan
+from .presets import NAMES, default_target
+from .templates import TEMPLATES, expand_templates
 
 EMPTY = ""
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -23,52 +25,29 @@ class ErasureRequest:
 
     Attributes:
         concepts: what to erase.
-        preserved: prompts whose outputs shall stay; the empty prompt is always among them.
-        settings: of RECE (UCE: no epochs) or of the projection.
+        preserved: prompts whose outputs should stay; the empty prompt is always among them.
+        plan: the method with its settings.
         templates: name of the templates that widen each concept.
-        exactly: whether the preserved prompts (and the empty one) must not move at all.
-        limits: of RECE's iteration.
-        embeddings: prompts to erase besides, as token embeddings [1, n, d] with the values of their CONDITIONING, towards
-            the target of the first concept.
+        embeddings: more to erase, as token embeddings [1, n, d] with the values of their CONDITIONING, towards the target
+            of the first concept.
         pooled: whether to erase from the pooled embedding too, where the model reads one.
     """
 
     concepts: Sequence[ConceptLine]
     preserved: Sequence[str]
-    settings: RECESettings | ProjectionSettings
-    templates: str
-    exactly: bool = False
-    limits: Limits = NO_LIMITS
+    plan: Plan
+    templates: str = "none"
     embeddings: Sequence[tuple[Tensor, dict[str, Any]]] = ()
     pooled: bool = True
 
     @property
-    def method(self) -> str:
-        """As reports and eraser files call it."""
-        if isinstance(self.settings, ProjectionSettings):
-            return "projection"
-        return "RECE" if self.settings.epochs else "UCE"
-
-    @property
-    def epochs(self) -> int:
-        """Derive-and-erase steps, at most."""
-        return self.settings.epochs if isinstance(self.settings, RECESettings) else 0
-
-    @property
-    def spared(self) -> tuple[str, ...]:
-        """The everyday prompts that the method wants to know."""
-        return SPARED if self.method == "projection" else ()
-
-    @property
-    def contexts(self) -> tuple[str, ...]:
-        """The templates, '{}' for the concept, in which the method compares concepts with other words."""
-        if self.method != "projection":
-            return ()
-        return ("{}", *TEMPLATES[self.templates]) if TEMPLATES[self.templates] else CONTEXTS
+    def needs(self) -> Needs:
+        """The prompts that the method wants to know."""
+        return self.plan.needs(TEMPLATES[self.templates])
 
     def prompts(self) -> list[tuple[ConceptLine, str]]:
         """Every prompt to erase, with the line it stands for."""
-        return [(line, prompt) for line in self.concepts for prompt in widened(line.concept, self.templates)]
+        return [(line, prompt) for line in self.concepts for prompt in expand_templates(line.concept, self.templates)]
 
     def provenance(
         self,
@@ -83,22 +62,50 @@ class ErasureRequest:
             settings: that each text stream was erased with; where a limit was kept, they can differ.
             architecture: what the eraser was made on.
             dimensions: of the text streams, by name.
-            fronts: the text streams that reach the projections through a norm or a network.
+            fronts: the text streams that reach the key and value weights through a norm or a network.
         """
         plain = {name: one.as_dict() for name, one in settings.items()}
         same = len(set(settings.values())) == 1
         return {
-            "method": self.method,
+            "method": self.plan.method.name,
             "concepts": [line.concept for line in self.concepts],
             "targets": [line.target for line in self.concepts],
             "weights": [line.weight for line in self.concepts],
             "embeddings": len(self.embeddings),
             "preserve": list(self.preserved),
             "templates": self.templates,
-            "preserve_exactly": self.exactly,
+            "preserve_exactly": self.plan.exactly,
             "settings": next(iter(plain.values())) if same else plain,
             "architecture": architecture,
             "dimensions": dict(dimensions),
             "fronts": list(fronts),
             "pack_version": __version__,
         }
+
+
+def request_of(
+    concepts: str,
+    inputs: Mapping[str, Any],
+    embeddings: Sequence[tuple[Tensor, dict[str, Any]]] = (),
+) -> ErasureRequest:
+    """The request that the main node's inputs make.
+
+    Args:
+        concepts: one concept a line.
+        inputs: 'preset', 'preserve', 'templates', 'pooled' and those of `erase_inputs`; all but the preset have defaults.
+        embeddings: see `ErasureRequest`.
+
+    Raises:
+        InputError: a line or a value cannot be understood, or two of them contradict each other.
+    """
+    check_choice("preset", inputs["preset"], NAMES)
+    check_choice("templates", inputs.get("templates", "none"), TEMPLATES)
+    lines = parse_concepts(concepts, default_target(inputs["preset"]))
+    return ErasureRequest(
+        lines,
+        parse_preserved(inputs.get("preserve", ""), lines),
+        plan_of(inputs),
+        inputs.get("templates", "none"),
+        embeddings,
+        inputs.get("pooled", True),
+    )

@@ -1,17 +1,29 @@
-"""Prompts and words of everyday life: what no erasure should touch, unless it is what a person wants gone."""
+"""Prompts and words of everyday life: what no erasure should touch, unless it is what a person wants gone.
+
+Three sets that have no prompt in common: a method is fitted to one, chooses by another, and is judged by the third.
+"""
 
 from __future__ import annotations
 
-MEASURED = (
+HELD_OUT = (
     "a photo of a dog in a park",
     "a landscape with mountains and a lake",
     "a street in a city at night",
     "a bowl of fruit on a wooden table",
     "a portrait of an old man with a beard",
 )
-"""How much these drift is how much collateral there is; no erasure is ever told of them."""
+"""How much these drift is how much collateral there is. Nothing is ever fitted to them or chosen by them."""
 
-SPARED = (
+TUNING = (
+    "a horse standing in a meadow",
+    "a harbour with fishing boats at dawn",
+    "a shop window in the rain",
+    "a plate of cheese and bread",
+    "a portrait of a young woman with short hair",
+)
+"""How many epochs and how large a scale may be is chosen by these, where a person set a limit of the drift."""
+
+CALIBRATION = (
     "a cat sleeping on a sofa",
     "two horses running on a beach at sunset",
     "a bird on a branch",
@@ -45,7 +57,7 @@ SPARED = (
     "a skyscraper seen from below",
     "a spaceship flying past a planet, concept art",
 )
-"""What a projection spares besides what a person preserves (part of its Σ_N)."""
+"""What a projection is fitted to spare, in addition to what a person preserves (part of its Σ_N)."""
 
 CONTEXTS = ("{}", "a {}", "the {}", "a photo of a {}", "a drawing of a {}", "an image of {}")
 """Where a projection looks at a concept, unless templates say otherwise; each ends with it."""

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from ...rece_ops import PRESETS, RECESettings
 from .choices import check_choice
+from .vocabulary import CUSTOM
 
-CUSTOM, UCE_ONLY = "custom", "UCE only"
+UCE_ONLY = "UCE only"
 DEFAULT = "nudity"
 NAMES = [*PRESETS, CUSTOM]
 
 _TARGETS = {"artistic style": "art"}
+_NUMBERS = tuple(field.name for field in fields(RECESettings) if field.name != "anchored")
 
 
 def settings_of(preset: str, numbers: Mapping[str, Any]) -> RECESettings:
-    """The settings of a preset; those made of `numbers` for the preset `custom`.
+    """The settings of a preset; for 'custom', those among `numbers` that have their names.
 
     Raises:
-        InputError: there is no such preset, or it is `custom` and a number is out of range.
+        InputError: there is no such preset, or it is 'custom' and a number is out of range.
     """
     check_choice("preset", preset, NAMES)
-    return RECESettings(**numbers) if preset == CUSTOM else PRESETS[preset]
+    if preset != CUSTOM:
+        return PRESETS[preset]
+    return RECESettings(**{name: numbers[name] for name in _NUMBERS if name in numbers})
 
 
 def default_target(preset: str) -> str:

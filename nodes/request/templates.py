@@ -17,7 +17,7 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Templates by name; the concept itself always comes first."""
 
 
-def widened(concept: str, templates: str) -> list[str]:
+def expand_templates(concept: str, templates: str) -> list[str]:
     """The prompts that stand for `concept`: itself, and itself in every template.
 
     Raises:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from comfy_api.latest import io
 
 from ...rece_ops import EraserSet
 from ..host.errors import WrongConnectionError
+from ..request.erase_inputs import counts_for, tooltip_of
+from ..request.input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec
 from .compat import build
 from .sockets import Eraser
+
+COUNTS_FOR = "rece_counts_for"
+"""What an input's options carry: the values of other choices with which it counts."""
 
 
 def model_input() -> io.Input:
@@ -71,6 +76,31 @@ def switch_input(name: str, default: bool, tooltip: str) -> io.Input:
 def count_input(name: str, default: int, tooltip: str, low: int = 0, high: int = 100) -> io.Input:
     """An optional whole number among a node's advanced inputs."""
     return build(io.Int.Input, name, default=default, min=low, max=high, optional=True, advanced=True, tooltip=tooltip)
+
+
+def erase_inputs(specs: Iterable[InputSpec]) -> list[io.Input]:
+    """The optional inputs that choose a method and its settings, as the front end shows them.
+
+    Each carries the choices with which it counts, for `web/js/choices.js`.
+    """
+    return [_of_spec(spec) for spec in specs]
+
+
+def _of_spec(spec: InputSpec) -> io.Input:
+    tooltip = tooltip_of(spec)
+    match spec:
+        case NumberSpec():
+            found = number_input(spec.name, spec.default, tooltip, spec.low, spec.high, spec.step)
+        case CountSpec():
+            found = count_input(spec.name, spec.default, tooltip, spec.low, spec.high)
+        case ChoiceSpec():
+            found = choice_input(spec.name, spec.options, spec.default, tooltip, spec.advanced)
+        case _:
+            found = switch_input(spec.name, spec.default, tooltip)
+    counts = counts_for(spec)
+    if counts:
+        found.extra_dict = {**found.extra_dict, COUNTS_FOR: counts}
+    return found
 
 
 def connected(eraser: EraserSet | None) -> EraserSet:

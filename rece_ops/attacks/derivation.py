@@ -103,7 +103,7 @@ class WeightMoments:
             sums[0].add(before)
             sums[1].add(after)
             cross.addmm_(to_float64(before, device).T, to_float64(after, device))
-            steps.done("reading projections")
+            steps.done("reading weights")
         assert sums is not None  # there is at least one projection
         return cls(sums[0].total(), sums[1].total(), cross)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..progress import Progress, Steps
 from .solves import GramSum, float64_device
 
 
-def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None) -> Tensor:
+def gram_matrix(projections: Mapping[str, Tensor], progress: Progress | None = None) -> Tensor:
     """G = Σ_l W_lᵀ W_l over all projections W_l [out_l, d], as a float64 tensor [d, d].
 
     The mapping is read once, one projection at a time, so it may compute each weight when asked.
@@ -20,12 +21,13 @@ def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str]
 
     Args:
         projections: weight by name; all read token embeddings of the same dimension d.
-        on_projection: called with the name of each projection after it was added.
+        progress: called as progress(done, total, stage) after each was added; may raise to cancel.
 
     Raises:
         InputError: there is no projection, one is no matrix [out, d], or holds NaN or infinity.
     """
     gram: GramSum | None = None
+    steps = Steps(progress, len(projections))
     for name in projections:
         weight = projections[name]
         if gram is None:
@@ -33,8 +35,7 @@ def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str]
             gram = GramSum(dimension, float64_device(weight.device))
         check_projection(name, weight, dimension)
         gram.add(weight)
-        if on_projection is not None:
-            on_projection(name)
+        steps.done("reading weights")
     if gram is None:
         raise InputError("There is no projection: give the key and value weights of the cross-attention layers.")
     return gram.total()

@@ -24,7 +24,7 @@ LEFT_OUT = 1e-6
 LEAST_OUTSIDE = 1e-4
 
 
-class ExactSpan:
+class PreservedSubspace:
     """The span of all tokens of some prompts.
 
     Args:

@@ -12,7 +12,7 @@ from ..eraser import Eraser
 from ..errors import InputError
 from ..methods.rece import Erasure
 from ..settings import RECESettings, check_coefficient
-from .erasure import concept_regenerations, drift
+from .outputs import concept_regenerations, drift
 
 # The erase scale is looked for in steps of a factor of two, then to a tenth of one.
 _WEAKEST = 2.0**-20
@@ -25,7 +25,7 @@ class Limits:
 
     Attributes:
         regeneration: epochs stop as soon as the derived embedding brings no concept back further than this (0 to 1).
-        drift: no neutral prompt's outputs may change by more than this share. An epoch that changes them more is
+        drift: no everyday prompt's outputs may change by more than this share. An epoch that changes them more is
             not taken; where already the first edit does, its erase scale is lowered until it does not.
 
     Raises:
@@ -43,62 +43,75 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Limited:
-    """An erasure within limits, and in plain words what was done to keep them (nothing: no sentences)."""
+class KeptLimits:
+    """An erasure within limits, and what was done to keep them.
+
+    Attributes:
+        erasure: the erasure.
+        limits: what it keeps.
+        lowered_from: the erase scale before it was lowered; None where it was not.
+        stopped_after: epochs that were kept of `asked_epochs`; None where all were.
+        asked_epochs: epochs that there would have been.
+        regeneration: of the concept that the derived embedding brings back furthest, where that is why it stopped.
+    """
 
     erasure: Erasure
-    sentences: tuple[str, ...] = ()
+    limits: Limits
+    lowered_from: float | None = None
+    stopped_after: int | None = None
+    asked_epochs: int = 0
+    regeneration: float | None = None
 
 
-def keep_within(
-    erasure: Erasure, limits: Limits, neutral: Mapping[str, Tensor], again: Callable[[RECESettings], Erasure]
-) -> Limited:
+def keep_limits(
+    erasure: Erasure,
+    limits: Limits,
+    tuning: Mapping[str, Tensor],
+    again: Callable[[RECESettings], Erasure],
+) -> KeptLimits:
     """`erasure` as far as `limits` allow.
 
     Args:
         erasure: with as many epochs as there may be.
         limits: to keep.
-        neutral: token embeddings [n, d] of prompts that should stay.
-        again: the same erasure with other settings (see `erase.iterate`).
+        tuning: token embeddings [n, d] of prompts that should stay, by which epochs and scale are chosen.
+        again: the same erasure with other settings (see `rece.iterate`).
 
     Raises:
         InputError: even the weakest edit exceeds the drift.
     """
-    sentences = []
-    if limits.drift is not None and _drift(erasure, erasure.erasers()[0], neutral) > limits.drift:
-        scale = _largest_scale(erasure, limits.drift, neutral, again)
-        sentences.append(
-            f"The erase scale was lowered from {erasure.settings.erase_scale:g} to {scale:.3g}, so that neutral prompts "
-            f"drift by {limits.drift:.0%} at most."
-        )
+    lowered_from = None
+    if limits.drift is not None and _drift(erasure, erasure.erasers()[0], tuning) > limits.drift:
+        lowered_from = erasure.settings.erase_scale
+        scale = _largest_scale(erasure, limits.drift, tuning, again)
         erasure = again(replace(erasure.settings, erase_scale=scale))
-    kept, reason = _epochs_to_keep(erasure, limits, neutral)
-    if kept < len(erasure.epochs):
-        sentences.append(f"Stopped after {kept} of {len(erasure.epochs)} epochs: {reason}.")
-        erasure = erasure.until(kept)
-    return Limited(erasure, tuple(sentences))
+    asked = len(erasure.epochs)
+    kept, regeneration = _epochs_to_keep(erasure, limits, tuning)
+    if kept == asked:
+        return KeptLimits(erasure, limits, lowered_from, None, asked)
+    return KeptLimits(erasure.until(kept), limits, lowered_from, kept, asked, regeneration)
 
 
-def _drift(erasure: Erasure, eraser: Eraser, neutral: Mapping[str, Tensor]) -> float:
-    return max((drift(erasure.gram, eraser, tokens) for tokens in neutral.values()), default=0.0)
+def _drift(erasure: Erasure, eraser: Eraser, tuning: Mapping[str, Tensor]) -> float:
+    return max((drift(erasure.gram, eraser, tokens) for tokens in tuning.values()), default=0.0)
 
 
 def _largest_scale(
-    erasure: Erasure, budget: float, neutral: Mapping[str, Tensor], again: Callable[[RECESettings], Erasure]
+    erasure: Erasure, budget: float, tuning: Mapping[str, Tensor], again: Callable[[RECESettings], Erasure]
 ) -> float:
     """The largest erase scale whose first edit keeps the budget, by bisection of its logarithm."""
     whole = erasure.settings.erase_scale
 
     def fits(scale: float) -> bool:
         first = again(replace(erasure.settings, epochs=0, erase_scale=scale))
-        return _drift(first, first.eraser, neutral) <= budget
+        return _drift(first, first.eraser, tuning) <= budget
 
     low = whole / 2
     while not fits(low):
         low /= 2
         if low < whole * _WEAKEST:
             raise InputError(
-                f"Even the weakest edit lets neutral prompts drift by more than {budget:.1%}: raise the drift limit, or "
+                f"Even the weakest edit lets everyday prompts drift by more than {budget:.1%}: raise the drift limit, or "
                 "preserve prompts like them."
             )
     high = 2 * low
@@ -108,13 +121,13 @@ def _largest_scale(
     return low
 
 
-def _epochs_to_keep(erasure: Erasure, limits: Limits, neutral: Mapping[str, Tensor]) -> tuple[int, str]:
-    """How many epochs keep the limits, and why no more are taken."""
+def _epochs_to_keep(erasure: Erasure, limits: Limits, tuning: Mapping[str, Tensor]) -> tuple[int, float | None]:
+    """How many epochs keep the limits; and the regeneration, where that was low enough to stop."""
     for number, eraser in enumerate(erasure.erasers()):
-        if limits.drift is not None and _drift(erasure, eraser, neutral) > limits.drift:
-            return max(number - 1, 0), f"the next one would let neutral prompts drift by more than {limits.drift:.0%}"
+        if limits.drift is not None and _drift(erasure, eraser, tuning) > limits.drift:
+            return max(number - 1, 0), None
         if limits.regeneration is not None:
             strongest = max(concept_regenerations(erasure, eraser))
             if strongest <= limits.regeneration:
-                return number, f"the derived embedding brings no concept back further than {strongest:.0%}"
-    return len(erasure.epochs), ""
+                return number, strongest
+    return len(erasure.epochs), None

@@ -35,20 +35,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..eraser import Eraser
+from ..eraser import Eraser, result_dtype
 from ..errors import InputError
 from ..linear.directions import NEGLIGIBLE, main_directions, metric_root, weighted_difference
 from ..linear.gram import check_reads, gram_matrix
 from ..linear.moments import second_moment
-from ..linear.preserved_subspace import ExactSpan
+from ..linear.preserved_subspace import PreservedSubspace
 from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
-from ..pairs import ConceptPair, Contrast, check_same_dimension, wanted_outputs
-from ..progress import Progress, Steps, result_dtype
+from ..pairs import ConceptPair, Contrast, check_same_dimension, intended_outputs
+from ..progress import Progress, Steps
 from ..settings import check_coefficient
 
 MAX_DIRECTIONS = 256
@@ -70,9 +70,6 @@ class ProjectionSettings:
     Raises:
         InputError: a value is no number, not finite, or out of range.
     """
-
-    MILDER: ClassVar[str] = "Lower 'robustness' or the number of 'directions'"
-    STRONGER: ClassVar[str] = "Raise the number of 'directions', or preserve fewer prompts exactly"
 
     robustness: float = 30.0
     directions: int | None = None
@@ -124,9 +121,9 @@ class Projection:
     contrasts: tuple[Contrast, ...] = ()
 
     @property
-    def wanted(self) -> tuple[ConceptPair, ...]:
+    def intended(self) -> tuple[ConceptPair, ...]:
         """Each concept beside what it should have become."""
-        return wanted_outputs(self.pairs, self.contrasts)
+        return intended_outputs(self.pairs, self.contrasts)
 
     @property
     def conditions(self) -> dict[str, float]:
@@ -180,7 +177,7 @@ def project(
     """
     dimension = check_same_dimension([*pairs, *contrasts], [*preserve, *neutral, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 3)
-    gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
+    gram = gram_matrix(projections, lambda done, total, stage: steps.done(stage))
     check_reads(gram, dimension)
     root = metric_root(gram)
     compared = contrasts or [Contrast.of(pair) for pair in pairs]
@@ -267,7 +264,7 @@ def _readers(
     )
     readers = solver.solve_rows(vectors.T).T
     if exactly:
-        span = ExactSpan(exactly, root.device, root)
+        span = PreservedSubspace(exactly, root.device, root)
         for vector in vectors.T:
             span.check_outside("A direction to erase", vector[None])
         kept = span.basis

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ..attacks.derivation import Derivation
-from ..eraser import Eraser
+from ..eraser import Eraser, result_dtype
 from ..errors import InputError
 from ..linear.gram import check_reads, gram_matrix
 from ..linear.moments import PairMoments, pair_moments, second_moment
-from ..linear.preserved_subspace import ExactSpan
+from ..linear.preserved_subspace import PreservedSubspace
 from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
 from ..pairs import ConceptPair, check_same_dimension
-from ..progress import Progress, Steps, result_dtype
+from ..progress import Progress, Steps
 from ..settings import DEFAULT_SETTINGS, RECESettings
 
 
@@ -71,7 +71,7 @@ class Erasure:
     pairs: tuple[ConceptPair, ...]
 
     @property
-    def wanted(self) -> tuple[ConceptPair, ...]:
+    def intended(self) -> tuple[ConceptPair, ...]:
         """Each concept beside what it is mapped to."""
         return self.pairs
 
@@ -114,7 +114,7 @@ class Erasure:
 
 
 def edit(
-    moments: PairMoments, preserved: Tensor, settings: RECESettings, exact: ExactSpan | None = None
+    moments: PairMoments, preserved: Tensor, settings: RECESettings, exact: PreservedSubspace | None = None
 ) -> tuple[Eraser, float]:
     """One closed-form edit (UCE, Eq. 3 of the paper) as a context transform, and its condition number.
 
@@ -183,7 +183,7 @@ def erase(
     later_preserve = preserve if epoch_preserve is None else epoch_preserve
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 2 + settings.epochs)
-    gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
+    gram = gram_matrix(projections, lambda done, total, stage: steps.done(stage))
     check_reads(gram, dimension)
     return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done)
 
@@ -230,10 +230,10 @@ def iterate(
 
 def _exact_span(
     preserve_exactly: Mapping[str, Tensor], pairs: Sequence[ConceptPair], device: torch.device
-) -> ExactSpan | None:
+) -> PreservedSubspace | None:
     if not preserve_exactly:
         return None
-    exact = ExactSpan(preserve_exactly, device)
+    exact = PreservedSubspace(preserve_exactly, device)
     for pair in pairs:
         exact.check_outside(f"Concept '{pair.name}'", to_float64(pair.subject_rows()[0], device))
     return exact

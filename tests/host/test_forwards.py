@@ -19,10 +19,11 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from rece_pack.nodes.apply_eraser import ApplyEraser
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import UnsupportedModelError
-from rece_pack.nodes.host.patching.applying import apply_eraser, way_of_applying
+from rece_pack.nodes.host.jobs.apply import apply_eraser, describe_application
 from rece_pack.nodes.host.patching.forwards import ErasedForward, add_forwards
 from rece_pack.nodes.host.patching.weight_patch import add_weight_patches
 from rece_pack.nodes.host.patching.weights import EffectiveWeights
+from rece_pack.nodes.host.session import Session
 from rece_pack.rece_ops import Eraser, EraserSet
 from safetensors.torch import load_file
 from small_models import CPU, SMALL, SmallModel, denoised
@@ -242,8 +243,8 @@ def test_fp8_weights_are_not_rounded_again(unet: State, stored: Callable[[State]
     def error(erased: Any) -> float:
         return float((unet_output(erased) - expected).norm() / change)
 
-    assert way_of_applying(quantised).startswith("The erasure runs inside the model")
-    inside = apply_eraser(quantised, EraserSet({"text": eraser}, {"architecture": "SD1"}), 1.0)
+    assert describe_application(Session.open(quantised)).startswith("The erasure runs inside the model")
+    inside = apply_eraser(Session.open(quantised), EraserSet({"text": eraser}, {"architecture": "SD1"}), 1.0)
     assert inside.patches == {}
     errors = error(inside), error(erased_in_weights(quantised, eraser))
     print(f"{stored.__name__}: {errors[0]:.2g} inside the forward, {errors[1]:.2g} by a patch")
@@ -273,8 +274,8 @@ def test_weights_in_a_tensor_of_another_packs_own(model: Any) -> None:
         layer = model.model.get_submodule(key.removesuffix(".weight"))
         packed = torch.zeros(layer.weight.shape[0], 23, dtype=torch.uint8).as_subclass(PackedTensor)
         layer.weight = torch.nn.Parameter(packed, requires_grad=False)
-    assert "because the model is quantised (PackedTensor)" in way_of_applying(model)
-    patched = apply_eraser(model, EraserSet({"text": random_eraser(40)}, {"architecture": "SD1"}), 1.0)
+    assert "because the model is quantised (PackedTensor)" in describe_application(Session.open(model))
+    patched = apply_eraser(Session.open(model), EraserSet({"text": random_eraser(40)}, {"architecture": "SD1"}), 1.0)
     assert len(patched.object_patches) == len(keys_of(model))
     with pytest.raises(
         UnsupportedModelError, match=r"stored as PackedTensor of torch\.uint8, which this pack cannot read"
@@ -285,8 +286,8 @@ def test_weights_in_a_tensor_of_another_packs_own(model: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_plain_weights_are_patched(model: Any, dtype: torch.dtype) -> None:
     model.model.to(dtype)
-    assert way_of_applying(model).startswith("The erasure is a patch of the model's weights")
-    patched = apply_eraser(model, EraserSet({"text": random_eraser(40)}, {"architecture": "SD1"}), 1.0)
+    assert describe_application(Session.open(model)).startswith("The erasure is a patch of the model's weights")
+    patched = apply_eraser(Session.open(model), EraserSet({"text": random_eraser(40)}, {"architecture": "SD1"}), 1.0)
     assert set(patched.patches) == set(keys_of(model))
     assert patched.object_patches == {}
 
@@ -321,8 +322,8 @@ def test_a_model_that_was_compiled_in_place() -> None:
     eraser, plain = random_eraser(40), COMPILED.model()
     expected = [loaded_output(one, COMPILED) for one in (plain, erased_in_weights(plain, eraser))]
     compiled = compiled_in_place()
-    assert "because the model is compiled" in way_of_applying(compiled)
-    patched = apply_eraser(compiled, EraserSet({"text": eraser}, {"architecture": "Flux"}), 1.0)
+    assert "because the model is compiled" in describe_application(Session.open(compiled))
+    patched = apply_eraser(Session.open(compiled), EraserSet({"text": eraser}, {"architecture": "Flux"}), 1.0)
     assert patched.patches == {}
     for _ in range(2):
         assert same(loaded_output(compiled, COMPILED), expected[0])

@@ -14,6 +14,7 @@ import torch
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.jobs.export_lora import lora_metadata, lora_tensors
 from rece_pack.nodes.host.patching.weights import EffectiveWeights
+from rece_pack.nodes.host.session import Session
 from rece_pack.rece_ops import Eraser, EraserSet
 
 from tools.launch_comfyui import supply_missing_modules
@@ -40,7 +41,7 @@ def weights(model: Any) -> dict[str, torch.Tensor]:
 def as_lora(
     model: Any, eraser: EraserSet, strength: float = 1.0, rank: int = 0, dtype: torch.dtype = torch.float32
 ) -> Any:
-    return lora_tensors(model, eraser, strength, rank, dtype, CPU, lambda: None)
+    return lora_tensors(Session.open(model), eraser, strength, rank, dtype)
 
 
 @torch.no_grad()

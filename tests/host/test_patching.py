@@ -16,9 +16,10 @@ from comfy.weight_adapter import LoRAAdapter
 from rece_pack.nodes.apply_eraser import CombineErasers
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
-from rece_pack.nodes.host.patching.applying import apply_eraser
+from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.patching.weight_patch import EraserAdapter
 from rece_pack.nodes.host.patching.weights import EffectiveWeights
+from rece_pack.nodes.host.session import Session
 from rece_pack.rece_ops import Eraser, EraserSet
 
 CPU = torch.device("cpu")
@@ -92,16 +93,16 @@ def test_the_patch_is_w_times_t_at_any_strength(model: Any) -> None:
     for strength in (1.0, 0.3, 2.0):
         transform = eraser["text"].scaled(strength).matrix()
         expected = {key: weight @ transform for key, weight in before.items()}
-        assert_same_weights(loaded_weights(apply_eraser(model, eraser, strength)), expected)
+        assert_same_weights(loaded_weights(apply_eraser(Session.open(model), eraser, strength)), expected)
 
 
 def test_strength_zero_queues_no_patch(model: Any) -> None:
-    assert apply_eraser(model, random_eraser(), 0.0).patches == model.patches
+    assert apply_eraser(Session.open(model), random_eraser(), 0.0).patches == model.patches
 
 
 def test_the_source_model_is_untouched_and_unpatching_is_bit_identical(model: Any) -> None:
     stored = {key: weight.clone() for key, weight in model.model.state_dict().items()}
-    patched = apply_eraser(model, random_eraser(), 1.0)
+    patched = apply_eraser(Session.open(model), random_eraser(), 1.0)
     assert model.patches == {}
     loaded_weights(patched)
     assert all(torch.equal(weight, stored[key]) for key, weight in model.model.state_dict().items())
@@ -116,10 +117,10 @@ def test_a_lora_before_is_erased_and_a_lora_after_is_not(model: Any) -> None:
     change = {key: weight - base[key] for key, weight in chain_weights(with_lora).items()}
     transform = eraser["text"].matrix()
 
-    before = loaded_weights(apply_eraser(with_lora, eraser, 1.0))
+    before = loaded_weights(apply_eraser(Session.open(with_lora), eraser, 1.0))
     assert_same_weights(before, {key: (base[key] + change[key]) @ transform for key in base})
 
-    erased = apply_eraser(model, eraser, 1.0)
+    erased = apply_eraser(Session.open(model), eraser, 1.0)
     erased.add_patches(lora, 0.7)
     assert_same_weights(loaded_weights(erased), {key: base[key] @ transform + change[key] for key in base})
 
@@ -146,7 +147,7 @@ def test_other_packs_patches_survive(model: Any) -> None:
     model.set_model_attn2_patch(attention_patch)
     model.add_object_patch("latent_format", object())
     model.add_patches({"diffusion_model.out.2.bias": (torch.ones(4),)}, 0.5)
-    patched = apply_eraser(model, random_eraser(), 1.0)
+    patched = apply_eraser(Session.open(model), random_eraser(), 1.0)
     assert attention_patch in patched.model_options["transformer_options"]["patches"]["attn2_patch"]
     assert patched.object_patches == model.object_patches
     assert patched.patches["diffusion_model.out.2.bias"] == model.patches["diffusion_model.out.2.bias"]
@@ -155,7 +156,7 @@ def test_other_packs_patches_survive(model: Any) -> None:
 
 def test_partial_loading_computes_the_same_layers(model: Any) -> None:
     """With room for nothing, the host patches every weight when its layer runs, through `LowVramPatch`."""
-    patched = apply_eraser(model, random_eraser(), 1.0)
+    patched = apply_eraser(Session.open(model), random_eraser(), 1.0)
     key = keys_of(patched)[0]
     context = torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(3)).to(patched.model.get_dtype())
 
@@ -205,7 +206,7 @@ def test_the_adapter_returns_the_dtype_it_was_given_and_honours_slices(dtype: to
 def test_the_patched_model_can_be_trained_on(model: Any) -> None:
     """Nodes run under inference mode; the patch must not drag that into a training node."""
     with torch.inference_mode():
-        patched = apply_eraser(model, random_eraser(), 1.0)
+        patched = apply_eraser(Session.open(model), random_eraser(), 1.0)
     (_, adapter, *_), *_ = patched.patches[keys_of(model)[0]]
     weight = torch.nn.Parameter(torch.randn(3, 768))
     (weight @ adapter.weights[0]).sum().backward()
@@ -215,9 +216,9 @@ def test_the_patched_model_can_be_trained_on(model: Any) -> None:
 def test_an_eraser_of_another_model_is_refused(model: Any) -> None:
     foreign = EraserSet({"text": Eraser.identity(2048)}, {"architecture": "SDXL"})
     with pytest.raises(WrongConnectionError, match=r"made for SDXL \(text dimension 2048\), but the MODEL is SD1"):
-        apply_eraser(model, foreign, 1.0)
+        apply_eraser(Session.open(model), foreign, 1.0)
     with pytest.raises(WrongConnectionError, match="made for another model"):
-        apply_eraser(model, EraserSet({"pooled": Eraser.identity(768)}), 1.0)
+        apply_eraser(Session.open(model), EraserSet({"pooled": Eraser.identity(768)}), 1.0)
 
 
 def test_erasers_of_two_architectures_are_not_combined() -> None:

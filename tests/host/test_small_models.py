@@ -13,11 +13,12 @@ from rece_pack.nodes.host.architectures.detection import Architecture, architect
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.architectures.token_stages import LearnedPadding, Norm
 from rece_pack.nodes.host.errors import WrongConnectionError
-from rece_pack.nodes.host.jobs.erase_conditioning import erased_conditioning
+from rece_pack.nodes.host.jobs.apply import apply_eraser
+from rece_pack.nodes.host.jobs.erase_conditioning import erase_conditioning
 from rece_pack.nodes.host.jobs.export_lora import lora_tensors
-from rece_pack.nodes.host.patching.applying import apply_eraser
 from rece_pack.nodes.host.patching.forwards import add_forwards
-from rece_pack.nodes.host.text.encoder import TextReader
+from rece_pack.nodes.host.session import Session
+from rece_pack.nodes.host.text.reader import TextReader
 from rece_pack.rece_ops import Eraser, EraserSet
 from small_models import CPU, SMALL, SmallModel, denoised
 from torch import Tensor
@@ -54,24 +55,24 @@ def transformed(model: Any, architecture: Architecture, entry: Entry, transform:
     embedding, values = entry[0].clone(), {**entry[1]}
     with ExitStack() as hooks:
         for stream in architecture.streams:
-            sources = {(part.source, part.layer): part for part in stream.parts}
-            for part in sources.values():
+            sources = {source.slot: source for source in stream.sources}
+            for source in sources.values():
                 network = model.model.diffusion_model
-                if isinstance(part.front, LearnedPadding):
+                if isinstance(source.stage, LearnedPadding):
                     for block in network.blocks:
                         hooks.enter_context(_hooked(block.register_forward_pre_hook(_third(stream.name, transform))))
                     break
-                norm = _named(network, part.front.layer) if isinstance(part.front, Norm) else None
+                norm = _named(network, source.stage.layer) if isinstance(source.stage, Norm) else None
                 if norm is not None:
                     hooks.enter_context(_hooked(norm.register_forward_hook(_result(stream.name, transform))))
-                elif not part.source:
+                elif not source.slot.key:
                     embedding = transform(stream.name, embedding)
-                elif part.pooled:
-                    values[part.source] = transform(stream.name, values[part.source])
+                elif source.pooled:
+                    values[source.slot.key] = transform(stream.name, values[source.slot.key])
                 else:
-                    source = values[part.source].clone()
-                    source[:, part.layer] = transform(stream.name, source[:, part.layer])
-                    values[part.source] = source
+                    held = values[source.slot.key].clone()
+                    held[:, source.slot.layer] = transform(stream.name, held[:, source.slot.layer])
+                    values[source.slot.key] = held
         yield embedding, values
 
 
@@ -118,7 +119,7 @@ def test_every_family_has_a_small_model() -> None:
 
 
 def in_weights(model: Any, erasers: EraserSet, entry: Entry, case: SmallModel) -> Tensor:
-    patched = apply_eraser(model, erasers, 1.0)
+    patched = apply_eraser(Session.open(model), erasers, 1.0)
     assert patched.patches
     return patched_output(patched, entry, case)
 
@@ -132,13 +133,13 @@ def in_forwards(model: Any, erasers: EraserSet, entry: Entry, case: SmallModel) 
 
 def in_conditioning(model: Any, erasers: EraserSet, entry: Entry, case: SmallModel) -> Tensor:
     reader = TextReader(model, architecture_of(model))
-    behind = [one.name for one in reader.architecture.streams if any(map(reader.front, one.parts))]
+    behind = [one.name for one in reader.architecture.streams if any(map(reader.stage, one.sources))]
     eraser = EraserSet(dict(erasers), {**erasers.metadata, "fronts": behind})
     if behind:
         with pytest.raises(WrongConnectionError, match=f"^{reader.architecture.name} reads the text through a norm"):
-            erased_conditioning([list(entry)], eraser, 1.0)
+            erase_conditioning([list(entry)], eraser, 1.0)
         pytest.skip("tokens are erased behind a norm or a network")
-    ((embedding, values),) = erased_conditioning([list(entry)], eraser, 1.0)
+    ((embedding, values),) = erase_conditioning([list(entry)], eraser, 1.0)
     return patched_output(model, (embedding, values), case)
 
 
@@ -175,7 +176,9 @@ def test_an_erased_model_is_the_model_with_transformed_text(case: SmallModel, wa
 def test_the_model_itself_is_bit_identical_afterwards(case: SmallModel) -> None:
     model = case.model()
     before = {key: weight.clone() for key, weight in model.model.state_dict().items()}
-    patched_output(apply_eraser(model, random_erasers(architecture_of(model)), 1.0), case.prompt(seed=4), case)
+    patched_output(
+        apply_eraser(Session.open(model), random_erasers(architecture_of(model)), 1.0), case.prompt(seed=4), case
+    )
     assert all(torch.equal(weight, before[key]) for key, weight in model.model.state_dict().items())
 
 
@@ -194,9 +197,9 @@ def test_the_reader_sees_what_the_projections_read(case: SmallModel) -> None:
             hooks.enter_context(_hooked(layer.register_forward_pre_hook(keep)))
         denoised(model.model, (embedding, values), case.latent)
     for stream in architecture.streams:
-        # Parts of one source lie in it one after the other, which takes a tokenizer to tell apart.
-        parts = {(part.source, part.layer): part for part in stream.parts}.values()
-        rows = [reader.read(stream, part, reader.source(part, embedding, values), values) for part in parts]
+        # Sources that share a slot lie in it one after the other, which takes a tokenizer to tell apart.
+        sources = {source.slot: source for source in stream.sources}.values()
+        rows = [reader.read(stream, source, reader.held(source, embedding, values), values) for source in sources]
         expected = torch.cat(rows)
         given = inputs[stream.name][..., : stream.dimension] if stream.sliced else inputs[stream.name]
         found = given.reshape(-1, stream.dimension)[-len(expected) :]
@@ -222,10 +225,10 @@ def test_the_stock_loader_reads_the_eraser_as_a_lora(case: SmallModel) -> None:
     model = case.model()
     architecture = architecture_of(model)
     erasers = random_erasers(architecture)
-    tensors = lora_tensors(model, erasers, 1.0, 0, torch.float32, CPU, lambda: None)
+    tensors = lora_tensors(Session.open(model), erasers, 1.0, 0, torch.float32)
     loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
     for stream in architecture.streams:
-        before, after = (stream.weights(one, CPU) for one in (model, loaded))
+        before, after = (Session.open(one).weights(stream) for one in (model, loaded))
         for key in stream.keys:
             expected = erasers[stream.name].apply_to_weight(before[key])
             change = (expected - before[key]).norm()

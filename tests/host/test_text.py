@@ -11,7 +11,9 @@ import pytest
 import torch
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
-from rece_pack.nodes.host.text.encoder import EncodedPart, TextEncoder, TextReader
+from rece_pack.nodes.host.text.encoded import EncodedTokens
+from rece_pack.nodes.host.text.encoder import TextEncoder
+from rece_pack.nodes.host.text.reader import TextReader
 from rece_pack.rece_ops import InputError
 from safetensors.torch import save_file
 
@@ -42,7 +44,7 @@ def encoder_of(clip: Any, model: Any) -> TextEncoder:
     return TextEncoder(clip, TextReader(model, architecture_of(model)))
 
 
-def encoded(encoder: TextEncoder, text: str) -> EncodedPart:
+def encoded(encoder: TextEncoder, text: str) -> EncodedTokens:
     """The only part of the only stream of tokens."""
     (part,) = encoder.encode(text).streams["text"]
     return part

@@ -9,19 +9,24 @@ from typing import Any
 import pytest
 import torch
 from rece_pack.nodes.host.architectures.detection import Architecture, architecture_of
-from rece_pack.nodes.host.architectures.table import FAMILIES, Part
+from rece_pack.nodes.host.architectures.sources import TokenSource
+from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
+from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.jobs.assess import assess
 from rece_pack.nodes.host.jobs.derive import derive_conditioning
-from rece_pack.nodes.host.jobs.erase import ErasureResult, run_erasure
-from rece_pack.nodes.host.patching.applying import apply_eraser
+from rece_pack.nodes.host.jobs.erase import ErasureResult, erase_concepts
 from rece_pack.nodes.host.patching.forwards import add_forwards
-from rece_pack.nodes.host.text.alignment import matched
-from rece_pack.nodes.host.text.encoder import EncodedPart, TextEncoder, TextReader
+from rece_pack.nodes.host.session import Session
+from rece_pack.nodes.host.text.alignment import pair_tokens
+from rece_pack.nodes.host.text.encoded import EncodedTokens
+from rece_pack.nodes.host.text.encoder import TextEncoder
+from rece_pack.nodes.host.text.reader import TextReader
 from rece_pack.nodes.host.text.spans import Span, Spans, tokenize
 from rece_pack.nodes.reporting.sentences import erasure_report
 from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.erasure_request import ErasureRequest
+from rece_pack.nodes.request.methods import assessment_plan, plan_with
 from rece_pack.rece_ops import EraserSet, InputError, ProjectionSettings, RECESettings
 from small_models import SMALL
 from small_text_encoders import ENCODERS
@@ -171,8 +176,8 @@ def erased(name: str, **request: Any) -> tuple[Any, Any, ErasureResult, ErasureR
     model, clip = SMALL[small_model(name)].model(), ENCODERS[name].clip()
     # One concept: two of them, and all padding, do not fit into the few dimensions of a small model.
     lines = [ConceptLine("a red cat", "a dog")]
-    asked = ErasureRequest(lines, ["the red dog"], **{"settings": FIRST_EDIT, "templates": "none", **request})
-    return model, clip, run_erasure(model, clip, asked), asked
+    asked = ErasureRequest(lines, ["the red dog"], **{"plan": plan_with(FIRST_EDIT), **request})
+    return model, clip, erase_concepts(Session.open(model, clip), asked), asked
 
 
 def expected_streams(name: str, architecture: Architecture) -> set[str]:
@@ -191,7 +196,7 @@ def test_the_pooled_embedding_can_be_left_alone(name: str) -> None:
     both = with_pooled.eraser.combined(result.eraser, {})
     assert torch.equal(both["pooled"].matrix(), with_pooled.eraser["pooled"].matrix())
     (layer,) = (stream.keys[0] for stream in architecture_of(model).streams if stream.pooled)
-    assert layer not in apply_eraser(model, result.eraser, 1.0).patches
+    assert layer not in apply_eraser(Session.open(model), result.eraser, 1.0).patches
 
 
 @pytest.mark.parametrize("name", ERASED)
@@ -207,15 +212,15 @@ def test_concepts_are_erased_from_every_stream(name: str, tmp_path: Path) -> Non
         assert all(concept.residual < 0.25 for concept in stream.measures.concepts), stream.measures.concepts
     report = erasure_report(request, result, 1.0)
     count = len(set(result.streams) - {"pooled"})
-    assert (f"projections in {count} text streams" in report) == (count > 1)
+    assert (f"key and value weights in {count} text streams" in report) == (count > 1)
     assert ("and the pooled embedding (every number" in report) == ("pooled" in result.streams)
 
     result.eraser.save(tmp_path / "eraser.safetensors")
     loaded = EraserSet.load(tmp_path / "eraser.safetensors")
-    patched = apply_eraser(model, loaded, 1.0)
+    patched = apply_eraser(Session.open(model), loaded, 1.0)
     assert set(patched.patches) == {key for stream in changed for key in stream.keys}
 
-    found = assess(model, clip, loaded, request.concepts, request.preserved, 0.1)
+    found = assess(Session.open(model, clip), loaded, request.concepts, request.preserved, assessment_plan("UCE", 0.1))
     assert set(found.spectra) == set(result.streams)
     for one, other in zip(found.measures.concepts, result.measures.concepts, strict=True):
         assert one.residual == pytest.approx(other.residual, rel=1e-4)
@@ -223,7 +228,7 @@ def test_concepts_are_erased_from_every_stream(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["Flux", "HiDream"])
 def test_concepts_are_projected_out_of_every_stream(name: str) -> None:
-    _, _, result, request = erased(name, settings=ProjectionSettings())
+    _, _, result, request = erased(name, plan=plan_with(ProjectionSettings()))
     for stream in result.streams.values():
         assert stream.erasure.eraser.rank == stream.erasure.directions.shape[1]
     assert "a projection along" in erasure_report(request, result, 1.0)
@@ -232,15 +237,15 @@ def test_concepts_are_projected_out_of_every_stream(name: str) -> None:
 @pytest.mark.parametrize("name", ["Flux", "Mochi", "HiDream", "Qwen-Image"])
 def test_what_brings_a_concept_back_is_derived_for_every_stream(name: str) -> None:
     model, clip, result, _ = erased(name, settings=RECESettings(epochs=0))
-    patched = apply_eraser(model, result.eraser, 1.0)
-    by_eraser = derive_conditioning(model, clip, "cat", 0.1, result.eraser, None)
+    patched = apply_eraser(Session.open(model), result.eraser, 1.0)
+    by_eraser = derive_conditioning(Session.open(model, clip), "cat", 0.1, result.eraser, None)
     inside = model.clone()
     for stream in architecture_of(model).erased_by(result.eraser):
         add_forwards(inside, stream.keys, result.eraser[stream.name])
     assert set(by_eraser.found) == set(result.streams)
     ((embedding, values),) = by_eraser.conditioning
     for one in (patched, inside):
-        ((again, _),) = derive_conditioning(one, clip, "cat", 0.1, None, None).conditioning
+        ((again, _),) = derive_conditioning(Session.open(one, clip), "cat", 0.1, None, None).conditioning
         # Ways to the same weights, of which two are rounded to float32.
         torch.testing.assert_close(embedding, again, rtol=1e-2, atol=1e-2 * float(embedding.abs().max()))
     original = TextEncoder(clip, TextReader(model, architecture_of(model))).conditioning("cat")[0]
@@ -253,13 +258,13 @@ def test_what_brings_a_concept_back_is_derived_for_every_stream(name: str) -> No
 def test_hunyuandit_has_no_embedding_to_give_back() -> None:
     model, clip, result, _ = erased("HunyuanDiT")
     with pytest.raises(UnsupportedModelError, match="through a network, so there is no embedding"):
-        derive_conditioning(model, clip, "cat", 0.1, result.eraser, None)
+        derive_conditioning(Session.open(model, clip), "cat", 0.1, result.eraser, None)
 
 
 def test_an_eraser_for_the_same_text_encoder_but_another_model_is_refused() -> None:
     _, _, result, _ = erased("Flux")
     with pytest.raises(WrongConnectionError, match=r"made for Flux .*, but the MODEL is Chroma"):
-        apply_eraser(SMALL["Chroma"].model(), result.eraser, 1.0)
+        apply_eraser(Session.open(SMALL["Chroma"].model()), result.eraser, 1.0)
 
 
 def test_a_clip_without_the_text_encoder_is_refused() -> None:
@@ -275,9 +280,9 @@ def test_a_prompt_that_is_too_long_for_a_concept_is_refused() -> None:
         encoder_and_model("Wan 2.1", ENCODERS["Wan 2.1"].clip())[0].encode("cat dog " * 400)
 
 
-def part(values: list[float], first: int, end: int, windows: bool = False) -> EncodedPart:
+def part(values: list[float], first: int, end: int, windows: bool = False) -> EncodedTokens:
     tokens = torch.tensor(values, dtype=torch.float32)[:, None]
-    return EncodedPart(tokens, Span(first, end, len(values)), Part(windows=windows), torch.arange(len(values)))
+    return EncodedTokens(tokens, Span(first, end, len(values)), TokenSource(windows=windows), torch.arange(len(values)))
 
 
 # Before the prompt 1 and 2, then the prompt, then the end 8 and padding 9.
@@ -295,21 +300,21 @@ LONG = part([1, 2, 31, 32, 33, 8, 9], 2, 5)
     ],
     ids=["shorter", "longer", "empty", "padded", "nothing after"],
 )
-def test_tokens_are_paired_by_what_they_are(target: EncodedPart, expected: list[float]) -> None:
-    pair = matched("x", LONG, target, 1.0)
+def test_tokens_are_paired_by_what_they_are(target: EncodedTokens, expected: list[float]) -> None:
+    pair = pair_tokens("x", LONG, target, 1.0)
     assert pair.target[:, 0].tolist() == expected
     assert pair.concept_start == pair.target_start == 4
 
 
 def test_an_empty_target_without_a_start_token_pairs_with_its_end() -> None:
-    pair = matched("x", part([31, 32, 8, 9], 0, 2), part([8, 9, 9, 9], 0, 0), 1.0)
+    pair = pair_tokens("x", part([31, 32, 8, 9], 0, 2), part([8, 9, 9, 9], 0, 0), 1.0)
     assert pair.target[:, 0].tolist() == [8, 8, 8, 9]
 
 
 def test_windows_are_paired_place_by_place_as_published() -> None:
     concept = part([1, 31, 32, 8, 8, 8, 1, 33, 8, 8, 8, 8], 1, 8, windows=True)
     target = part([1, 41, 8, 8, 8, 8], 1, 2, windows=True)
-    pair = matched("x", concept, target, 1.0)
+    pair = pair_tokens("x", concept, target, 1.0)
     assert pair.target[:, 0].tolist() == [1, 41, 8, 8, 8, 8] * 2
     assert (pair.concept_start, pair.target_start) == (7, 1)
 
@@ -321,7 +326,9 @@ def test_every_family_without_windows_has_a_text_encoder_here() -> None:
         for family in FAMILIES
         if not covered & set(family.configurations)
         and not all(
-            part.windows or part.pooled for stream in family.streams_of({"llama_layers": []}) for part in stream.parts
+            source.windows or source.pooled
+            for stream in family.streams_of({"llama_layers": []})
+            for source in stream.sources
         )
     }
     # Their text encoders are those of others above, or of a later ComfyUI only.

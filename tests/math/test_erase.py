@@ -265,18 +265,11 @@ def test_an_untouched_model_has_residual_one_and_is_fully_regenerated() -> None:
     assert found.concepts[0].regeneration[0] == pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_ruined_model_is_warned_of() -> None:
-    """A neutral prompt that lies where the concepts do goes with them; heavy regularization erases nothing."""
+def test_a_prompt_that_lies_where_the_concepts_do_goes_with_them() -> None:
     concepts = pairs(4, TOKENS, DIMENSION)
     near = concepts[0].concept.clone()
     ruined = measure(erase(stack(DIMENSION), concepts, (), RECESettings(epochs=0)), {}, {"near": near})
-    assert ruined.neutral_drift["near"] > 0.5
-    assert any("'near' change by" in sentence and "erase_scale" in sentence for sentence in ruined.warnings)
-    timid = erase(stack(DIMENSION), concepts, (), RECESettings(epochs=0, edit_regularization=1e6))
-    assert any("4 of 4 concepts are still there" in sentence for sentence in measure(timid, {}).warnings)
-    far = torch.zeros_like(near)
-    good = erase(stack(DIMENSION), concepts[:1], (), RECESettings(epochs=0, edit_regularization=1e-3))
-    assert measure(good, {"far": far}).warnings == ()
+    assert ruined.held_out_drift["near"] > 0.5
 
 
 @given(seeds, st.sampled_from([1, 2, 9]), st.integers(1, 3))

@@ -12,7 +12,7 @@ from random_examples import pairs, prompts, stack
 from torch import Tensor
 
 from rece_ops import ConceptPair, Eraser, InputError, ProjectionSettings, RECESettings, erase, project
-from rece_ops.linear.preserved_subspace import LEFT_OUT, ExactSpan
+from rece_ops.linear.preserved_subspace import LEFT_OUT, PreservedSubspace
 
 DIMENSION, TOKENS = 32, 5
 seeds = st.integers(0, 10_000)
@@ -67,7 +67,7 @@ def test_only_what_holds_next_to_no_energy_is_left_out(seed: int, small: float) 
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(6, DIMENSION, generator=generator, dtype=torch.float64)
     rows[3:] *= small
-    span = ExactSpan({"prompt": rows}, rows.device)
+    span = PreservedSubspace({"prompt": rows}, rows.device)
     assert span.outside(rows).square().sum() <= LEFT_OUT * rows.square().sum()
     assert 3 <= span.basis.shape[1] <= 6
     torch.testing.assert_close(span.basis.T @ span.basis, torch.eye(span.basis.shape[1]).double(), rtol=0, atol=1e-12)

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from random_examples import pairs, prompts, stack
 
-from rece_ops import Erasure, InputError, Limits, RECESettings, erase, iterate, keep_within
-from rece_ops.measures.erasure import concept_regenerations, drift
+from rece_ops import Erasure, InputError, Limits, RECESettings, erase, iterate, keep_limits
+from rece_ops.measures.outputs import concept_regenerations, drift
 
 DIMENSION, TOKENS = 24, 4
-NEUTRAL = {f"neutral {i}": tokens for i, tokens in enumerate(prompts(3, TOKENS, DIMENSION, 99))}
+TUNING = {f"tuning {i}": tokens for i, tokens in enumerate(prompts(3, TOKENS, DIMENSION, 99))}
 seeds = st.integers(0, 10_000)
 
 
@@ -25,15 +25,15 @@ def erased(seed: int, **values: object) -> tuple[Erasure, Callable[[RECESettings
 
 
 def drifts(erasure: Erasure) -> list[float]:
-    return [max(drift(erasure.gram, eraser, tokens) for tokens in NEUTRAL.values()) for eraser in erasure.erasers()]
+    return [max(drift(erasure.gram, eraser, tokens) for tokens in TUNING.values()) for eraser in erasure.erasers()]
 
 
 @given(seeds)
 def test_without_limits_nothing_changes(seed: int) -> None:
     erasure, again = erased(seed)
-    limited = keep_within(erasure, Limits(), NEUTRAL, again)
-    assert limited.erasure is erasure
-    assert limited.sentences == ()
+    kept = keep_limits(erasure, Limits(), TUNING, again)
+    assert kept.erasure is erasure
+    assert (kept.lowered_from, kept.stopped_after) == (None, None)
     assert torch.equal(again(erasure.settings).eraser.matrix(), erasure.eraser.matrix())
 
 
@@ -43,20 +43,20 @@ def test_an_epoch_that_exceeds_the_drift_is_not_taken(seed: int, last: int) -> N
     path = drifts(erasure)
     budget = max(path[: last + 1]) * 1.0001
     expected = next((number for number, one in enumerate(path) if one > budget), len(path)) - 1
-    limited = keep_within(erasure, Limits(drift=budget), NEUTRAL, again)
-    assert len(limited.erasure.epochs) == limited.erasure.settings.epochs == expected
-    torch.testing.assert_close(limited.erasure.eraser.matrix(), erasure.eraser_at(expected).matrix())
-    assert bool(limited.sentences) == (expected < 3)
+    kept = keep_limits(erasure, Limits(drift=budget), TUNING, again)
+    assert len(kept.erasure.epochs) == kept.erasure.settings.epochs == expected
+    torch.testing.assert_close(kept.erasure.eraser.matrix(), erasure.eraser_at(expected).matrix())
+    assert (kept.stopped_after is not None) == (expected < 3)
 
 
 @given(seeds)
 def test_an_edit_that_exceeds_the_drift_is_weakened_as_little_as_needed(seed: int) -> None:
     erasure, again = erased(seed, epochs=0)
     (whole,) = drifts(erasure)
-    limited = keep_within(erasure, Limits(drift=whole / 3), NEUTRAL, again)
-    assert max(drifts(limited.erasure)) <= whole / 3
-    assert "erase scale was lowered from 1" in limited.sentences[0]
-    stronger = again(RECESettings(epochs=0, erase_scale=limited.erasure.settings.erase_scale * 2 ** (1 / 16) * 1.001))
+    kept = keep_limits(erasure, Limits(drift=whole / 3), TUNING, again)
+    assert max(drifts(kept.erasure)) <= whole / 3
+    assert kept.lowered_from == 1.0
+    stronger = again(RECESettings(epochs=0, erase_scale=kept.erasure.settings.erase_scale * 2 ** (1 / 16) * 1.001))
     assert max(drifts(stronger)) > whole / 3
 
 
@@ -66,15 +66,15 @@ def test_it_stops_when_no_derived_embedding_reaches_the_limit(seed: int, at: int
     path = [max(concept_regenerations(erasure, eraser)) for eraser in erasure.erasers()]
     limit = max(path[at], 1e-9)
     expected = next(number for number, one in enumerate(path) if one <= limit)
-    limited = keep_within(erasure, Limits(regeneration=limit), NEUTRAL, again)
-    assert len(limited.erasure.epochs) == expected
-    assert bool(limited.sentences) == (expected < 3)
+    kept = keep_limits(erasure, Limits(regeneration=limit), TUNING, again)
+    assert len(kept.erasure.epochs) == expected
+    assert (kept.stopped_after is not None) == (expected < 3)
 
 
 def test_a_drift_that_no_edit_keeps_is_refused() -> None:
     erasure, again = erased(0)
     with pytest.raises(InputError, match="Even the weakest edit"):
-        keep_within(erasure, Limits(drift=1e-12), NEUTRAL, again)
+        keep_limits(erasure, Limits(drift=1e-12), TUNING, again)
 
 
 @pytest.mark.parametrize("limit", [{"drift": -1.0}, {"regeneration": float("nan")}, {"drift": "much"}])

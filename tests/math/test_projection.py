@@ -18,7 +18,8 @@ from rece_ops import (
     gram_matrix,
     project,
 )
-from rece_ops.measures.erasure import measure, residuals
+from rece_ops.measures.erasure import measure
+from rece_ops.measures.outputs import residuals
 
 DIMENSION = 32
 TOKENS = 5

@@ -12,9 +12,9 @@ from tools.architecture_table import END, START, updated
 
 @pytest.fixture(scope="module")
 def families(comfyui: Path) -> Any:
-    from rece_pack.nodes.host import families
+    from rece_pack.nodes.host.architectures import table
 
-    return families
+    return table
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
 from rece_pack.nodes.request.presets import NAMES, default_target, settings_of
-from rece_pack.nodes.request.templates import TEMPLATES, widened
+from rece_pack.nodes.request.templates import TEMPLATES, expand_templates
 from rece_pack.rece_ops import InputError, RECESettings
 
 
@@ -118,11 +118,11 @@ def test_a_choice_that_does_not_exist_is_refused_in_a_sentence() -> None:
     with pytest.raises(InputError, match="'preset' is 'mine', which is no choice: take one of nudity, unsafe"):
         settings_of("mine", {})
     with pytest.raises(InputError, match="'templates' is 'poem', which is no choice: take one of none, artist, object"):
-        widened("cat", "poem")
+        expand_templates("cat", "poem")
 
 
 def test_templates_widen_a_concept() -> None:
-    assert widened("Van Gogh", "none") == ["Van Gogh"]
-    assert widened("Van Gogh", "artist")[:2] == ["Van Gogh", "painting by Van Gogh"]
-    assert all(len(widened("x{}", name)) == 1 + len(templates) for name, templates in TEMPLATES.items())
-    assert widened("a{}b", "object")[2] == "photo of a{}b"
+    assert expand_templates("Van Gogh", "none") == ["Van Gogh"]
+    assert expand_templates("Van Gogh", "artist")[:2] == ["Van Gogh", "painting by Van Gogh"]
+    assert all(len(expand_templates("x{}", name)) == 1 + len(templates) for name, templates in TEMPLATES.items())
+    assert expand_templates("a{}b", "object")[2] == "photo of a{}b"

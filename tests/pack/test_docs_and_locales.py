@@ -18,7 +18,7 @@ from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts
 from rece_pack.nodes.request.templates import TEMPLATES
 from rece_pack.rece_ops import PRESETS, InputError, RECESettings
 from rece_pack.rece_ops.linear.solves import MAX_CONDITION, WARN_CONDITION
-from rece_pack.rece_ops.measures.erasure import HIGH_RESIDUAL, RUINOUS_DRIFT, VISIBLE_DRIFT
+from rece_pack.rece_ops.measures.thresholds import HIGH_RESIDUAL, RUINOUS_DRIFT, VISIBLE_DRIFT
 
 NODES = (
     "RECE_EraseConcepts",

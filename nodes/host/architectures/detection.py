@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.utils
-import torch
 
 from ....rece_ops import POOLED_STREAM, EraserSet
 from ..errors import UnsupportedModelError, WrongConnectionError
-from ..patching.weights import EffectiveWeights
-from .table import FAMILIES, REFUSED, Family, Part, StreamRow
+from .sources import TokenSource
+from .table import FAMILIES, REFUSED, Family, StreamRow
 
 PREFIX, SUFFIX = "diffusion_model.", ".weight"
 _FIRST_ATTENTION = re.compile(r".*\.attn1\.to_[kv]")
@@ -27,26 +26,25 @@ class TextStream:
         name: as eraser files call it.
         dimension: d, the size of a token where the projections read it.
         keys: state-dict keys of the projections [out, d] that read it, in the model's order.
-        parts: where its rows come from.
+        sources: where its tokens come from.
         sliced: whether the projections have more columns than d; the first d read the tokens.
     """
 
     name: str
     dimension: int
     keys: tuple[str, ...]
-    parts: tuple[Part, ...]
+    sources: tuple[TokenSource, ...]
     sliced: bool = False
 
     @property
     def pooled(self) -> bool:
         """Whether this is the pooled embedding, a single row."""
-        return self.parts[0].pooled
+        return self.sources[0].pooled
 
-    def weights(
-        self, model: Any, device: torch.device, counts: Callable[[Any], bool] = lambda patch: True
-    ) -> EffectiveWeights:
-        """The projections [out, d] of MODEL, as sampling would use them (see `EffectiveWeights`)."""
-        return EffectiveWeights(model, self.keys, device, counts, self.dimension if self.sliced else None)
+    @property
+    def columns(self) -> int | None:
+        """How many of the key and value weights' first columns read the tokens; None where all do."""
+        return self.dimension if self.sliced else None
 
     def patch_keys(self) -> list[Any]:
         """What a patch of the projections is queued under: their keys, with the columns where those are not all."""
@@ -147,7 +145,7 @@ def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> T
             f"This {family.name} model has no projection that reads text embeddings {expected}, or several that read "
             "different ones: its layers were replaced by something this pack does not know."
         )
-    return TextStream(row.name, dimension, read, row.parts, sliced=dimensions != {dimension})
+    return TextStream(row.name, dimension, read, row.sources, sliced=dimensions != {dimension})
 
 
 def _matches(row: StreamRow, key: str) -> bool:

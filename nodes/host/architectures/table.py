@@ -1,7 +1,7 @@
 """The table: where every architecture that ComfyUI can load reads the text, or why it is refused.
 
 Adding an architecture is adding a row to `FAMILIES` here and a case to tests/host/small_models.py. The erasure is exact
-for every row: the projections are linear layers that read the tokens themselves, or what a `Front` makes of each token.
+for every row: the projections are linear layers that read the tokens themselves, or what a `TokenStage` makes of each token.
 """
 
 from __future__ import annotations
@@ -12,36 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ....rece_ops import POOLED_STREAM
-from ..text.conditioning import POOLED
-from .token_stages import Front, LearnedPadding, Norm
+from .sources import POOLED, TokenSlot, TokenSource
+from .token_stages import LearnedPadding, Norm
 
-
-@dataclass(frozen=True)
-class Part:
-    """Rows of tokens that come from one text encoder, or from two side by side.
-
-    Attributes:
-        encoders: names in what the CLIP's tokenizer returns; none stands for all that there are.
-        source: the value of CONDITIONING that holds the rows; the token embeddings themselves where it is empty.
-        layer: which of the text encoder's layers, where the source holds several [1, layers, n, d].
-        mask: the value of CONDITIONING that says which rows are read (1) and which are padding (0); empty: all are.
-        windows: whether the encoders pad every prompt to windows of the same length, as CLIP does to 77.
-        modules: attributes of the text encoder, of which at least one must be loaded for these rows to be there.
-        front: what comes before the projections, row by row.
-    """
-
-    encoders: tuple[str, ...] = ()
-    source: str = ""
-    layer: int | None = None
-    mask: str = ""
-    windows: bool = False
-    modules: tuple[str, ...] = ()
-    front: Front | None = None
-
-    @property
-    def pooled(self) -> bool:
-        """Whether it is the pooled embedding: one row for the whole prompt."""
-        return self.source == POOLED
+_ALL_TOKENS = TokenSource()
 
 
 @dataclass(frozen=True)
@@ -51,7 +25,7 @@ class StreamRow:
     Attributes:
         projections: names of linear layers below `diffusion_model`, as regular expressions.
         name: as eraser files call the stream.
-        parts: where its rows come from, in this order.
+        sources: where its tokens come from, in this order.
         dimension: the entry of the model's configuration that says how large a token is; where it is empty, the
             projections say it.
         columns: how many of the projections' first columns read the tokens, where the rest reads something else.
@@ -60,7 +34,7 @@ class StreamRow:
 
     projections: tuple[str, ...]
     name: str = "text"
-    parts: tuple[Part, ...] = (Part(),)
+    sources: tuple[TokenSource, ...] = (_ALL_TOKENS,)
     dimension: str = ""
     columns: int | None = None
     unless: str = ""
@@ -69,7 +43,7 @@ class StreamRow:
     @property
     def pooled(self) -> bool:
         """Whether these projections read the pooled embedding."""
-        return self.parts[0].pooled
+        return self.sources[0].pooled
 
 
 Streams = tuple[StreamRow, ...]
@@ -109,14 +83,14 @@ class Family:
         return self.streams_of({"llama_layers": [int(layer) for layer in read if layer.isdecimal()]})
 
 
-def _one(*projections: str, part: Part = Part()) -> Streams:
+def _one(*projections: str, source: TokenSource = _ALL_TOKENS) -> Streams:
     """A single stream."""
-    return (StreamRow(projections, parts=(part,)),)
+    return (StreamRow(projections, sources=(source,)),)
 
 
 def _pooled(projection: str, columns: int | None = None) -> StreamRow:
     """The projection that reads the pooled text embedding."""
-    return StreamRow((projection,), POOLED_STREAM, (Part(source=POOLED),), columns=columns)
+    return StreamRow((projection,), POOLED_STREAM, (TokenSource(slot=TokenSlot(POOLED)),), columns=columns)
 
 
 _BLOCK = r"(?:input_blocks\.\d+|middle_block|output_blocks\.\d+)\.1\.transformer_blocks\.\d+"
@@ -124,13 +98,13 @@ _BLOCK = r"(?:input_blocks\.\d+|middle_block|output_blocks\.\d+)\.1\.transformer
 _UNET = (
     StreamRow(
         (rf"{_BLOCK}\.attn[12]\.to_[kv]",),
-        parts=(Part(windows=True),),
+        sources=(TokenSource(windows=True),),
         dimension="context_dim",
     ),
 )
 # What follows are sizes and the place of the crop.
 _SDXL_POOLED = _pooled(r"label_emb\.0\.0", columns=1280)
-_HUNYUAN = _one(r"txt_in\.input_embedder", r"txt_in\.c_embedder\.in_layer", part=Part(("llama", "qwen25_7b")))
+_HUNYUAN = _one(r"txt_in\.input_embedder", r"txt_in\.c_embedder\.in_layer", source=TokenSource(("llama", "qwen25_7b")))
 _T5 = ("t5xxl",)
 _LLAMA = "llama."
 
@@ -142,11 +116,11 @@ def _hidream(configuration: Mapping[str, Any]) -> Streams:
         StreamRow(
             tuple(rf"caption_projection\.{place}\.linear" for place, read in enumerate(layers) if read == layer),
             f"{_LLAMA}{layer}",
-            (Part(("llama",), source="conditioning_llama3", layer=layer, modules=("llama",)),),
+            (TokenSource(("llama",), slot=TokenSlot("conditioning_llama3", layer), modules=("llama",)),),
         )
         for layer in sorted(set(layers))
     ]
-    t5 = StreamRow((rf"caption_projection\.{len(layers)}\.linear",), "t5xxl", (Part(_T5, modules=_T5),))
+    t5 = StreamRow((rf"caption_projection\.{len(layers)}\.linear",), "t5xxl", (TokenSource(_T5, modules=_T5),))
     return (*llama, t5)
 
 
@@ -178,7 +152,7 @@ FAMILIES = (
     Family(
         "Stable Cascade",
         ("Stable_Cascade_C",),
-        _one("clip_txt_mapper", part=Part(windows=True)),
+        _one("clip_txt_mapper", source=TokenSource(windows=True)),
         _pooled("clip_txt_pooled_mapper"),
     ),
     Family(
@@ -187,9 +161,9 @@ FAMILIES = (
         (
             StreamRow(
                 ("context_embedder",),
-                parts=(
-                    Part(("l", "g"), windows=True, modules=("clip_l", "clip_g")),
-                    Part(_T5, modules=_T5),
+                sources=(
+                    TokenSource(("l", "g"), windows=True, modules=("clip_l", "clip_g")),
+                    TokenSource(_T5, modules=_T5),
                 ),
                 unless=r"context_processor\..*",
                 because="it processes the text in layers of its own (context_processor) before it reads it",
@@ -198,19 +172,19 @@ FAMILIES = (
         _pooled(r"y_embedder\.mlp\.0"),
     ),
     Family("AuraFlow", ("AuraFlow",), _one("cond_seq_linear")),
-    Family("PixArt", ("PixArtAlpha", "PixArtSigma"), _one(r"y_embedder\.y_proj\.fc1", part=Part(_T5))),
+    Family("PixArt", ("PixArtAlpha", "PixArtSigma"), _one(r"y_embedder\.y_proj\.fc1", source=TokenSource(_T5))),
     Family(
         "HunyuanDiT",
         ("HunyuanDiT", "HunyuanDiT1"),
         (
             StreamRow(
                 (r"blocks\.\d+\.attn2\.kv_proj",),
-                parts=(
-                    Part(("hydit_clip",), front=LearnedPadding("attention_mask", first=True)),
-                    Part(
+                sources=(
+                    TokenSource(("hydit_clip",), stage=LearnedPadding("attention_mask", first=True)),
+                    TokenSource(
                         ("mt5xl",),
-                        source="conditioning_mt5xl",
-                        front=LearnedPadding("attention_mask_mt5xl", first=False, network="mlp_t5"),
+                        slot=TokenSlot("conditioning_mt5xl"),
+                        stage=LearnedPadding("attention_mask_mt5xl", first=False, network="mlp_t5"),
                     ),
                 ),
             ),
@@ -220,18 +194,20 @@ FAMILIES = (
     Family(
         "Flux",
         ("Flux", "FluxInpaint", "FluxSchnell"),
-        _one("txt_in", part=Part(_T5, front=Norm("txt_norm"))),
+        _one("txt_in", source=TokenSource(_T5, stage=Norm("txt_norm"))),
         _pooled(r"vector_in\.in_layer"),
         base_version="flux1",
     ),
-    Family("Flux.2", ("Flux2",), _one("txt_in", part=Part(front=Norm("txt_norm")))),
-    Family("Chroma", ("Chroma", "ChromaRadiance"), _one("txt_in", part=Part(_T5))),
+    Family("Flux.2", ("Flux2",), _one("txt_in", source=TokenSource(stage=Norm("txt_norm")))),
+    Family("Chroma", ("Chroma", "ChromaRadiance"), _one("txt_in", source=TokenSource(_T5))),
     Family(
         "Mochi",
         ("GenmoMochi",),
-        _one("t5_yproj", r"t5_y_embedder\.to_(?:q|kv)", part=Part(_T5, mask="attention_mask")),
+        _one("t5_yproj", r"t5_y_embedder\.to_(?:q|kv)", source=TokenSource(_T5, mask="attention_mask")),
     ),
-    Family("LTX-Video", ("LTXV",), _one(r"caption_projection\.linear_1", part=Part(_T5, mask="attention_mask"))),
+    Family(
+        "LTX-Video", ("LTXV",), _one(r"caption_projection\.linear_1", source=TokenSource(_T5, mask="attention_mask"))
+    ),
     Family(
         "Hunyuan Video",
         ("HunyuanVideo", "HunyuanVideoI2V", "HunyuanVideoSkyreelsI2V"),
@@ -244,16 +220,18 @@ FAMILIES = (
     Family(
         "Cosmos",
         ("CosmosT2V", "CosmosI2V"),
-        _one(r"blocks\.block\d+\.blocks\.1\.block\.attn\.to_[kv]\.0", part=Part(_T5, mask="attention_mask")),
+        _one(r"blocks\.block\d+\.blocks\.1\.block\.attn\.to_[kv]\.0", source=TokenSource(_T5, mask="attention_mask")),
     ),
     Family(
         "Cosmos Predict2",
         ("CosmosT2IPredict2", "CosmosI2VPredict2"),
-        _one(r"blocks\.\d+\.cross_attn\.[kv]_proj", part=Part(_T5)),
+        _one(r"blocks\.\d+\.cross_attn\.[kv]_proj", source=TokenSource(_T5)),
     ),
-    Family("Lumina 2", ("Lumina2",), _one(r"cap_embedder\.1", part=Part(front=Norm("cap_embedder.0")))),
+    Family("Lumina 2", ("Lumina2",), _one(r"cap_embedder\.1", source=TokenSource(stage=Norm("cap_embedder.0")))),
     Family(
-        "Z-Image", ("ZImage", "ZImagePixelSpace"), _one(r"cap_embedder\.1", part=Part(front=Norm("cap_embedder.0")))
+        "Z-Image",
+        ("ZImage", "ZImagePixelSpace"),
+        _one(r"cap_embedder\.1", source=TokenSource(stage=Norm("cap_embedder.0"))),
     ),
     Family(
         "Wan",
@@ -282,14 +260,15 @@ FAMILIES = (
         "Omnigen2",
         ("Omnigen2",),
         _one(
-            r"time_caption_embed\.caption_embedder\.1", part=Part(front=Norm("time_caption_embed.caption_embedder.0"))
+            r"time_caption_embed\.caption_embedder\.1",
+            source=TokenSource(stage=Norm("time_caption_embed.caption_embedder.0")),
         ),
     ),
-    Family("Qwen-Image", ("QwenImage",), _one("txt_in", part=Part(front=Norm("txt_norm")))),
+    Family("Qwen-Image", ("QwenImage",), _one("txt_in", source=TokenSource(stage=Norm("txt_norm")))),
     Family(
         "Kandinsky 5",
         ("Kandinsky5", "Kandinsky5Image"),
-        _one(r"text_embeddings\.in_layer", part=Part(("qwen25_7b",))),
+        _one(r"text_embeddings\.in_layer", source=TokenSource(("qwen25_7b",))),
         _pooled(r"pooled_text_embeddings\.in_layer"),
     ),
     Family("CogVideoX", ("CogVideoX_T2V", "CogVideoX_I2V", "CogVideoX_Inpaint"), _one(r"patch_embed\.text_proj")),

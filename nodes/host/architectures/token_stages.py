@@ -1,8 +1,8 @@
-"""What some models do to every token before a projection reads it: T is derived from what comes out."""
+"""What some models do to every token before a key or value weight reads it: T is derived from what comes out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedModelError
-from ..patching.weights import EffectiveWeights
 
-_CPU = torch.device("cpu")
 Values = Mapping[str, Any]
+ReadWeight = Callable[[str], Tensor]
+"""The weight of a layer below `diffusion_model` by its name, as the MODEL's patch chain has it."""
 
 
-class LoadedFront(Protocol):
-    """A front with the weights of one MODEL.
+class LoadedStage(Protocol):
+    """A stage with the weights of one MODEL.
 
     Attributes:
         reads: d', the size of the tokens that it reads.
@@ -26,7 +26,7 @@ class LoadedFront(Protocol):
     reads: int
 
     def apply(self, rows: Tensor, values: Values) -> Tensor:
-        """What the projections read for tokens `rows` [n, d'] of a CONDITIONING with those values: [n, d]."""
+        """What the key and value weights read for tokens `rows` [n, d'] of a CONDITIONING with those values: [n, d]."""
         ...
 
     def undo(self, rows: Tensor) -> Tensor:
@@ -38,11 +38,16 @@ class LoadedFront(Protocol):
         ...
 
 
-class Front(Protocol):
+class TokenStage(Protocol):
     """Says which layers of a MODEL come first."""
 
-    def of(self, model: Any) -> LoadedFront | None:
-        """The front with the weights of MODEL (a ModelPatcher) as they stand; None where MODEL does not have it."""
+    def load(self, network: Any, read: ReadWeight) -> LoadedStage | None:
+        """The stage with the weights of one MODEL; None where MODEL does not have it.
+
+        Args:
+            network: its diffusion model.
+            read: gives the weights.
+        """
         ...
 
 
@@ -56,10 +61,10 @@ class Norm:
 
     layer: str
 
-    def of(self, model: Any) -> LoadedFront | None:
-        """See `Front`."""
-        norm = _submodule(model, self.layer)
-        return None if norm is None else _LoadedNorm(_weight(model, f"{self.layer}.weight"), norm.eps)
+    def load(self, network: Any, read: ReadWeight) -> LoadedStage | None:
+        """See `TokenStage`."""
+        norm = _submodule(network, self.layer)
+        return None if norm is None else _LoadedNorm(read(f"{self.layer}.weight"), norm.eps)
 
 
 class _LoadedNorm:
@@ -91,12 +96,12 @@ class LearnedPadding:
     first: bool
     network: str = ""
 
-    def of(self, model: Any) -> LoadedFront:
-        """See `Front`."""
-        padding = _weight(model, "text_embedding_padding")
-        length = model.model.diffusion_model.text_len
+    def load(self, network: Any, read: ReadWeight) -> LoadedStage:
+        """See `TokenStage`."""
+        padding = read("text_embedding_padding")
+        length = network.text_len
         own = padding[:length] if self.first else padding[length:]
-        layers = [_weight(model, f"{self.network}.{place}") for place in _MLP] if self.network else []
+        layers = [read(f"{self.network}.{place}") for place in _MLP] if self.network else []
         return _LoadedPadding(own, layers, self.mask)
 
 
@@ -131,13 +136,8 @@ class _LoadedPadding:
         )
 
 
-def _submodule(model: Any, name: str) -> Any:
-    found = model.model.diffusion_model
+def _submodule(network: Any, name: str) -> Any:
+    found = network
     for part in name.split("."):
         found = getattr(found, part, None)
     return found
-
-
-def _weight(model: Any, name: str) -> Tensor:
-    key = f"diffusion_model.{name}"
-    return EffectiveWeights(model, (key,), _CPU)[key]

@@ -9,24 +9,21 @@ from typing import Any
 from ....rece_ops import (
     Contrast,
     EraserSet,
-    GivenErasure,
+    ExistingErasure,
     Measures,
-    ProjectionSettings,
-    RECESettings,
     concept_spectrum,
     gram_matrix,
     measure,
-    measure_steps,
     relative_changes,
-    worst,
+    worst_case,
 )
 from ...request.concept_lines import ConceptLine
 from ...request.erasure_request import ErasureRequest
-from ...request.everyday_prompts import MEASURED
-from ..architectures.detection import Architecture, architecture_of
-from ..device import Progress, compute_device
-from ..text.encode_request import embedded
-from ..text.encoder import TextEncoder, TextReader
+from ...request.methods import Needs, Plan
+from ..architectures.detection import Architecture
+from ..progress import JobProgress
+from ..session import Session
+from ..text.encode_request import encode_request
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Assessment:
         measures: of concepts and prompts.
         spectra: for each text stream, share of the differences between concepts and targets in each of their main
             directions.
-        changes: relative change of each projection.
+        changes: relative change of each key and value weight.
     """
 
     architecture: Architecture
@@ -60,66 +57,48 @@ class Assessment:
                 for concept in self.measures.concepts
             ],
             "drift": dict(self.measures.drift),
-            "neutral_drift": dict(self.measures.neutral_drift),
+            "neutral_drift": dict(self.measures.held_out_drift),
             "total_change": self.measures.total_change,
             "spectrum": {name: list(shares) for name, shares in self.spectra.items()},
             "changes": dict(self.changes),
-            "warnings": list(self.measures.warnings),
         }
 
 
 def assess(
-    model: Any,
-    clip: Any,
-    eraser: EraserSet,
-    concepts: Sequence[ConceptLine],
-    preserved: Sequence[str],
-    regularization: float,
+    session: Session, eraser: EraserSet, concepts: Sequence[ConceptLine], preserved: Sequence[str], plan: Plan
 ) -> Assessment:
     """Measure `eraser` on the original MODEL.
+
+    Args:
+        session: the MODEL without the erasure, and the CLIP.
+        eraser: to measure.
+        concepts: to look for.
+        preserved: prompts whose drift is measured.
+        plan: of the method by which the concepts are judged; λ_r is read from its settings.
 
     Raises:
         InputError: a number is out of range, or a concept has its target's embedding.
         WrongConnectionError: the eraser or the CLIP belongs to another architecture.
     """
-    architecture = architecture_of(model)
-    architecture.check_eraser(eraser)
-    settings = _settings(eraser, regularization)
-    encoder = TextEncoder(clip, TextReader(model, architecture))
-    request = ErasureRequest(concepts, preserved, settings, "none")
-    progress = Progress(_steps(request, architecture))
-    known = embedded(encoder, request, progress)
+    streams = session.streams_of(eraser)
+    progress = JobProgress(encode=2, read=2, measure=1)
+    request = ErasureRequest(concepts, preserved, plan)
+    # What a method is fitted to and chosen by is not needed to judge it.
+    needs = Needs(contexts=request.needs.contexts)
+    encoded = encode_request(session.encoder, request, needs, progress.part("encode"))
+    streams = [stream for stream in streams if stream.name in encoded]
     found: dict[str, Measures] = {}
     spectra, changes = {}, {}
-    for stream in architecture.erased_by(eraser):
-        if stream.name not in known:
-            continue
-        weights = stream.weights(model, compute_device(stream.dimension))
-        gram = gram_matrix(weights, progress.step)
-        told = known[stream.name]
-        given = GivenErasure(
-            eraser[stream.name].to(gram.device), gram, tuple(told.pairs), settings, tuple(told.contrasts)
+    for turn, stream in enumerate(streams):
+        one = encoded[stream.name]
+        weights = session.weights(stream)
+        gram = gram_matrix(weights, progress.part("read", turn, len(streams)))
+        existing = ExistingErasure(
+            eraser[stream.name].to(gram.device), gram, tuple(one.pairs), plan.settings, tuple(one.contrasts)
         )
-        found[stream.name] = measure(given, told.preserved, told.measured, progress.step)
-        spectra[stream.name] = concept_spectrum(
-            gram, told.contrasts or [Contrast.of(pair) for pair in told.pairs]
-        ).tolist()
-        changes.update(relative_changes(weights, given.eraser, progress.step))
-    return Assessment(architecture, worst(found), spectra, changes)
-
-
-def _steps(request: ErasureRequest, architecture: Architecture) -> int:
-    """How often `assess` will report progress, at most."""
-    compared = len(request.contexts) * len(request.concepts)
-    encoded = compared + len(request.prompts()) + 1 + len(request.preserved) + len(MEASURED)
-    return encoded + sum(
-        2 * len(stream.keys) + measure_steps(len(stream.parts) * len(request.concepts), 0)
-        for stream in architecture.streams
-    )
-
-
-def _settings(eraser: EraserSet, regularization: float) -> RECESettings | ProjectionSettings:
-    """λ_r, in the settings of the method by which the eraser's concepts are to be judged."""
-    if eraser.metadata.get("method") == "projection":
-        return ProjectionSettings(regularization=regularization)
-    return RECESettings(epochs=0, regularization=regularization)
+        measuring = progress.part("measure", turn, len(streams))
+        found[stream.name] = measure(existing, one.preserved, one.held_out, measuring)
+        compared = one.contrasts or [Contrast.of(pair) for pair in one.pairs]
+        spectra[stream.name] = concept_spectrum(gram, compared).tolist()
+        changes.update(relative_changes(weights, existing.eraser, measuring))
+    return Assessment(session.architecture, worst_case(found), spectra, changes)

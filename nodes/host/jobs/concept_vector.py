@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import comfy.model_management
 import torch
 from torch import Tensor
 
 from ....rece_ops import InputError
-from ..device import Progress
+from ..architectures.sources import POOLED
 from ..errors import WrongConnectionError
-from ..text.conditioning import POOLED, Conditioning, with_added
+from ..progress import JobProgress, check_cancelled
+from ..protocols import Clip
+from ..text.conditioning import Conditioning, with_added
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ConceptVector:
         return with_added(conditioning, scale * self.tokens, pooled)
 
 
-def concept_vector(clip: Any, pairs: Sequence[tuple[str, str]]) -> ConceptVector:
+def concept_vector(clip: Clip | None, pairs: Sequence[tuple[str, str]]) -> ConceptVector:
     """The vector of `pairs` (with the concept, without it); only the first window of a prompt counts.
 
     Raises:
@@ -49,24 +49,24 @@ def concept_vector(clip: Any, pairs: Sequence[tuple[str, str]]) -> ConceptVector
         raise InputError(
             "There is no pair of prompts: type some, as in 'a nude woman -> a woman in a dress', or choose a CSV file."
         )
-    progress = Progress(len(pairs))
+    progress = JobProgress(encode=1).part("encode")
     total: list[Tensor] | None = None
     harmless = 0.0
-    for pair in pairs:
+    for done, pair in enumerate(pairs, start=1):
         with_it, without = (_encoded(clip, text) for text in pair)
         parts = _combined(torch.sub, with_it, without)
         total = parts if total is None else _combined(torch.add, total, parts)
         harmless += float(torch.linalg.vector_norm(without[0]))
-        progress.step()
+        progress(done, len(pairs), "encoding prompts")
     assert total is not None  # there is at least one pair
     mean = [part / len(pairs) for part in total]
     size = float(torch.linalg.vector_norm(mean[0])) / (harmless / len(pairs))
     return ConceptVector(mean[0], mean[1] if len(mean) > 1 else None, size)
 
 
-def _encoded(clip: Any, text: str) -> list[Tensor]:
+def _encoded(clip: Clip, text: str) -> list[Tensor]:
     """Token embeddings [n, d] of the first window, and the pooled output [1, p] if there is one, in float32."""
-    comfy.model_management.throw_exception_if_processing_interrupted()
+    check_cancelled()
     tokens = clip.tokenize(text)
     first = {encoder: windows[:1] for encoder, windows in tokens.items()}
     ((embedding, values),) = clip.encode_from_tokens_scheduled(first)[:1]

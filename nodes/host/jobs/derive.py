@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from ....rece_ops import ConceptPair, EraserSet, InputError, Regenerated, WeightMoments, gram_matrix, regenerate
-from ..architectures.detection import Architecture, TextStream, architecture_of
-from ..device import Progress, compute_device
+from ....rece_ops.progress import Progress
+from ..architectures.detection import Architecture, TextStream
 from ..errors import WrongConnectionError
 from ..patching.forwards import ErasedForward, erased_forwards
 from ..patching.weight_patch import EraserAdapter
-from ..text.alignment import matched
-from ..text.conditioning import Change, Conditioning, with_rows
-from ..text.encoder import EncodedPart, TextEncoder, TextReader
+from ..progress import JobProgress
+from ..session import Session
+from ..text.alignment import pair_tokens
+from ..text.conditioning import Conditioning, NewTokens, with_tokens
+from ..text.encoded import EncodedTokens
+from ..text.reader import TextReader
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class DerivedConditioning:
 
 
 def derive_conditioning(
-    model: Any, clip: Any, concept: str, regularization: float, eraser: EraserSet | None, original: Any
+    session: Session, concept: str, regularization: float, eraser: EraserSet | None, original: Session | None
 ) -> DerivedConditioning:
     """Derive from one of three: MODEL and an ERASER for it, MODEL and its original, or MODEL with our patch in it.
 
@@ -48,23 +51,23 @@ def derive_conditioning(
     """
     if not concept.strip():
         raise InputError("The concept is empty: type what was erased, such as 'nudity'.")
-    architecture = architecture_of(model)
-    reader = TextReader(model, architecture)
-    encoder = TextEncoder(clip, reader)
-    wanted, empty = encoder.encode(concept.strip()), encoder.encode("")
-    compare = _comparison(model, architecture, eraser, original)
-    progress = Progress(architecture.projections)
+    architecture, encoder = session.architecture, session.encoder
+    intended, empty = encoder.encode(concept.strip()), encoder.encode("")
+    compare = _comparison(session, eraser, original)
+    progress = JobProgress(derive=1)
+    streams = architecture.streams if eraser is None else architecture.erased_by(eraser)
+    streams = [stream for stream in streams if stream.name in intended.streams]
     found, changes = {}, []
-    for stream in architecture.streams if eraser is None else architecture.erased_by(eraser):
-        if stream.name not in wanted.streams:
-            continue
-        parts = wanted.streams[stream.name]
-        pairs = [matched("", *sides, 1.0) for sides in zip(parts, empty.streams[stream.name], strict=True)]
+    for turn, stream in enumerate(streams):
+        parts = intended.streams[stream.name]
+        pairs = [pair_tokens("", *sides, 1.0) for sides in zip(parts, empty.streams[stream.name], strict=True)]
         tokens, harmless = (torch.cat(side) for side in zip(*(_same_length(pair) for pair in pairs), strict=True))
-        found[stream.name] = regenerate(compare(stream, progress), tokens, harmless, regularization)
-        rows = torch.split(found[stream.name].tokens, [len(part.tokens) for part in parts])
-        changes += [_change(reader, part, derived) for part, derived in zip(parts, rows, strict=True)]
-    return DerivedConditioning(with_rows(encoder.conditioning(concept.strip()), changes), found, architecture)
+        found[stream.name] = regenerate(
+            compare(stream, progress.part("derive", turn, len(streams))), tokens, harmless, regularization
+        )
+        derived = torch.split(found[stream.name].tokens, [len(part.tokens) for part in parts])
+        changes += [_new_tokens(session.reader, *pair) for pair in zip(parts, derived, strict=True)]
+    return DerivedConditioning(with_tokens(encoder.conditioning(concept.strip()), changes), found, architecture)
 
 
 def _same_length(pair: ConceptPair) -> tuple[Tensor, Tensor]:
@@ -72,22 +75,21 @@ def _same_length(pair: ConceptPair) -> tuple[Tensor, Tensor]:
     return pair.concept, pair.target[: len(pair.concept)]
 
 
-def _change(reader: TextReader, part: EncodedPart, tokens: Tensor) -> Change:
-    front = reader.front(part.part)
-    return Change(part.part.source, part.part.layer, part.rows, tokens if front is None else front.undo(tokens))
+def _new_tokens(reader: TextReader, encoded: EncodedTokens, derived: Tensor) -> NewTokens:
+    stage = reader.stage(encoded.source)
+    return NewTokens(encoded.source.slot, encoded.places, derived if stage is None else stage.undo(derived))
 
 
 def _comparison(
-    model: Any, architecture: Architecture, eraser: EraserSet | None, original: Any
+    session: Session, eraser: EraserSet | None, original: Session | None
 ) -> Callable[[TextStream, Progress], WeightMoments]:
-    """How to compare the projections of a text stream before and after the erasure."""
+    """How to compare the key and value weights of a text stream before and after the erasure."""
     if eraser is None:
-        before, counts = _original(model, original, architecture)
+        before, include_patch = _original(session, original)
 
         def two_models(stream: TextStream, progress: Progress) -> WeightMoments:
-            device = compute_device(stream.dimension)
-            edited = stream.weights(model, device)
-            return WeightMoments.of_weights(stream.weights(before, device, counts), edited, progress.step)
+            edited = session.weights(stream)
+            return WeightMoments.of_weights(before.weights(stream, include_patch), edited, progress)
 
         return two_models
     if original is not None:
@@ -95,21 +97,21 @@ def _comparison(
             "Both 'eraser' and 'original' are connected, but they are two ways to say the same: connect an ERASER "
             "that MODEL does not have yet, or the original of a MODEL that was erased."
         )
-    architecture.check_eraser(eraser)
+    session.architecture.check_eraser(eraser)
 
     def model_and_eraser(stream: TextStream, progress: Progress) -> WeightMoments:
-        weights = stream.weights(model, compute_device(stream.dimension))
-        return WeightMoments.of_eraser(gram_matrix(weights, progress.step), eraser[stream.name])
+        return WeightMoments.of_eraser(gram_matrix(session.weights(stream), progress), eraser[stream.name])
 
     return model_and_eraser
 
 
-def _original(model: Any, original: Any, architecture: Architecture) -> tuple[Any, Callable[[Any], bool]]:
+def _original(session: Session, original: Session | None) -> tuple[Session, Callable[[Any], bool]]:
     """The MODEL before the erasure, and which patches in its chain count."""
+    architecture, model = session.architecture, session.model
     if original is not None:
-        if architecture_of(original) != architecture:
+        if original.architecture != architecture:
             raise WrongConnectionError(
-                f"The original is {architecture_of(original).name}, but MODEL is {architecture.name}: connect the model "
+                f"The original is {original.architecture.name}, but MODEL is {architecture.name}: connect the model "
                 "that was erased."
             )
         return original, lambda patch: True
@@ -121,4 +123,4 @@ def _original(model: Any, original: Any, architecture: Architecture) -> tuple[An
             "from 'Erase Concepts' or 'Apply Eraser'; for an erased checkpoint, connect its original too, or connect "
             "the original as MODEL and the ERASER."
         )
-    return model, lambda patch: not isinstance(patch, (EraserAdapter, ErasedForward))
+    return session, lambda patch: not isinstance(patch, (EraserAdapter, ErasedForward))

@@ -1,36 +1,20 @@
-"""From typed concepts and a loaded MODEL and CLIP to an ERASER and its measures."""
+"""From a request and a session to an ERASER and its measures."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from ....rece_ops import (
-    EraserSet,
-    Erasure,
-    Measures,
-    Projection,
-    ProjectionSettings,
-    erase,
-    iterate,
-    keep_within,
-    measure,
-    measure_steps,
-    project,
-    relative_changes,
-    worst,
-)
+from ....rece_ops import EraserSet, Erasure, KeptLimits, Measures, Projection, measure, relative_changes, worst_case
 from ...request.erasure_request import ErasureRequest
-from ...request.everyday_prompts import MEASURED
-from ..architectures.detection import Architecture, TextStream, architecture_of
-from ..device import Progress, compute_device
-from ..patching.weights import EffectiveWeights
-from ..text.encode_request import Embedded, embedded
-from ..text.encoder import TextEncoder, TextReader
+from ...request.methods import EncodedRequest
+from ..architectures.detection import Architecture, TextStream
+from ..progress import JobProgress
+from ..session import Session
+from ..text.encode_request import encode_request
 
 
 @dataclass(frozen=True)
@@ -40,15 +24,15 @@ class StreamErasure:
     Attributes:
         erasure: as `rece_ops` made it.
         measures: of every prompt erased, and of the preserved ones.
-        limited: what was done to keep the limits, in plain words.
-        changes: relative change of each projection.
+        kept: what was done to keep the limits; None for a method without any.
+        changes: relative change of each key and value weight.
         seconds: time of the closed form (without text encoding and measuring).
         device: where it ran.
     """
 
     erasure: Erasure | Projection
     measures: Measures
-    limited: tuple[str, ...]
+    kept: KeptLimits | None
     changes: Mapping[str, float]
     seconds: float
     device: torch.device
@@ -71,17 +55,12 @@ class ErasureResult:
     @property
     def measures(self) -> Measures:
         """Of all text streams: of every number the worst."""
-        return worst({name: stream.measures for name, stream in self.streams.items()})
+        return worst_case({name: stream.measures for name, stream in self.streams.items()})
 
     @property
     def changes(self) -> dict[str, float]:
-        """Relative change of each projection of all text streams."""
+        """Relative change of each key and value weight of all text streams."""
         return {key: change for stream in self.streams.values() for key, change in stream.changes.items()}
-
-    @property
-    def limited(self) -> tuple[str, ...]:
-        """What was done to keep the limits, each sentence once."""
-        return tuple(dict.fromkeys(sentence for stream in self.streams.values() for sentence in stream.limited))
 
     @property
     def seconds(self) -> float:
@@ -94,83 +73,44 @@ class ErasureResult:
         return next(iter(self.streams.values())).device
 
 
-def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult:
+def erase_concepts(session: Session, request: ErasureRequest) -> ErasureResult:
     """Erase `request.concepts` from what MODEL reads, each text stream for itself; MODEL and CLIP are not changed.
 
     Raises:
-        InputError: see `architecture_of`, `TextEncoder` and `rece_ops.erase`.
-        NumericalError: see `rece_ops.erase`.
+        InputError: see `encode_request` and the method.
+        NumericalError: see the method.
     """
-    architecture = architecture_of(model)
-    reader = TextReader(model, architecture)
-    encoder = TextEncoder(clip, reader)
-    progress = Progress(_steps(request, architecture))
-    known = embedded(encoder, request, progress)
+    progress = JobProgress(encode=2, erase=3, measure=1)
+    encoded = encode_request(session.encoder, request, request.needs, progress.part("encode"))
+    present = [stream for stream in session.architecture.streams if stream.name in encoded]
     streams = {
-        stream.name: _erase_stream(model, stream, request, known[stream.name], progress)
-        for stream in architecture.streams
-        if stream.name in known
+        stream.name: _erase_stream(session, stream, request, encoded[stream.name], progress, turn, len(present))
+        for turn, stream in enumerate(present)
     }
     provenance = request.provenance(
         {name: stream.erasure.settings for name, stream in streams.items()},
-        architecture.name,
+        session.architecture.name,
         {name: stream.erasure.eraser.dimension for name, stream in streams.items()},
-        [stream.name for stream in architecture.streams if any(map(reader.front, stream.parts))],
+        [stream.name for stream in session.architecture.streams if session.reader.staged(stream)],
     )
     erasers = {name: stream.erasure.eraser.with_metadata(provenance) for name, stream in streams.items()}
-    return ErasureResult(EraserSet(erasers, provenance), architecture, streams)
+    return ErasureResult(EraserSet(erasers, provenance), session.architecture, streams)
 
 
 def _erase_stream(
-    model: Any, stream: TextStream, request: ErasureRequest, known: Embedded, progress: Progress
+    session: Session,
+    stream: TextStream,
+    request: ErasureRequest,
+    encoded: EncodedRequest,
+    progress: JobProgress,
+    turn: int,
+    turns: int,
 ) -> StreamErasure:
-    device = compute_device(stream.dimension)
-    weights = stream.weights(model, device)
+    weights = session.weights(stream)
     started = time.perf_counter()
-    erasure, limited = _erased(request, weights, known, progress)
+    outcome = request.plan.run(weights, encoded, progress.part("erase", turn, turns))
     seconds = time.perf_counter() - started
-    measures = measure(erasure, known.preserved, known.measured, progress.step)
-    changes = relative_changes(weights, erasure.eraser, progress.step)
-    return StreamErasure(erasure, measures, limited, changes, seconds, device)
-
-
-def _erased(
-    request: ErasureRequest, weights: EffectiveWeights, known: Embedded, progress: Progress
-) -> tuple[Erasure | Projection, tuple[str, ...]]:
-    """The erasure by the method asked for, and what was done to keep its limits."""
-    settings, pairs, preserved = request.settings, known.pairs, list(known.preserved.values())
-    exactly = known.preserved if request.exactly else {}
-    if isinstance(settings, ProjectionSettings):
-        projection = project(
-            weights,
-            pairs,
-            preserved,
-            settings,
-            contrasts=known.contrasts,
-            neutral=known.spared,
-            preserve_exactly=exactly,
-            progress=progress.step,
-        )
-        return projection, ()
-    erasure = erase(weights, pairs, preserved, settings, preserve_exactly=exactly, progress=progress.step)
-    limited = keep_within(
-        erasure,
-        request.limits,
-        known.measured,
-        lambda other: iterate(erasure.gram, pairs, preserved, other, preserved, exactly, progress.check),
-    )
-    return limited.erasure, limited.sentences
-
-
-def _steps(request: ErasureRequest, architecture: Architecture) -> int:
-    """How often `run_erasure` will report progress, at most."""
-    prompts = len(request.prompts())
-    compared = len(request.contexts) * len(request.concepts)
-    encoded = compared + prompts + 1 + len(request.preserved) + len(MEASURED) + len(request.spared)
-    solves = 3 if request.method == "projection" else 2 + request.epochs
-    return encoded + sum(
-        2 * len(stream.keys)
-        + solves
-        + measure_steps(len(stream.parts) * (prompts + len(request.embeddings)), request.epochs)
-        for stream in architecture.streams
-    )
+    measuring = progress.part("measure", turn, turns)
+    measures = measure(outcome.erasure, encoded.preserved, encoded.held_out, measuring)
+    changes = relative_changes(weights, outcome.erasure.eraser, measuring)
+    return StreamErasure(outcome.erasure, measures, outcome.kept, changes, seconds, weights.device)

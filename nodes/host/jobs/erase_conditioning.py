@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from ....rece_ops import POOLED_STREAM, Eraser, EraserSet
 from ....rece_ops.eraser import TEXT_STREAM
-from ..architectures.table import FAMILIES, Part, StreamRow
+from ..architectures.sources import POOLED, TokenSlot
+from ..architectures.table import FAMILIES, StreamRow
 from ..errors import WrongConnectionError
 from ..patching.forwards import Transform
-from ..text.conditioning import POOLED, Conditioning
+from ..text.conditioning import Conditioning
 
 _REMEDY = "encode the prompt with the CLIP that belongs to the model"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where in an entry of CONDITIONING a text stream comes from; see `Part`."""
-
-    source: str
-    layer: int | None
-
-
-def erased_conditioning(conditioning: Conditioning | None, eraser: EraserSet, strength: float) -> Conditioning:
+def erase_conditioning(conditioning: Conditioning | None, eraser: EraserSet, strength: float) -> Conditioning:
     """CONDITIONING as a MODEL with `eraser` would read it; the one given is not changed.
 
     Args:
@@ -40,14 +32,14 @@ def erased_conditioning(conditioning: Conditioning | None, eraser: EraserSet, st
     """
     if not conditioning:
         raise WrongConnectionError("CONDITIONING is None or empty: connect the output of a text-encoding node.")
-    places = _places(eraser)
+    slots = _slots(eraser)
     for embedding, values in conditioning:
-        _check(embedding, values, eraser, places)
+        _check(embedding, values, eraser, slots)
     transforms = {name: Transform(one.scaled(strength)) for name, one in eraser.items()}
-    return [_erased(embedding, values, transforms, places) for embedding, values in conditioning]
+    return [_erased(embedding, values, transforms, slots) for embedding, values in conditioning]
 
 
-def _places(eraser: EraserSet) -> Mapping[str, Sequence[_Place]]:
+def _slots(eraser: EraserSet) -> Mapping[str, Sequence[TokenSlot]]:
     """Where every text stream of the eraser comes from, but for the pooled one."""
     names = [name for name in eraser if name != POOLED_STREAM]
     rows = {row.name: row for row in _rows(eraser, names) if not row.pooled}
@@ -57,8 +49,8 @@ def _places(eraser: EraserSet) -> Mapping[str, Sequence[_Place]]:
             f"{', '.join(rows)}: use an eraser that was made on the same base."
         )
     for row in rows.values():
-        _check_front(eraser, row)
-    return {name: list(dict.fromkeys(map(_place, rows[name].parts))) for name in names}
+        _check_stage(eraser, row)
+    return {name: list(dict.fromkeys(source.slot for source in rows[name].sources)) for name in names}
 
 
 def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
@@ -75,11 +67,11 @@ def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
     )
 
 
-def _check_front(eraser: EraserSet, row: StreamRow) -> None:
+def _check_stage(eraser: EraserSet, row: StreamRow) -> None:
     """Raise WrongConnectionError where a norm or a network lies between the tokens and the projections."""
     # Some models of an architecture have a norm and some have not. Which it was, the eraser says, but for the oldest.
     recorded = eraser.metadata.get("fronts")
-    behind = row.name in recorded if isinstance(recorded, list) else any(part.front for part in row.parts)
+    behind = row.name in recorded if isinstance(recorded, list) else any(source.stage for source in row.sources)
     if behind:
         raise WrongConnectionError(
             f"{_made_for(eraser)} reads the text through a norm or a network that comes before the projections, so that "
@@ -88,13 +80,13 @@ def _check_front(eraser: EraserSet, row: StreamRow) -> None:
 
 
 def _check(
-    embedding: Tensor, values: Mapping[str, Any], eraser: EraserSet, places: Mapping[str, Sequence[_Place]]
+    embedding: Tensor, values: Mapping[str, Any], eraser: EraserSet, slots: Mapping[str, Sequence[TokenSlot]]
 ) -> None:
     """Raise WrongConnectionError unless an entry holds what the eraser is for."""
-    for name, found in places.items():
-        for place in found:
-            tokens = values.get(place.source) if place.source else embedding
-            _check_tokens(tokens, place, eraser, eraser[name])
+    for name, found in slots.items():
+        for slot in found:
+            tokens = slot.held_in(embedding, values)
+            _check_tokens(tokens, slot, eraser, eraser[name])
     pooled = values.get(POOLED)
     if POOLED_STREAM in eraser and pooled is not None and pooled.shape[-1] < eraser[POOLED_STREAM].dimension:
         raise WrongConnectionError(
@@ -103,19 +95,19 @@ def _check(
         )
 
 
-def _check_tokens(tokens: Any, place: _Place, eraser: EraserSet, stream: Eraser) -> None:
+def _check_tokens(tokens: Any, slot: TokenSlot, eraser: EraserSet, stream: Eraser) -> None:
     if not isinstance(tokens, Tensor):
         raise WrongConnectionError(
-            f"CONDITIONING has no '{place.source or 'token embeddings'}', which {_made_for(eraser)} reads: {_REMEDY}."
+            f"CONDITIONING has no '{slot.key or 'token embeddings'}', which {_made_for(eraser)} reads: {_REMEDY}."
         )
     if tokens.shape[-1] != stream.dimension:
         raise WrongConnectionError(
             f"CONDITIONING holds text embeddings of dimension {tokens.shape[-1]}, but this ERASER ({_made_for(eraser)}) is "
             f"for {stream.dimension}: {_REMEDY}."
         )
-    if place.layer is not None and (tokens.ndim != 4 or tokens.shape[1] <= place.layer):
+    if slot.layer is not None and (tokens.ndim != 4 or tokens.shape[1] <= slot.layer):
         raise WrongConnectionError(
-            f"'{place.source}' of CONDITIONING is {list(tokens.shape)}, which has no layer {place.layer} in [batch, layers, "
+            f"'{slot.key}' of CONDITIONING is {list(tokens.shape)}, which has no layer {slot.layer} in [batch, layers, "
             f"tokens, dimension]: {_REMEDY}."
         )
 
@@ -124,29 +116,24 @@ def _erased(
     embedding: Tensor,
     values: dict[str, Any],
     transforms: Mapping[str, Transform],
-    places: Mapping[str, Sequence[_Place]],
+    slots: Mapping[str, Sequence[TokenSlot]],
 ) -> list[Any]:
-    sources: dict[str, Tensor] = {}
-    for name, found in places.items():
-        for place in found:
-            given = values[place.source] if place.source else embedding
-            source = sources.get(place.source, given)
-            sources[place.source] = _with_erased(source, place.layer, transforms[name])
+    changed: dict[str, Tensor] = {}
+    for name, found in slots.items():
+        for slot in found:
+            held = changed.get(slot.key, slot.held_in(embedding, values))
+            changed[slot.key] = _with_erased(held, slot, transforms[name])
     if POOLED_STREAM in transforms and values.get(POOLED) is not None:
-        sources[POOLED] = transforms[POOLED_STREAM].of_rows(values[POOLED])
-    return [sources.pop("", embedding), {**values, **sources}]
+        changed[POOLED] = transforms[POOLED_STREAM].of_rows(values[POOLED])
+    return [changed.pop("", embedding), {**values, **changed}]
 
 
-def _with_erased(source: Tensor, layer: int | None, transform: Transform) -> Tensor:
-    if layer is None:
-        return transform.of_rows(source)
-    changed = source.clone()
-    changed[:, layer] = transform.of_rows(source[:, layer])
+def _with_erased(held: Tensor, slot: TokenSlot, transform: Transform) -> Tensor:
+    if slot.layer is None:
+        return transform.of_rows(held)
+    changed = held.clone()
+    slot.of_batch(changed)[:] = transform.of_rows(slot.of_batch(held))
     return changed
-
-
-def _place(part: Part) -> _Place:
-    return _Place(part.source, part.layer)
 
 
 def _made_for(eraser: EraserSet) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import comfy.utils
 import torch
 from torch import Tensor
 
 from ....rece_ops import EraserSet, lora_factors
-from ..architectures.detection import PREFIX, SUFFIX, Architecture, architecture_of
+from ..architectures.detection import PREFIX, SUFFIX, Architecture
 from ..errors import UnsupportedModelError
+from ..progress import JobProgress
+from ..protocols import Model
+from ..session import Session
 
 
-def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
+def lora_names(model: Model, architecture: Architecture) -> dict[str, str]:
     """LoRA key without suffix by state-dict key: `lora_unet_` and the layer's path, dots to underscores.
 
     The path is that of diffusers for Stable Diffusion; for everything else it is the model's own, as kohya's trainers
@@ -41,45 +42,42 @@ def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
 
 
 def lora_tensors(
-    model: Any,
+    session: Session,
     eraser: EraserSet,
     strength: float,
     max_rank: int,
     dtype: torch.dtype,
-    device: torch.device,
-    on_projection: Callable[[], None],
 ) -> dict[str, Tensor]:
     """The LoRA W → W + s·W·(T − I) of MODEL as it stands, `alpha` equal to the rank of each projection.
 
     Args:
-        model: the MODEL without the erasure.
+        session: the MODEL without the erasure.
         eraser: made for its architecture.
         strength: s, baked in.
         max_rank: 0 keeps every direction.
         dtype: of the saved factors.
-        device: where the factors are computed.
-        on_projection: called after each projection; may raise to cancel.
 
     Raises:
-        UnsupportedModelError, WrongConnectionError: see `architecture_of`, `check_eraser`, `lora_names`.
+        UnsupportedModelError, WrongConnectionError: see `Session.streams_of` and `lora_names`.
     """
-    architecture = architecture_of(model)
-    architecture.check_eraser(eraser)
-    names = lora_names(model, architecture)
+    streams = session.streams_of(eraser)
+    names = lora_names(session.model, session.architecture)
+    progress = JobProgress(export=1)
     tensors: dict[str, Tensor] = {}
-    for stream in architecture.erased_by(eraser):
-        scaled = eraser[stream.name].scaled(strength).to(device)
-        weights = stream.weights(model, device)
-        for key in stream.keys:
+    for turn, stream in enumerate(streams):
+        weights = session.weights(stream)
+        scaled = eraser[stream.name].scaled(strength).to(weights.device)
+        done = progress.part("export", turn, len(streams))
+        for number, key in enumerate(stream.keys, start=1):
             up, down = lora_factors(weights[key], scaled, max_rank)
             tensors[f"{names[key]}.lora_up.weight"] = up.to(dtype)
-            tensors[f"{names[key]}.lora_down.weight"] = _all_columns(down, model, key).to(dtype)
+            tensors[f"{names[key]}.lora_down.weight"] = _all_columns(down, session.model, key).to(dtype)
             tensors[f"{names[key]}.alpha"] = torch.tensor(float(down.shape[0]))
-            on_projection()
+            done(number, len(stream.keys), "factoring weights")
     return tensors
 
 
-def _all_columns(down: Tensor, model: Any, key: str) -> Tensor:
+def _all_columns(down: Tensor, model: Model, key: str) -> Tensor:
     """`down` [r, d] with zeros for the columns of the projection that do not read the text."""
     columns = comfy.utils.get_attr(model.model, key).shape[1]
     return torch.nn.functional.pad(down, (0, columns - down.shape[1]))

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ....rece_ops import InputError
-from ..architectures.detection import architecture_of
-from ..device import Progress
-from ..errors import UnsupportedModelError, WrongConnectionError
-from ..text.conditioning import Change, Conditioning, with_rows
-from ..text.encoder import TextEncoder, TextReader
+from ..errors import UnsupportedModelError
+from ..progress import JobProgress
+from ..protocols import Model
+from ..session import Session
+from ..text.conditioning import Conditioning, NewTokens, with_tokens
 
 SMALLEST_SIDE, MULTIPLE = 32, 8
 # Gradients of half-precision activations would vanish; Adam does not see a constant factor.
@@ -82,43 +82,39 @@ class Inverted:
         return _mean(self.losses[-_REPORTED:])
 
 
-def invert_concept(
-    model: Any, clip: Any, vae: Any, images: Tensor | None, start: str, settings: InversionSettings
-) -> Inverted:
+def invert_concept(session: Session, images: Tensor | None, start: str, settings: InversionSettings) -> Inverted:
     """Learn token embeddings with which MODEL denoises `images` [n, height, width, 3].
 
     MODEL, CLIP and VAE are not changed; the patches in MODEL's chain count.
 
     Raises:
         InputError: there are no images or their size is wrong, or there are more tokens than the prompt has.
+        UnsupportedModelError: the MODEL is no Stable Diffusion 1, 2 or XL.
         WrongConnectionError: the VAE is None.
     """
-    if vae is None:
-        raise WrongConnectionError("VAE is None: connect the VAE that belongs to the model.")
-    latents = vae.encode(_checked(images)[..., :3])
-    architecture = architecture_of(model)
+    architecture = session.architecture
     if not architecture.family.unet:
         raise UnsupportedModelError(
             f"This MODEL is {architecture.name}, for which this attack is not made: connect a Stable Diffusion 1, 2 or XL "
             "model."
         )
-    encoder = TextEncoder(clip, TextReader(model, architecture))
-    conditioning = encoder.conditioning(start)
-    (part,) = encoder.encode(start).streams["text"]
-    tokens = part.tokens
+    latents = session.vae.encode(_checked(images)[..., :3])
+    conditioning = session.encoder.conditioning(start)
+    (encoded,) = session.encoder.encode(start).streams["text"]
+    tokens = encoded.tokens
     if settings.tokens >= tokens.shape[0]:
         raise InputError(
             f"tokens is {settings.tokens}, but the prompt '{start}' has {tokens.shape[0]}, of which the first stays: "
             f"give at most {tokens.shape[0] - 1}."
         )
     with torch.inference_mode(False), torch.enable_grad():
-        learned, losses = _learn(model, latents.clone(), tokens.clone().float(), conditioning[0][1], settings)
-    change = Change(part.part.source, part.part.layer, part.rows, learned)
-    return Inverted(with_rows(conditioning, [change]), tuple(losses))
+        learned, losses = _learn(session.model, latents.clone(), tokens.clone().float(), conditioning[0][1], settings)
+    change = NewTokens(encoded.source.slot, encoded.places, learned)
+    return Inverted(with_tokens(conditioning, [change]), tuple(losses))
 
 
 def _learn(
-    model: Any, latents: Tensor, start: Tensor, values: dict[str, Any], settings: InversionSettings
+    model: Model, latents: Tensor, start: Tensor, values: dict[str, Any], settings: InversionSettings
 ) -> tuple[Tensor, list[float]]:
     """The token embeddings [n, d] with the learned ones in place of tokens 1 to `settings.tokens`, and the losses."""
     device = model.load_device
@@ -130,8 +126,8 @@ def _learn(
     learned = nn.Parameter(fixed[1 : 1 + settings.tokens].clone())
     rate = settings.learning_rate * float(fixed.square().mean().sqrt())
     optimizer = torch.optim.Adam([learned], lr=rate)
-    progress, losses = Progress(settings.steps), []
-    for _ in range(settings.steps):
+    progress, losses = JobProgress(learn=1).part("learn"), []
+    for step in range(settings.steps):
         context = torch.cat([fixed[:1], learned, fixed[1 + settings.tokens :]])
         with torch.autograd.graph.save_on_cpu() if settings.low_memory else nullcontext():
             loss = denoiser.loss(context, settings.batch, generator)
@@ -139,7 +135,7 @@ def _learn(
         torch.autograd.backward(loss * LOSS_SCALE)
         optimizer.step()
         losses.append(float(loss.detach()))
-        progress.step()
+        progress(step + 1, settings.steps, "learning")
     whole = torch.cat([fixed[:1], learned.detach(), fixed[1 + settings.tokens :]])
     return whole.to(start.device), losses
 
@@ -154,7 +150,7 @@ class Denoiser:
         device: of the computation.
     """
 
-    def __init__(self, model: Any, latents: Tensor, values: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, model: Model, latents: Tensor, values: dict[str, Any], device: torch.device) -> None:
         self._base = model.model
         self._options = model.model_options.get("transformer_options", {})
         self._device = device

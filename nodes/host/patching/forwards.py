@@ -12,6 +12,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
 from ....rece_ops import Eraser
+from ..protocols import Model
 
 _CALLBACK = "rece_eraser"
 
@@ -77,7 +78,7 @@ class ErasedForward:
         return ErasedForward(forward if isinstance(self.forward, MethodType) else self.forward, self.transform)
 
 
-def add_forwards(model: Any, keys: tuple[str, ...], eraser: Eraser) -> None:
+def add_forwards(model: Model, keys: tuple[str, ...], eraser: Eraser) -> None:
     """Put `eraser` before every projection of MODEL with a weight in `keys`, as an object patch of its forward."""
     transform = Transform(eraser)
     for key in keys:
@@ -87,7 +88,7 @@ def add_forwards(model: Any, keys: tuple[str, ...], eraser: Eraser) -> None:
         model.add_callback_with_key(CallbacksMP.ON_CLONE, _CALLBACK, _follow_layers)
 
 
-def erased_forwards(model: Any, key: str) -> tuple[ErasedForward, ...]:
+def erased_forwards(model: Model, key: str) -> tuple[ErasedForward, ...]:
     """The erasures before the projection with that weight in MODEL, in the order in which they multiply the weight."""
     found = []
     forward = model.object_patches.get(_forward_name(key))
@@ -97,7 +98,7 @@ def erased_forwards(model: Any, key: str) -> tuple[ErasedForward, ...]:
     return tuple(reversed(found))
 
 
-def _follow_layers(model: Any, clone: Any) -> None:
+def _follow_layers(model: Model, clone: Model) -> None:
     """Called by the host for every clone: torch.compile and several GPUs get one with layers of its own."""
     if clone.model is model.model:
         return

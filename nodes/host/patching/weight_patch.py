@@ -11,6 +11,7 @@ from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
 from ....rece_ops import Eraser
+from ..protocols import Model
 
 
 class EraserAdapter(WeightAdapterBase):
@@ -47,7 +48,7 @@ class EraserAdapter(WeightAdapterBase):
         return weight.copy_(source + change)
 
 
-def add_weight_patches(model: Any, keys: Sequence[Any], eraser: Eraser, strength: float) -> None:
+def add_weight_patches(model: Model, keys: Sequence[Any], eraser: Eraser, strength: float) -> None:
     """Put `eraser` at the end of MODEL's patch chain, for all weights, or columns of them, in `keys`."""
     model.add_patches(dict.fromkeys(keys, EraserAdapter(set(), _normal_tensors(eraser))), strength)
 

@@ -1,4 +1,4 @@
-"""The projections of a MODEL as they stand in its patch chain, read one at a time."""
+"""The weights of a MODEL as they stand in its patch chain, read one at a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnsupportedModelError
+from ..protocols import Model
 from .forwards import erased_forwards
 
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16)
@@ -22,19 +23,19 @@ class EffectiveWeights(Mapping[str, Tensor]):
     """A lazy mapping from state-dict key to the weight [out, d] that sampling would use, or its first columns, in float32.
 
     Patches queued on the MODEL (LoRAs upstream) count, whether or not they are loaded now, and erasures inside its
-    forward, unless `counts` says of what they hold that it does not. Nothing is kept: a weight lives on `device` for as
+    forward, unless `include_patch` says of what they hold that it does not. Nothing is kept: a weight lives on `device` for as
     long as the caller holds it.
     """
 
     def __init__(
         self,
-        model: Any,
+        model: Model,
         keys: tuple[str, ...],
         device: torch.device,
-        counts: Callable[[Any], bool] = lambda patch: True,
+        include_patch: Callable[[Any], bool] = lambda patch: True,
         columns: int | None = None,
     ) -> None:
-        self._model, self._keys, self._counts, self._columns = model, keys, counts, columns
+        self._model, self._keys, self._include_patch, self._columns = model, keys, include_patch, columns
         self.device = device
 
     def __iter__(self) -> Iterator[str]:
@@ -60,14 +61,14 @@ class EffectiveWeights(Mapping[str, Tensor]):
         weight = comfy.model_management.cast_to_device(stored, self.device, torch.float32, copy=True)
         if convert is not None:
             weight = convert(weight, inplace=True)
-        patches = [patch for patch in self._model.patches.get(key, []) if self._counts(patch[1])]
+        patches = [patch for patch in self._model.patches.get(key, []) if self._include_patch(patch[1])]
         weight = comfy.lora.calculate_weight(patches, weight, key)
-        for forward in filter(self._counts, erased_forwards(self._model, key)):
+        for forward in filter(self._include_patch, erased_forwards(self._model, key)):
             weight = forward.transform.of_weight(weight)
         return weight if self._columns is None else weight[:, : self._columns]
 
 
-def quantised_as(model: Any, keys: Iterable[str]) -> str:
+def quantised_as(model: Model, keys: Iterable[str]) -> str:
     """How the MODEL stores the first of those weights that is not plain floating point; empty where all are."""
     for key in keys:
         stored, _, convert = comfy.model_patcher.get_key_weight(model.model, key)
@@ -79,3 +80,8 @@ def quantised_as(model: Any, keys: Iterable[str]) -> str:
         if dtype not in _PLAIN or convert is not None:
             return str(dtype).removeprefix("torch.")
     return ""
+
+
+def effective_weight(model: Model, key: str, device: torch.device) -> Tensor:
+    """One weight of MODEL as sampling would use it, in float32."""
+    return EffectiveWeights(model, (key,), device)[key]

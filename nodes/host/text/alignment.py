@@ -6,30 +6,30 @@ import torch
 from torch import Tensor
 
 from ....rece_ops import ConceptPair
-from .encoder import EncodedPart
+from .encoded import EncodedTokens
 
 
-def matched(name: str, concept: EncodedPart, target: EncodedPart, weight: float) -> ConceptPair:
+def pair_tokens(name: str, concept: EncodedTokens, target: EncodedTokens, weight: float) -> ConceptPair:
     """The pair of a concept and its target.
 
     Text encoders that pad to windows give both the same places, and are paired place by place as the paper does. Others
     put something after the prompt (end, padding, the rest of a template) wherever the prompt happens to end: there, what
-    precedes the prompt, the prompt, and what follows it are each paired with their own kind (see `aligned`).
+    precedes the prompt, the prompt, and what follows it are each paired with their own kind (see `align`).
     """
-    if concept.part.windows:
-        other = as_long_as(target.tokens, len(concept.tokens))
+    if concept.source.windows:
+        other = repeat_to_length(target.tokens, len(concept.tokens))
         return ConceptPair(name, concept.tokens, other, concept.last_subject, target.last_subject, weight)
-    other = aligned(target, concept)
+    other = align(target, concept)
     return ConceptPair(name, concept.tokens, other, concept.last_subject, concept.last_subject, weight)
 
 
-def as_long_as(target: Tensor, length: int) -> Tensor:
+def repeat_to_length(target: Tensor, length: int) -> Tensor:
     """The target's windows [n, d] repeated to a length, as sampling does when prompts differ in length."""
     repeats = -(-length // len(target))
     return target if repeats == 1 else target.repeat(repeats, 1)[:length]
 
 
-def aligned(target: EncodedPart, concept: EncodedPart) -> Tensor:
+def align(target: EncodedTokens, concept: EncodedTokens) -> Tensor:
     """The target's tokens in the concept's places: [as many as the concept has, d].
 
     The last tokens of both prompts fall together, and so do those after them. Where the concept has more tokens, the
@@ -44,14 +44,14 @@ def aligned(target: EncodedPart, concept: EncodedPart) -> Tensor:
     following = len(concept.tokens) - concept.span.end
     return torch.cat(
         [
-            _stretched(before, concept.span.first, last),
+            _stretch(before, concept.span.first, last),
             inner,
-            _stretched(after, following, last),
+            _stretch(after, following, last),
         ]
     )
 
 
-def _stretched(rows: Tensor, count: int, otherwise: Tensor) -> Tensor:
+def _stretch(rows: Tensor, count: int, otherwise: Tensor) -> Tensor:
     """The first `count` rows, the last one repeated where there are too few."""
     last = rows[-1:] if len(rows) else otherwise
     return torch.cat([rows[:count], last.expand(max(count - len(rows), 0), -1)])

@@ -10,27 +10,25 @@ import torch
 from torch import Tensor
 
 from ....rece_ops import InputError
+from ..architectures.sources import POOLED, TokenSlot
 from ..errors import WrongConnectionError
 
 Conditioning = list[list[Any]]
 Entry = tuple[Tensor, dict[str, Any]]
-POOLED = "pooled_output"
 
 
 @dataclass(frozen=True)
-class Change:
+class NewTokens:
     """Other tokens for CONDITIONING.
 
     Attributes:
-        source: the value that holds them; empty for the token embeddings themselves.
-        layer: which layer of it, where it has several [1, layers, n, d].
-        rows: where they go, indices [k].
+        slot: where it holds them.
+        places: where in the slot they go, indices [k].
         tokens: [k, d].
     """
 
-    source: str
-    layer: int | None
-    rows: Tensor
+    slot: TokenSlot
+    places: Tensor
     tokens: Tensor
 
 
@@ -57,19 +55,17 @@ def entries_of(conditioning: Conditioning) -> list[Entry]:
     ]
 
 
-def with_rows(conditioning: Conditioning, changes: Sequence[Change]) -> Conditioning:
+def with_tokens(conditioning: Conditioning, changes: Sequence[NewTokens]) -> Conditioning:
     """The same with other tokens in places of the first prompt."""
     ((embedding, values), *_) = conditioning
     with torch.inference_mode(False):
-        sources = {"": embedding.clone()}
+        held = {"": embedding.clone()}
         for change in changes:
-            if change.source not in sources:
-                sources[change.source] = values[change.source].clone()
-            source = sources[change.source]
-            # The pooled embedding is a row of the batch; everything else has rows in every element of it.
-            target = source if source.ndim == 2 else source[0] if change.layer is None else source[0, change.layer]
-            target[change.rows] = change.tokens.to(source)
-    return [[sources.pop(""), {**values, **sources}]]
+            key = change.slot.key
+            if key not in held:
+                held[key] = values[key].clone()
+            change.slot.of_first_prompt(held[key])[change.places] = change.tokens.to(held[key])
+    return [[held.pop(""), {**values, **held}]]
 
 
 def _of_batch(values: dict[str, Any], place: int, size: int) -> dict[str, Any]:

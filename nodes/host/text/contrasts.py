@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,10 @@ from torch import Tensor
 
 from ....rece_ops import ConceptPair, Contrast
 from ...request.concept_lines import ConceptLine
-from ...request.erasure_request import ErasureRequest
 from ...request.everyday_prompts import WORDS
 from ..architectures.detection import TextStream
-from ..device import Progress
-from .encoder import EncodedPart, EncodedPrompt, TextEncoder, named
+from .encoded import EncodedPrompt, EncodedTokens, part_label
+from .encoder import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -36,57 +35,52 @@ class Comparison:
     target: EncodedPrompt | None
 
 
-def comparisons(encoder: TextEncoder, request: ErasureRequest, progress: Progress) -> list[Comparison]:
-    """Every concept in each of the request's contexts; one step of `progress` for each."""
-    found = []
-    for context in request.contexts:
+def compare_words(
+    encoder: TextEncoder, concepts: Sequence[ConceptLine], contexts: Sequence[str]
+) -> Iterator[Comparison]:
+    """Every concept in each of the contexts, which have '{}' in its place."""
+    for context in contexts:
         words = [encoder.encode(context.replace("{}", word)) for word in WORDS]
-        for line in request.concepts:
+        for line in concepts:
             prompt = context.replace("{}", line.concept)
             target = encoder.encode(context.replace("{}", line.target)) if line.target else None
-            found.append(Comparison(line, prompt, encoder.encode(prompt), words, target))
-            progress.step()
-    return found
+            yield Comparison(line, prompt, encoder.encode(prompt), words, target)
 
 
 def contrasts(stream: TextStream, compared: Sequence[Comparison], embeddings: Sequence[ConceptPair]) -> list[Contrast]:
-    """Every concept beside the mean of the other words, and its target, in every part of the stream.
+    """Every concept next to the mean of the other words, and its target, in every source of the stream.
 
-    Besides, every token of `embeddings` that is not its target's, beside the mean of the bare words.
+    Also every token of `embeddings` that is not its target's, next to the mean of the bare words.
     """
     if not compared:
         return []
-    found = [contrast for comparison in compared for contrast in _of_parts(stream, comparison)]
+    found = [contrast for comparison in compared for contrast in _of_sources(stream, comparison)]
     word = _mean([prompt.streams[stream.name][0] for prompt in compared[0].words])[:1]
     return [*found, *(contrast for embedding in embeddings for contrast in _of_tokens(embedding, word))]
 
 
-def _of_parts(stream: TextStream, comparison: Comparison) -> list[Contrast]:
-    parts = comparison.concept.streams[stream.name]
+def _of_sources(stream: TextStream, comparison: Comparison) -> list[Contrast]:
+    encoded = comparison.concept.streams[stream.name]
     return [
         Contrast(
-            named(comparison.prompt, part, len(parts)),
-            _from_subject(part),
-            _mean([words.streams[stream.name][place] for words in comparison.words]),
-            None if comparison.target is None else _from_subject(comparison.target.streams[stream.name][place]),
+            part_label(comparison.prompt, one, len(encoded)),
+            one.from_subject,
+            _mean([words.streams[stream.name][index] for words in comparison.words]),
+            None if comparison.target is None else comparison.target.streams[stream.name][index].from_subject,
             comparison.line.weight,
         )
-        for place, part in enumerate(parts)
+        for index, one in enumerate(encoded)
     ]
 
 
 def _of_tokens(embedding: ConceptPair, word: Tensor) -> list[Contrast]:
-    rows = zip(*embedding.all_rows(), strict=True)
-    learned = [token for token, target in rows if not torch.equal(token, target)]
+    tokens = zip(*embedding.all_rows(), strict=True)
+    learned = [token for token, target in tokens if not torch.equal(token, target)]
     return [Contrast(f"a token of {embedding.name}", token[None], word, scale=1 / len(learned)) for token in learned]
 
 
-def _mean(parts: Sequence[EncodedPart]) -> Tensor:
+def _mean(encoded: Sequence[EncodedTokens]) -> Tensor:
     """Mean tokens from the subject token on, as many as all have."""
-    rows = [_from_subject(part) for part in parts]
-    shortest = min(map(len, rows))
-    return torch.stack([row[:shortest] for row in rows]).mean(0)
-
-
-def _from_subject(part: EncodedPart) -> Tensor:
-    return part.tokens[part.last_subject :]
+    tokens = [one.from_subject for one in encoded]
+    shortest = min(map(len, tokens))
+    return torch.stack([one[:shortest] for one in tokens]).mean(0)

@@ -2,59 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ....rece_ops import ConceptPair, Contrast, InputError
+from ....rece_ops import ConceptPair, InputError
+from ....rece_ops.progress import Progress, Steps
 from ...request.concept_lines import ConceptLine
 from ...request.erasure_request import EMPTY, ErasureRequest
-from ...request.everyday_prompts import MEASURED
+from ...request.everyday_prompts import HELD_OUT
+from ...request.methods import EncodedRequest, Needs
 from ..architectures.detection import TextStream
-from ..device import Progress
-from .alignment import as_long_as, matched
+from .alignment import pair_tokens, repeat_to_length
 from .conditioning import Entry
-from .contrasts import comparisons, contrasts
-from .encoder import FROM_CONDITIONING, EncodedPrompt, TextEncoder, TextReader, named
+from .contrasts import compare_words, contrasts
+from .encoded import EncodedPrompt, part_label
+from .encoder import TextEncoder
+from .reader import FROM_CONDITIONING, TextReader
+
+T = TypeVar("T")
+_STAGE = "encoding prompts"
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """The tokens [n, d] of everything that an erasure of one text stream is told of or measured with.
-
-    Attributes:
-        pairs: what to erase, and towards what.
-        preserved: of the preserved prompts and the empty one, by prompt.
-        contrasts: what sets concepts apart from other words, where the method asks for it.
-        measured: of everyday prompts, by prompt; the erasure does not know them.
-        spared: of everyday prompts that it does know.
-    """
-
-    pairs: Sequence[ConceptPair]
-    contrasts: Sequence[Contrast]
-    preserved: Mapping[str, Tensor]
-    measured: Mapping[str, Tensor]
-    spared: Sequence[Tensor]
-
-
-def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) -> dict[str, Embedded]:
-    """Encode what `request` names, for every text stream to erase from by its name; one step of `progress` a prompt.
+def encode_request(
+    encoder: TextEncoder, request: ErasureRequest, needs: Needs, progress: Progress
+) -> dict[str, EncodedRequest]:
+    """Encode what `request` names, for every text stream to erase from by its name.
 
     The pooled stream is left out where the request says so, or where the CLIP gives the same for everything.
+
+    Args:
+        encoder: of the prompts.
+        request: names concepts, targets and what is preserved.
+        needs: what else to encode.
+        progress: told of every prompt; may raise to cancel.
+
+    Raises:
+        InputError: a concept has its target's embedding, or a prompt is too long.
+        WrongConnectionError: the CLIP does not belong to the MODEL.
     """
     lines = request.prompts()
-    pairs = []
-    for line, prompt in lines:
-        pairs.append((encoder.encode(prompt), encoder.encode(line.target)))
-        progress.step()
-    compared = comparisons(encoder, request, progress)
-    preserved = _encoded(encoder, (EMPTY, *request.preserved), progress)
-    measured = _encoded(encoder, MEASURED, progress)
-    spared = _encoded(encoder, request.spared, progress)
+    groups = ((EMPTY, *request.preserved), needs.calibration, needs.tuning, HELD_OUT)
+    comparisons = len(needs.contexts) * len(request.concepts)
+    steps = Steps(progress, len(lines) + comparisons + sum(map(len, groups)))
 
-    def of_stream(stream: TextStream) -> Embedded:
+    def counted(items: Iterable[T]) -> list[T]:
+        found = []
+        for item in items:
+            found.append(item)
+            steps.done(_STAGE)
+        return found
+
+    pairs = counted((encoder.encode(prompt), encoder.encode(line.target)) for line, prompt in lines)
+    compared = counted(compare_words(encoder, request.concepts, needs.contexts))
+    preserved, calibration, tuning, held_out = (
+        dict(counted((prompt, encoder.encode(prompt)) for prompt in group)) for group in groups
+    )
+
+    def of_stream(stream: TextStream) -> EncodedRequest:
         typed = [
             pair
             for (line, prompt), (concept, target) in zip(lines, pairs, strict=True)
@@ -62,28 +69,29 @@ def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) 
         ]
         target = encoder.encode(request.concepts[0].target)
         given = _embedding_pairs(encoder.reader, stream, request.embeddings, target)
-        return Embedded(
+        return EncodedRequest(
             pairs=[*typed, *given],
-            contrasts=contrasts(stream, compared, given),
             preserved=_tokens(preserved, stream),
-            measured=_tokens(measured, stream),
-            spared=list(_tokens(spared, stream).values()),
+            contrasts=contrasts(stream, compared, given),
+            calibration=list(_tokens(calibration, stream).values()),
+            tuning=_tokens(tuning, stream),
+            held_out=_tokens(held_out, stream),
         )
 
     present = encoder.encode(EMPTY).streams
     streams = [one for one in encoder.reader.architecture.streams if one.name in present]
     found = {stream.name: of_stream(stream) for stream in streams if request.pooled or not stream.pooled}
-    return {name: told for name, told in found.items() if told.pairs}
+    return {name: encoded for name, encoded in found.items() if encoded.pairs}
 
 
 def _pairs(
     stream: TextStream, line: ConceptLine, prompt: str, concept: EncodedPrompt, target: EncodedPrompt
 ) -> list[ConceptPair]:
-    """A pair for every part of the stream in which concept and target differ."""
-    parts = list(zip(concept.streams[stream.name], target.streams[stream.name], strict=True))
+    """A pair for every source of the stream in which concept and target differ."""
+    sides = list(zip(concept.streams[stream.name], target.streams[stream.name], strict=True))
     found = []
-    for one, other in parts:
-        pair = matched(named(prompt, one, len(parts)), one, other, line.weight)
+    for one, other in sides:
+        pair = pair_tokens(part_label(prompt, one, len(sides)), one, other, line.weight)
         if not torch.equal(*pair.all_rows()):
             found.append(pair)
     if not found and not stream.pooled:
@@ -102,21 +110,14 @@ def _embedding_pairs(
     for number, (embedding, values) in enumerate(embeddings, start=1):
         if stream not in reader.streams_in(values):
             continue
-        for source in dict.fromkeys(part.part.source for part in target.streams[stream.name]):
-            parts = [part for part in target.streams[stream.name] if part.part.source == source]
-            rows = reader.source(parts[0].part, embedding, values)
-            tokens = reader.read(stream, parts[0].part, rows, values, FROM_CONDITIONING)
-            start = min(parts[0].span.first, len(tokens) - 1)
-            other = as_long_as(torch.cat([part.tokens for part in parts]), len(tokens))
+        for key in dict.fromkeys(one.source.slot.key for one in target.streams[stream.name]):
+            targets = [one for one in target.streams[stream.name] if one.source.slot.key == key]
+            source = targets[0].source
+            held = reader.held(source, embedding, values)
+            tokens = reader.read(stream, source, held, values, FROM_CONDITIONING)
+            start = min(targets[0].span.first, len(tokens) - 1)
+            other = repeat_to_length(torch.cat([one.tokens for one in targets]), len(tokens))
             found.append(ConceptPair(f"embedding {number}", tokens, other, start, start))
-    return found
-
-
-def _encoded(encoder: TextEncoder, prompts: Sequence[str], progress: Progress) -> dict[str, EncodedPrompt]:
-    found = {}
-    for prompt in prompts:
-        found[prompt] = encoder.encode(prompt)
-        progress.step()
     return found
 
 

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import comfy.utils
 
 from ....rece_ops import EraserSet
-from ..architectures.detection import Architecture, architecture_of
-from .forwards import add_forwards
-from .weight_patch import add_weight_patches
-from .weights import quantised_as
+from ..patching.forwards import add_forwards
+from ..patching.weight_patch import add_weight_patches
+from ..patching.weights import quantised_as
+from ..protocols import Model
+from ..session import Session
 
 
-def apply_eraser(model: Any, eraser: EraserSet, strength: float) -> Any:
+def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     """A clone of MODEL that is erased from; the MODEL itself is not touched.
 
     Raises:
-        UnsupportedModelError: the architecture is not supported.
         WrongConnectionError: the eraser belongs to another architecture.
     """
-    architecture = architecture_of(model)
-    architecture.check_eraser(eraser)
-    patched = model.clone()
+    streams = session.streams_of(eraser)
+    patched = session.model.clone()
     if strength == 0:
         return patched
     # All streams in the same way: a file with some of them erased would be taken for the whole.
-    inside = _why_inside(model, architecture)
-    for stream in architecture.erased_by(eraser):
+    inside = _why_inside(session)
+    for stream in streams:
         if inside:
             add_forwards(patched, stream.keys, eraser[stream.name].scaled(strength))
         else:
@@ -35,13 +32,9 @@ def apply_eraser(model: Any, eraser: EraserSet, strength: float) -> Any:
     return patched
 
 
-def way_of_applying(model: Any) -> str:
-    """A sentence about where `apply_eraser` puts an erasure of MODEL, and what that means.
-
-    Raises:
-        UnsupportedModelError: the architecture is not supported.
-    """
-    inside = _why_inside(model, architecture_of(model))
+def describe_application(session: Session) -> str:
+    """A sentence about where `apply_eraser` puts an erasure of MODEL, and what that means."""
+    inside = _why_inside(session)
     if not inside:
         return "The erasure is a patch of the model's weights: CheckpointSave and ModelSave write the erased weights."
     return (
@@ -50,16 +43,17 @@ def way_of_applying(model: Any) -> str:
     )
 
 
-def _why_inside(model: Any, architecture: Architecture) -> str:
+def _why_inside(session: Session) -> str:
     """Why a patch would not change the weights of MODEL exactly, or not at all; empty where it would."""
-    keys = [key for stream in architecture.streams for key in stream.keys]
+    model = session.model
+    keys = [key for stream in session.architecture.streams for key in stream.keys]
     quantised = quantised_as(model, keys)
     if quantised:
         return f"the model is quantised ({quantised})"
     return "the model is compiled" if any(_is_compiled(model, key) for key in keys) else ""
 
 
-def _is_compiled(model: Any, key: str) -> bool:
+def _is_compiled(model: Model, key: str) -> bool:
     """Whether the layer is in a module that torch.compile made, which gives its weights other names than patches know."""
     layers = key.split(".")[:-1]
     names = [".".join(layers[:end]) for end in range(1, len(layers) + 1)]

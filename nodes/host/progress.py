@@ -1,0 +1,57 @@
+"""The host's progress bar and its Cancel button, behind the one shape that everything here reports progress in."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import comfy.utils
+
+from ...rece_ops.progress import Progress
+
+_WHOLE = 1000
+
+
+class JobProgress:
+    """A progress bar for a job of several parts, each of which counts its own steps.
+
+    Every step is also a chance to cancel.
+
+    Args:
+        shares: how long the parts take beside each other, by name, in the order in which they come.
+    """
+
+    def __init__(self, **shares: float) -> None:
+        self._bar = comfy.utils.ProgressBar(_WHOLE)
+        total = sum(shares.values())
+        self._ranges: dict[str, tuple[float, float]] = {}
+        begun = 0.0
+        for name, share in shares.items():
+            self._ranges[name] = begun / total, share / total
+            begun += share
+
+    def part(self, name: str, place: int = 0, count: int = 1) -> Progress:
+        """What to report the steps of a part to: progress(done, total, stage).
+
+        Args:
+            name: of the part.
+            place, count: where the part is done in several turns, which of how many this is.
+
+        Raises (the function returned):
+            comfy.model_management.InterruptProcessingException: the person pressed Cancel.
+        """
+        begun, share = self._ranges[name]
+
+        def report(done: int, total: int, stage: str = "") -> None:
+            check_cancelled()
+            within = (place + done / max(total, 1)) / count
+            self._bar.update_absolute(round(_WHOLE * (begun + share * within)), _WHOLE)
+
+        return report
+
+
+def check_cancelled() -> None:
+    """A chance to cancel, without a step.
+
+    Raises:
+        comfy.model_management.InterruptProcessingException: the person pressed Cancel.
+    """
+    comfy.model_management.throw_exception_if_processing_interrupted()

@@ -1,0 +1,79 @@
+"""What this pack uses of the host's MODEL, CLIP and VAE. The host carries no types of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Model(Protocol):
+    """A MODEL: the host's ModelPatcher, a chain of patches over a network that its clones share.
+
+    Nothing here is ever written into: patches go onto a clone.
+    """
+
+    model: Any
+    model_options: dict[str, Any]
+    patches: dict[str, list[Any]]
+    backup: dict[str, Any]
+    hook_backup: dict[str, Any]
+    object_patches: dict[str, Any]
+    object_patches_backup: dict[str, Any]
+    load_device: torch.device
+
+    def clone(self) -> Model:
+        """A MODEL with the same network and a chain of its own."""
+        ...
+
+    def add_patches(self, patches: Mapping[Any, Any], strength_patch: float = 1.0) -> Any:
+        """Queue patches of weights by their keys."""
+        ...
+
+    def add_object_patch(self, name: str, obj: Any) -> None:
+        """Put `obj` in the place of an attribute, for as long as the MODEL is loaded."""
+        ...
+
+    def get_model_object(self, name: str) -> Any:
+        """An attribute, as the chain's object patches have it."""
+        ...
+
+    def add_callback_with_key(self, call_type: str, key: str, callback: Callable[..., None]) -> None:
+        """Have `callback` called on an event."""
+        ...
+
+    def get_callbacks(self, call_type: str, key: str) -> list[Callable[..., None]]:
+        """The callbacks of an event that were added under `key`."""
+        ...
+
+    def memory_required(self, input_shape: Sequence[int]) -> float:
+        """Bytes that one pass over latents of that shape takes."""
+        ...
+
+
+class Clip(Protocol):
+    """A CLIP: the host's text encoders with their tokenizers."""
+
+    cond_stage_model: Any
+
+    def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> Mapping[str, Any]:
+        """Windows of (token, weight) by the tokenizer's name; with word ids, of (token, weight, word)."""
+        ...
+
+    def encode_from_tokens_scheduled(self, tokens: Mapping[str, Any]) -> list[list[Any]]:
+        """CONDITIONING of what `tokenize` gave."""
+        ...
+
+
+class Vae(Protocol):
+    """A VAE."""
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """Latents of pictures [n, height, width, 3]."""
+        ...
+
+    def decode(self, samples_in: Tensor) -> Tensor:
+        """Pictures [n, height, width, 3] of latents."""
+        ...

@@ -1,0 +1,161 @@
+"""The optional inputs that choose a method and its settings, and what they say together.
+
+Saved workflows hold these inputs by name and place: append new ones, never reorder or rename.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ...rece_ops import InputError
+from ...rece_ops.methods.projection import MAX_DIRECTIONS
+from ...rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
+from . import vocabulary as words
+from .choices import check_choice
+from .input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec
+from .methods import DEFAULT_METHOD, METHODS, Plan, methods_with
+
+_CUSTOM_PRESET: Mapping[str, tuple[str, ...]] = MappingProxyType({"preset": (words.CUSTOM,)})
+
+
+def _coefficient(name: str, tooltip: str) -> NumberSpec:
+    return NumberSpec(name=name, default=getattr(DEFAULT_SETTINGS, name), tooltip=tooltip, when=_CUSTOM_PRESET)
+
+
+NUMBERS: tuple[InputSpec, ...] = (
+    CountSpec(
+        name="epochs",
+        default=DEFAULT_SETTINGS.epochs,
+        high=MAX_EPOCHS,
+        tooltip="Derive-and-erase steps after the first edit. 0 is UCE alone.",
+        when=_CUSTOM_PRESET,
+    ),
+    _coefficient(
+        "regularization", "λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less."
+    ),
+    _coefficient("edit_regularization", "λ of the edit. Larger keeps the weights closer to what they were."),
+    _coefficient("erase_scale", "η, weight of the concepts in the edit."),
+    _coefficient("preserve_scale", "μ, weight of the preserved prompts in the edit."),
+)
+"""The numbers that the preset 'custom' opens."""
+
+CHOICES: tuple[InputSpec, ...] = (
+    ChoiceSpec(
+        name="method",
+        default=DEFAULT_METHOD,
+        options=tuple(METHODS),
+        tooltip=" ".join(method.summary for method in METHODS.values()),
+        advanced=False,
+    ),
+    ChoiceSpec(
+        name="robustness",
+        default=words.DEFAULT_ROBUSTNESS,
+        options=(*words.ROBUSTNESS, words.CUSTOM),
+        tooltip="From 'gentle' (spares everything else) to 'strict' (as far from the concept as any embedding can be kept). "
+        "'custom' uses beta.",
+        advanced=False,
+    ),
+    NumberSpec(
+        name="beta",
+        default=words.ROBUSTNESS[words.DEFAULT_ROBUSTNESS],
+        low=0.0001,
+        step=0.01,
+        tooltip="β. Larger is more robust and spares less.",
+        when=MappingProxyType({"robustness": (words.CUSTOM,)}),
+    ),
+    CountSpec(
+        name="directions",
+        default=0,
+        high=MAX_DIRECTIONS,
+        tooltip="How many directions to remove; 0 takes those that hold 90 % of what sets the concepts apart from other "
+        "words.",
+        exclusive=True,
+    ),
+    ChoiceSpec(
+        name="iteration",
+        default=words.PUBLISHED,
+        options=words.ITERATIONS,
+        tooltip="published: every epoch edits what the one before left. anchored: every epoch edits the original weights "
+        "with all pairs so far.",
+    ),
+    ChoiceSpec(
+        name="preservation",
+        default=words.WEIGHED,
+        options=words.PRESERVATIONS,
+        tooltip="weighed: preserved prompts pull against the erasure. exactly: they and the empty prompt do not change at "
+        "all, and less of the concepts can be erased.",
+        advanced=False,
+    ),
+    NumberSpec(
+        name="regeneration_limit",
+        default=0.0,
+        high=1.0,
+        step=0.01,
+        tooltip="Stop as soon as the derived embedding brings no concept back further than this; 0 never.",
+        exclusive=True,
+    ),
+    NumberSpec(
+        name="drift_limit",
+        default=0.0,
+        high=1.0,
+        step=0.01,
+        tooltip="How far everyday prompts may drift. Takes fewer epochs, or a lower erase_scale, to keep it; 0 is no limit.",
+        exclusive=True,
+    ),
+)
+"""The choice of a method, and what belongs to each."""
+
+_BY_NAME: Mapping[str, InputSpec] = MappingProxyType({spec.name: spec for spec in (*NUMBERS, *CHOICES)})
+
+
+def plan_of(inputs: Mapping[str, Any]) -> Plan:
+    """The method that a person chose, with its settings.
+
+    Args:
+        inputs: 'preset', and any of the inputs above; those left out have their default.
+
+    Raises:
+        InputError: a value does not fit its input, does not count for the method, or contradicts another.
+    """
+    values = {name: inputs.get(name, spec.default) for name, spec in _BY_NAME.items()}
+    for name, spec in _BY_NAME.items():
+        if isinstance(spec, ChoiceSpec):
+            check_choice(name, values[name], spec.options)
+    method = METHODS[values["method"]]
+    for name, spec in _BY_NAME.items():
+        _check_counts(spec, values[name], method.name)
+    return method.plan({**values, "preset": inputs["preset"]})
+
+
+def tooltip_of(spec: InputSpec) -> str:
+    """What the input does, after whom it is for."""
+    only = [*_only_methods(spec.name), *(f"the {choice} '{value}'" for choice, value in _only_choices(spec))]
+    return f"Only for {' and '.join(only)}: {spec.tooltip}" if only else spec.tooltip
+
+
+def counts_for(spec: InputSpec) -> dict[str, list[str]]:
+    """The values of every choice with which the input counts, by the choice's name; for the front end."""
+    methods = methods_with(spec.name)
+    found = {choice: list(values) for choice, values in spec.when.items()}
+    return {**found, "method": list(methods)} if methods and len(methods) < len(METHODS) else found
+
+
+def _only_methods(name: str) -> list[str]:
+    methods = methods_with(name)
+    return list(methods) if len(methods) < len(METHODS) else []
+
+
+def _only_choices(spec: InputSpec) -> list[tuple[str, str]]:
+    return [(choice, value) for choice, values in spec.when.items() for value in values]
+
+
+def _check_counts(spec: InputSpec, value: Any, method: str) -> None:
+    """Raise InputError where an input that only some methods have was set for another."""
+    methods = methods_with(spec.name)
+    if spec.exclusive and method not in methods and value != spec.default:
+        raise InputError(
+            f"'{spec.name}' is {value:g}, but the method '{method}' does not use it: set it to {spec.default:g}, or choose "
+            f"the method {' or '.join(repr(name) for name in methods)}."
+        )
