@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops import EraserSet, __version__
+from ..rece_ops import EraserSet, Provenance, __version__
 from .host.applying import apply_eraser, way_of_applying
 from .host.compat import build
 from .host.errors import WrongConnectionError
@@ -81,21 +82,21 @@ class CombineErasers(io.ComfyNode):
         strength_second: float,
     ) -> io.NodeOutput:
         parts = [(connected(first), strength_first), (connected(second), strength_second)]
-        made_on = {str(eraser.metadata["architecture"]) for eraser, _ in parts if eraser.metadata.get("architecture")}
+        made_on = {name for eraser, _ in parts if (name := eraser.provenance.architecture)}
         if len(made_on) > 1:
             raise WrongConnectionError(
                 f"The two ERASERs were made on {' and '.join(sorted(made_on))}, which read different text: combine erasers "
                 "that were made on the same architecture."
             )
         scaled = [eraser.scaled(strength) for eraser, strength in parts]
-        metadata: dict[str, Any] = {
-            "method": "combined",
-            "parts": [{**eraser.metadata, "strength": strength} for eraser, strength in parts],
-            "architecture": parts[0][0].metadata.get("architecture"),
-            "pack_version": __version__,
-        }
-        fronts = [names for eraser, _ in parts if isinstance(names := eraser.metadata.get("fronts"), list)]
-        if len(fronts) == len(parts):
-            metadata["fronts"] = sorted({name for names in fronts for name in names})
-        combined = scaled[0].combined(scaled[1], metadata)
+        told = [replace(eraser.provenance, strength=strength) for eraser, strength in parts]
+        fronts = [one.fronts for one in told if one.fronts is not None]
+        provenance = Provenance(
+            method="combined",
+            parts=tuple(told),
+            architecture=told[0].architecture,
+            fronts=tuple(sorted({name for names in fronts for name in names})) if len(fronts) == len(told) else None,
+            pack_version=__version__,
+        )
+        combined = scaled[0].combined(scaled[1], provenance)
         return io.NodeOutput(combined, ui=ui.PreviewText(eraser_description(combined)))

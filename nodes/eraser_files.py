@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from .host.architectures import architecture_of
 from .host.compat import build
 from .host.device import Progress, compute_device
 from .host.lora import lora_metadata, lora_tensors
-from .host.storage import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
+from .host.storage import ERASERS, LORAS, eraser_names, existing_eraser, path_to_save, shown
 from .inputs import connected, strength_input
 from .report import eraser_description
 from .types import CATEGORY, Eraser
@@ -50,10 +51,9 @@ class SaveEraser(io.ComfyNode):
     @classmethod
     def execute(cls, eraser: EraserSet | None, file_name: str, if_exists: str) -> io.NodeOutput:
         present = connected(eraser)
-        path = path_to_save(ERASERS, file_name, replace=_replaces(if_exists))
-        present.save(path)
-        name = shown(ERASERS, path)
-        return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/{ERASERS}/{name} ({_size(path.stat().st_size)})."))
+        path, keep_existing = path_to_save(ERASERS, file_name), _keeps_both(if_exists)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _saved(ERASERS, present.save(path, keep_existing))
 
 
 class LoadEraser(io.ComfyNode):
@@ -143,16 +143,14 @@ class SaveEraserAsLoRA(io.ComfyNode):
         dtype: str,
     ) -> io.NodeOutput:
         present, architecture = connected(eraser), architecture_of(model)
-        checked_name(file_name)
-        replace = _replaces(if_exists)
+        path, keep_existing = path_to_save(LORAS, file_name), _keeps_both(if_exists)
+        metadata = lora_metadata(architecture, present)
         check_choice("dtype", dtype, _DTYPES)
         progress = Progress(architecture.projections)
         device = compute_device(max(stream.dimension for stream in architecture.streams))
         tensors = lora_tensors(model, present, strength, max_rank, _DTYPES[dtype], device, progress.step)
-        path = path_to_save("loras", file_name, replace)
-        save_atomically(path, tensors, lora_metadata(architecture, present))
-        name = shown("loras", path)
-        return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/loras/{name} ({_size(path.stat().st_size)})."))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _saved(LORAS, save_atomically(path, tensors, metadata, keep_existing))
 
 
 def _file_name(default: str) -> io.Input:
@@ -170,9 +168,15 @@ def _if_exists() -> io.Input:
     )
 
 
-def _replaces(if_exists: str) -> bool:
+def _keeps_both(if_exists: str) -> bool:
     check_choice("if_exists", if_exists, (KEEP_BOTH, REPLACE))
-    return if_exists == REPLACE
+    return if_exists == KEEP_BOTH
+
+
+def _saved(folder: str, path: Path) -> io.NodeOutput:
+    """The name by which the file at `path` in a model folder can be chosen, and a sentence."""
+    name = shown(folder, path)
+    return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/{folder}/{name} ({_size(path.stat().st_size)})."))
 
 
 def _size(count: int) -> str:

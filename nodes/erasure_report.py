@@ -88,11 +88,11 @@ class ErasureReport(io.ComfyNode):
 
 
 def _named(eraser: EraserSet) -> list[ConceptLine]:
-    """The concepts in the eraser's provenance, which may come from a file: only texts are taken."""
-    texts, targets = eraser.metadata.get("concepts"), eraser.metadata.get("targets")
-    if not isinstance(texts, list) or not isinstance(targets, list) or len(texts) != len(targets) or not texts:
+    """The concepts in the eraser's provenance."""
+    texts, targets = eraser.provenance.concepts, eraser.provenance.targets
+    if not texts or not targets:
         raise InputError("The ERASER does not say what it erases: type the concepts to look for into 'concepts'.")
-    return [ConceptLine(str(text), str(target)) for text, target in zip(texts, targets, strict=True)]
+    return [ConceptLine(text, target) for text, target in zip(texts, targets, strict=True)]
 
 
 def _verdict(assessment: Assessment) -> str:

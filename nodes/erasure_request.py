@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..rece_ops import Limits, ProjectionSettings, RECESettings, __version__
+from ..rece_ops import Limits, ProjectionSettings, Provenance, RECESettings, __version__
+from ..rece_ops.provenance import cleaned
 from .concept_lines import ConceptLine
 from .everyday_prompts import CONTEXTS, SPARED
 from .templates import TEMPLATES, widened
@@ -76,7 +77,7 @@ class ErasureRequest:
         architecture: str,
         dimensions: Mapping[str, int],
         fronts: Sequence[str],
-    ) -> dict[str, Any]:
+    ) -> Provenance:
         """What an eraser file tells of its making: no paths, no names of people or machines.
 
         Args:
@@ -87,18 +88,18 @@ class ErasureRequest:
         """
         plain = {name: one.as_dict() for name, one in settings.items()}
         same = len(set(settings.values())) == 1
-        return {
-            "method": self.method,
-            "concepts": [line.concept for line in self.concepts],
-            "targets": [line.target for line in self.concepts],
-            "weights": [line.weight for line in self.concepts],
-            "embeddings": len(self.embeddings),
-            "preserve": list(self.preserved),
-            "templates": self.templates,
-            "preserve_exactly": self.exactly,
-            "settings": next(iter(plain.values())) if same else plain,
-            "architecture": architecture,
-            "dimensions": dict(dimensions),
-            "fronts": list(fronts),
-            "pack_version": __version__,
-        }
+        return Provenance(
+            method=self.method,
+            concepts=tuple(cleaned(line.concept) for line in self.concepts),
+            targets=tuple(cleaned(line.target) for line in self.concepts),
+            weights=tuple(line.weight for line in self.concepts),
+            embeddings=len(self.embeddings),
+            preserve=tuple(map(cleaned, self.preserved)),
+            templates=self.templates,
+            preserve_exactly=self.exactly,
+            settings=next(iter(plain.values())) if same else plain,
+            architecture=architecture,
+            dimensions=dimensions,
+            fronts=tuple(fronts),
+            pack_version=__version__,
+        )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ..rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Erasure, Measures, Projection
+from ..rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Erasure, Measures, Projection, Provenance
 from .erasure_request import ErasureRequest
 from .host.assessing import Assessment
 from .host.erasing import ErasureResult
@@ -51,30 +50,24 @@ def measured_lines(assessment: Assessment) -> list[str]:
 
 
 def eraser_description(eraser: EraserSet) -> str:
-    """What an ERASER is, from its provenance and its tensors."""
-    lines = [_made_from(eraser.metadata)]
+    """What an ERASER is, from its provenance and its tensors, and what its file gives to note."""
+    lines = [_made_from(eraser.provenance)]
     for name, stream in eraser.items():
         kind = "dense" if stream.is_dense else f"rank {stream.rank}"
         lines.append(f"Text stream '{name}': dimension {stream.dimension}, {kind}.")
+    lines += [f"Note: {note}" for note in eraser.notes]
     return "\n".join(lines)
 
 
-def _made_from(metadata: Mapping[str, Any]) -> str:
-    if metadata.get("method") == "combined":
-        parts = [part for part in metadata.get("parts", []) if isinstance(part, Mapping)]
-        return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in parts)
-    concepts, targets = _texts(metadata.get("concepts")), _texts(metadata.get("targets"))
-    pairs = [f"{concept} → {target or '(empty prompt)'}" for concept, target in zip(concepts, targets, strict=False)]
-    method, architecture = metadata.get("method", "unknown method"), metadata.get("architecture", "unknown model")
-    preserved = _texts(metadata.get("preserve"))
-    kept = f", preserving {', '.join(preserved)}" if preserved else ""
-    strength = metadata.get("strength")
-    scaled = f", at strength {strength}" if strength is not None else ""
-    return f"{method} on {architecture}: {', '.join(pairs) or 'no concepts recorded'}{kept}{scaled}."
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(text) for text in value] if isinstance(value, list) else []
+def _made_from(told: Provenance) -> str:
+    if told.method == "combined":
+        return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in told.parts or ())
+    pairs = zip(told.concepts or (), told.targets or (), strict=False)
+    erased = ", ".join(f"{concept} → {target or '(empty prompt)'}" for concept, target in pairs)
+    method, architecture = told.method or "unknown method", told.architecture or "unknown model"
+    kept = f", preserving {', '.join(told.preserve)}" if told.preserve else ""
+    scaled = f", at strength {told.strength}" if told.strength is not None else ""
+    return f"{method} on {architecture}: {erased or 'no concepts recorded'}{kept}{scaled}."
 
 
 def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:

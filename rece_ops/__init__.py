@@ -11,6 +11,7 @@ from .lora import lora_factors
 from .measures import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes, worst
 from .pairs import ConceptPair, Contrast
 from .projection import Projection, ProjectionSettings, project
+from .provenance import Provenance
 from .settings import PRESETS, RECESettings
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "NumericalError",
     "Projection",
     "ProjectionSettings",
+    "Provenance",
     "RECEError",
     "RECESettings",
     "Regenerated",

@@ -120,6 +120,6 @@ def _steps(request: ErasureRequest, architecture: Architecture) -> int:
 
 def _settings(eraser: EraserSet, regularization: float) -> RECESettings | ProjectionSettings:
     """λ_r, in the settings of the method by which the eraser's concepts are to be judged."""
-    if eraser.metadata.get("method") == "projection":
+    if eraser.provenance.method == "projection":
         return ProjectionSettings(regularization=regularization)
     return RECESettings(epochs=0, regularization=regularization)

@@ -63,7 +63,7 @@ def _places(eraser: EraserSet) -> Mapping[str, Sequence[_Place]]:
 
 def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
     """The eraser's streams in the table of architectures."""
-    architecture = eraser.metadata.get("architecture")
+    architecture = eraser.provenance.architecture
     for family in FAMILIES:
         if family.name == architecture:
             return family.streams_named(names)
@@ -78,8 +78,8 @@ def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
 def _check_front(eraser: EraserSet, row: StreamRow) -> None:
     """Raise WrongConnectionError where a norm or a network lies between the tokens and the projections."""
     # Some models of an architecture have a norm and some have not. Which it was, the eraser says, but for the oldest.
-    recorded = eraser.metadata.get("fronts")
-    behind = row.name in recorded if isinstance(recorded, list) else any(part.front for part in row.parts)
+    recorded = eraser.provenance.fronts
+    behind = row.name in recorded if recorded is not None else any(part.front for part in row.parts)
     if behind:
         raise WrongConnectionError(
             f"{_made_for(eraser)} reads the text through a norm or a network that comes before the projections, so that "
@@ -150,4 +150,4 @@ def _place(part: Part) -> _Place:
 
 
 def _made_for(eraser: EraserSet) -> str:
-    return str(eraser.metadata.get("architecture") or "a model that it does not name")
+    return eraser.provenance.architecture or "a model that it does not name"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +89,7 @@ def lora_metadata(architecture: Architecture, eraser: EraserSet) -> dict[str, st
     metadata = {
         "format": "pt",
         "ss_network_module": "networks.lora",
-        "rece_provenance": json.dumps(eraser.metadata, ensure_ascii=False, sort_keys=True),
+        "rece_provenance": eraser.provenance.as_json(),
     }
     if architecture.family.base_version:
         metadata["ss_base_model_version"] = architecture.family.base_version
