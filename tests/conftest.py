@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.windows_rules import windows
 from tools.host import REPOSITORY, Host, host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
@@ -23,6 +24,8 @@ settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True
 settings.load_profile("ci")
 
 import_pack()
+
+__all__ = ["windows"]
 
 
 @pytest.fixture(scope="session")
