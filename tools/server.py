@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tools.client import ComfyClient
 from tools.host import REPOSITORY, Host
+from tools.links import link
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -58,16 +59,16 @@ class ComfyServer(ComfyClient):
         for folder in FOLDERS:
             (self.base / folder).mkdir(parents=True, exist_ok=True)
         if pack_name is not None:
-            self._link(REPOSITORY, self.base / "custom_nodes" / pack_name)
+            link(REPOSITORY, self.base / "custom_nodes" / pack_name)
 
     def link_model(self, file: Path, folder: str = "checkpoints") -> str:
         """Link a model file into ``models/<folder>``; returns the name by which nodes find it."""
-        self._link(file, self.base / "models" / folder / file.name)
+        link(file, self.base / "models" / folder / file.name)
         return file.name
 
     def link_custom_node(self, file: Path) -> None:
         """Link a custom node file."""
-        self._link(file, self.base / "custom_nodes" / file.name)
+        link(file, self.base / "custom_nodes" / file.name)
 
     def add_custom_node(self, name: str, source: str) -> None:
         """Write a custom node file ``<name>.py``."""
@@ -146,12 +147,6 @@ class ComfyServer(ComfyClient):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    @staticmethod
-    def _link(target: Path, link: Path) -> None:
-        # Again for a base folder that served before.
-        link.unlink(missing_ok=True)
-        link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
 
 
 def _free_port() -> int:
