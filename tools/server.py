@@ -72,7 +72,7 @@ class ComfyServer(ComfyClient):
 
     def add_custom_node(self, name: str, source: str) -> None:
         """Write a custom node file ``<name>.py``."""
-        (self.base / "custom_nodes" / f"{name}.py").write_text(source, encoding="utf-8")
+        (self.base / "custom_nodes" / f"{name}.py").write_text(source, encoding="utf-8", newline="\n")
 
     @property
     def log(self) -> str:
@@ -80,7 +80,7 @@ class ComfyServer(ComfyClient):
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.is_file() else ""
 
     def __enter__(self) -> Self:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(), cwd=self.base, env=environment, stdout=log, stderr=subprocess.STDOUT
