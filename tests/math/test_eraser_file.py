@@ -163,3 +163,15 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         save_atomically(tmp_path / "no" / "where.safetensors", {"x": left}, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_one_number_that_is_not_finite_is_found_anywhere(tmp_path: Path, dtype: torch.dtype, bad: float) -> None:
+    """In the whole vectors of a large tensor as in what is left over at its end."""
+    for place in (0, 7, 64 * 64, 65 * 65 - 1):
+        tensor = torch.ones(65, 65, dtype=dtype)
+        tensor.view(-1)[place] = bad
+        path = write(tmp_path / "e.safetensors", {"text/delta": tensor}, GOOD)
+        with pytest.raises(EraserFileError, match="NaN or infinite"):
+            EraserSet.load(path)
