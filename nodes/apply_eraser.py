@@ -7,6 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, __version__
+from ..rece_ops.texts import QUOTED, printable
+from .checked import checked
 from .host.applying import apply_eraser, way_of_applying
 from .host.compat import build
 from .host.errors import WrongConnectionError
@@ -42,6 +44,7 @@ class ApplyEraser(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
         patched = apply_eraser(model, present, strength)
@@ -73,6 +76,7 @@ class CombineErasers(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         first: EraserSet | None,
@@ -81,7 +85,11 @@ class CombineErasers(io.ComfyNode):
         strength_second: float,
     ) -> io.NodeOutput:
         parts = [(connected(first), strength_first), (connected(second), strength_second)]
-        made_on = {str(eraser.metadata["architecture"]) for eraser, _ in parts if eraser.metadata.get("architecture")}
+        made_on = {
+            printable(str(eraser.metadata["architecture"]), QUOTED)
+            for eraser, _ in parts
+            if eraser.metadata.get("architecture")
+        }
         if len(made_on) > 1:
             raise WrongConnectionError(
                 f"The two ERASERs were made on {' and '.join(sorted(made_on))}, which read different text: combine erasers "

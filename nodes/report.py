@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Erasure, Measures, Projection
+from ..rece_ops.texts import QUOTED, printable, quoted
 from .erasure_request import ErasureRequest
 from .host.assessing import Assessment
 from .host.erasing import ErasureResult
+from .methods import METHODS
 
 _MOST_CONCEPTS = 40
 
@@ -29,7 +31,7 @@ def erasure_summary(result: ErasureResult) -> str:
     """The few lines shown on the node."""
     concepts = result.measures.concepts
     lines = [
-        f"{concept.name}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
+        f"{printable(concept.name)}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
         for concept in concepts[:5]
     ]
     if len(concepts) > 5:
@@ -55,7 +57,7 @@ def eraser_description(eraser: EraserSet) -> str:
     lines = [_made_from(eraser.metadata)]
     for name, stream in eraser.items():
         kind = "dense" if stream.is_dense else f"rank {stream.rank}"
-        lines.append(f"Text stream '{name}': dimension {stream.dimension}, {kind}.")
+        lines.append(f"Text stream {quoted(name)}: dimension {stream.dimension}, {kind}.")
     return "\n".join(lines)
 
 
@@ -65,16 +67,28 @@ def _made_from(metadata: Mapping[str, Any]) -> str:
         return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in parts)
     concepts, targets = _texts(metadata.get("concepts")), _texts(metadata.get("targets"))
     pairs = [f"{concept} → {target or '(empty prompt)'}" for concept, target in zip(concepts, targets, strict=False)]
-    method, architecture = metadata.get("method", "unknown method"), metadata.get("architecture", "unknown model")
     preserved = _texts(metadata.get("preserve"))
-    kept = f", preserving {', '.join(preserved)}" if preserved else ""
+    kept = f", preserving {_some(preserved)}" if preserved else ""
     strength = metadata.get("strength")
-    scaled = f", at strength {strength}" if strength is not None else ""
-    return f"{method} on {architecture}: {', '.join(pairs) or 'no concepts recorded'}{kept}{scaled}."
+    scaled = f", at strength {quoted(strength)}" if strength is not None else ""
+    architecture = printable(str(metadata.get("architecture", "unknown model")), QUOTED)
+    return f"{_recorded_method(metadata)} on {architecture}: {_some(pairs) or 'no concepts recorded'}{kept}{scaled}."
+
+
+def _recorded_method(metadata: Mapping[str, Any]) -> str:
+    """What a file says in quotes, unless it is a method of ours: it begins a line, which the panel may take for a warning."""
+    method = metadata.get("method", "unknown method")
+    return method if method in (*METHODS, "unknown method") else quoted(method)
 
 
 def _texts(value: Any) -> list[str]:
-    return [str(text) for text in value] if isinstance(value, list) else []
+    return [printable(str(text)) for text in value] if isinstance(value, list) else []
+
+
+def _some(texts: Sequence[str]) -> str:
+    """The texts one after the other, as many as a person would read."""
+    more = f", … and {len(texts) - _MOST_CONCEPTS} more" if len(texts) > _MOST_CONCEPTS else ""
+    return ", ".join(texts[:_MOST_CONCEPTS]) + more
 
 
 def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
@@ -117,18 +131,18 @@ def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
     lines = ["Concepts (residual: what is left, 0 % none; regeneration: how far the derived embedding brings it back):"]
     for concept in concepts[:_MOST_CONCEPTS]:
         path = " → ".join(f"{value:.0%}" for value in concept.regeneration)
-        lines.append(f"  {concept.name}: residual {concept.residual:.1%}, regeneration {path}")
+        lines.append(f"  {printable(concept.name)}: residual {concept.residual:.1%}, regeneration {path}")
     if len(concepts) > _MOST_CONCEPTS:
         rest = concepts[_MOST_CONCEPTS:]
         worst = max(rest, key=lambda concept: concept.residual)
-        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({worst.name})")
+        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({printable(worst.name)})")
     return "\n".join(lines)
 
 
 def _preserved(measures: Measures) -> str:
     lines = ["Drift of what should stay (relative change of its outputs):"]
-    lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
-    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in measures.neutral_drift.items()]
+    lines += [f"  {printable(name) or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
+    lines += [f"  {printable(name)} (not preserved): {drift:.1%}" for name, drift in measures.neutral_drift.items()]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .eraser_file import Factors, read_eraser_file, write_eraser_file
 from .errors import EraserFileError, InputError
+from .texts import quoted
 
 TEXT_STREAM = "text"
 # The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
@@ -116,7 +117,7 @@ class Eraser:
     def scaled(self, strength: float) -> Eraser:
         """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself."""
         if not isinstance(strength, (int, float)) or not abs(strength) < float("inf"):
-            raise InputError(f"strength is {strength}: give a finite number, usually 0 to 1.")
+            raise InputError(f"strength is {quoted(strength)}: give a finite number, usually 0 to 1.")
         return Eraser(self._left * strength, self._right, self.metadata)
 
     def __matmul__(self, second: Eraser) -> Eraser:
@@ -181,7 +182,7 @@ class Eraser:
         streams, provenance = read_eraser_file(path)
         if len(streams) != 1:
             raise EraserFileError(
-                f"'{os.path.basename(path)}' holds {len(streams)} text streams ({', '.join(sorted(streams))}): "
+                f"{quoted(os.path.basename(path))} holds {len(streams)} text streams ({', '.join(sorted(streams))}): "
                 "load it with EraserSet.load."
             )
         (factors,) = streams.values()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...rece_ops import POOLED_STREAM, Eraser, EraserSet
 from ...rece_ops.eraser import TEXT_STREAM
+from ...rece_ops.texts import QUOTED, printable
 from .conditioning import POOLED, Conditioning
 from .errors import WrongConnectionError
 from .families import FAMILIES, Part, StreamRow
@@ -150,4 +151,4 @@ def _place(part: Part) -> _Place:
 
 
 def _made_for(eraser: EraserSet) -> str:
-    return str(eraser.metadata.get("architecture") or "a model that it does not name")
+    return printable(str(eraser.metadata.get("architecture") or "a model that it does not name"), QUOTED)

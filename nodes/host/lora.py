@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import EraserSet, lora_factors
+from ...rece_ops.texts import plain_json, quoted
 from .architectures import PREFIX, SUFFIX, Architecture, architecture_of
 from .errors import UnsupportedModelError
 
@@ -34,7 +34,7 @@ def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
     for key in keys:
         if key not in by_key:
             raise UnsupportedModelError(
-                f"The projection '{key}' of this {architecture.name} model has no name in the LoRA conventions: "
+                f"The projection {quoted(key)} of this {architecture.name} model has no name in the LoRA conventions: "
                 "save the eraser or the checkpoint instead."
             )
     return {key: "lora_unet_" + by_key[key].removesuffix(SUFFIX).replace(".", "_") for key in keys}
@@ -90,7 +90,7 @@ def lora_metadata(architecture: Architecture, eraser: EraserSet) -> dict[str, st
     metadata = {
         "format": "pt",
         "ss_network_module": "networks.lora",
-        "rece_provenance": json.dumps(eraser.metadata, ensure_ascii=False, sort_keys=True),
+        "rece_provenance": plain_json(eraser.metadata, sort_keys=True),
     }
     if architecture.family.base_version:
         metadata["ss_base_model_version"] = architecture.family.base_version
