@@ -19,7 +19,8 @@ def printable(text: str, limit: int = SHOWN) -> str:
 
     Escaped are surrogates, control characters, line ends, bidi and zero-width marks, and what Unicode leaves unassigned.
     """
-    shown, length = [], 0
+    shown: list[str] = []
+    length = 0
     for character in text[: limit + 1]:
         piece = _escaped(character)
         length += len(piece)
