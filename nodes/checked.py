@@ -58,6 +58,7 @@ def _check(declared: io.Input, value: Any) -> None:
             # Which of the choices it is, and whether there is a file of that name, is for whoever uses it.
             if not isinstance(value, str):
                 raise InputError(f"'{declared.id}' is {quoted(value)}, which is no choice: take one from the list.")
+            check_text(declared.id, value)
         case kind:
             check_connection(kind, declared.id, value)
 

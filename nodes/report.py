@@ -13,6 +13,7 @@ from .host.erasing import ErasureResult
 from .methods import METHODS
 
 _MOST_CONCEPTS = 40
+_DEEPEST = 8
 
 
 def erasure_report(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
@@ -61,10 +62,9 @@ def eraser_description(eraser: EraserSet) -> str:
     return "\n".join(lines)
 
 
-def _made_from(metadata: Mapping[str, Any]) -> str:
+def _made_from(metadata: Mapping[str, Any], depth: int = 0) -> str:
     if metadata.get("method") == "combined":
-        parts = [part for part in metadata.get("parts", []) if isinstance(part, Mapping)]
-        return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in parts)
+        return "Combined, one after the other: " + _some(_parts(metadata, depth), "; then ")
     concepts, targets = _texts(metadata.get("concepts")), _texts(metadata.get("targets"))
     pairs = [f"{concept} → {target or '(empty prompt)'}" for concept, target in zip(concepts, targets, strict=False)]
     preserved = _texts(metadata.get("preserve"))
@@ -73,6 +73,14 @@ def _made_from(metadata: Mapping[str, Any]) -> str:
     scaled = f", at strength {quoted(strength)}" if strength is not None else ""
     architecture = printable(str(metadata.get("architecture", "unknown model")), QUOTED)
     return f"{_recorded_method(metadata)} on {architecture}: {_some(pairs) or 'no concepts recorded'}{kept}{scaled}."
+
+
+def _parts(metadata: Mapping[str, Any], depth: int) -> list[str]:
+    """What the erasers were that a file says it was combined of, which can be anything."""
+    parts = metadata.get("parts")
+    if not isinstance(parts, list) or depth == _DEEPEST:
+        return []
+    return [_made_from(part, depth + 1) for part in parts if isinstance(part, Mapping)]
 
 
 def _recorded_method(metadata: Mapping[str, Any]) -> str:
@@ -85,10 +93,10 @@ def _texts(value: Any) -> list[str]:
     return [printable(str(text)) for text in value] if isinstance(value, list) else []
 
 
-def _some(texts: Sequence[str]) -> str:
+def _some(texts: Sequence[str], between: str = ", ") -> str:
     """The texts one after the other, as many as a person would read."""
-    more = f", … and {len(texts) - _MOST_CONCEPTS} more" if len(texts) > _MOST_CONCEPTS else ""
-    return ", ".join(texts[:_MOST_CONCEPTS]) + more
+    more = f"{between}… and {len(texts) - _MOST_CONCEPTS} more" if len(texts) > _MOST_CONCEPTS else ""
+    return between.join(texts[:_MOST_CONCEPTS]) + more
 
 
 def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:

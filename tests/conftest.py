@@ -25,6 +25,13 @@ settings.load_profile("ci")
 import_pack()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the fuzzer in `tests/fuzz`."""
+    parser.addoption(
+        "--fuzz-seconds", type=float, default=0.0, help="go on with each test in tests/fuzz for so long, at random"
+    )
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""
