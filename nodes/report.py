@@ -56,9 +56,11 @@ def measured_lines(assessment: Assessment) -> list[str]:
 def eraser_description(eraser: EraserSet) -> str:
     """What an ERASER is, from its provenance and its tensors."""
     lines = [_made_from(eraser.metadata)]
-    for name, stream in eraser.items():
+    for name, stream in list(eraser.items())[:_MOST_CONCEPTS]:
         kind = "dense" if stream.is_dense else f"rank {stream.rank}"
         lines.append(f"Text stream {quoted(name)}: dimension {stream.dimension}, {kind}.")
+    if len(eraser) > _MOST_CONCEPTS:
+        lines.append(f"… and {len(eraser) - _MOST_CONCEPTS} more text streams.")
     return "\n".join(lines)
 
 

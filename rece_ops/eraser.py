@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .eraser_file import Factors, read_eraser_file, write_eraser_file
 from .errors import EraserFileError, InputError
-from .texts import quoted
+from .texts import printable, quoted
 
 TEXT_STREAM = "text"
 # The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
@@ -182,7 +182,7 @@ class Eraser:
         streams, provenance = read_eraser_file(path)
         if len(streams) != 1:
             raise EraserFileError(
-                f"{quoted(os.path.basename(path))} holds {len(streams)} text streams ({', '.join(sorted(streams))}): "
+                f"{quoted(os.path.basename(path))} holds {len(streams)} text streams ({printable(', '.join(sorted(streams)))}): "
                 "load it with EraserSet.load."
             )
         (factors,) = streams.values()
@@ -254,8 +254,8 @@ class EraserSet(Mapping[str, Eraser]):
         """
         if (set(self) ^ set(second)) - {POOLED_STREAM}:
             raise InputError(
-                f"An ERASER with the text streams {sorted(self)} cannot be combined with one that has "
-                f"{sorted(second)}: combine erasers of the same architecture."
+                f"An ERASER with the text streams {printable(', '.join(sorted(self)))} cannot be combined with one that has "
+                f"{printable(', '.join(sorted(second)))}: combine erasers of the same architecture."
             )
         streams = {name: eraser @ second[name] if name in second else eraser for name, eraser in self.items()}
         return EraserSet({**{name: second[name] for name in second if name not in self}, **streams}, metadata)

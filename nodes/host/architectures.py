@@ -168,4 +168,4 @@ def _reads_text(base: Any, key: str) -> bool:
 
 def _listed(dimensions: Mapping[str, int]) -> str:
     """The dimensions, each once, in order."""
-    return ", ".join(str(dimension) for dimension in dict.fromkeys(dimensions.values()))
+    return printable(", ".join(str(dimension) for dimension in dict.fromkeys(dimensions.values())))

@@ -54,7 +54,7 @@ def _places(eraser: EraserSet) -> Mapping[str, Sequence[_Place]]:
     rows = {row.name: row for row in _rows(eraser, names) if not row.pooled}
     if set(rows) != set(names):
         raise WrongConnectionError(
-            f"This ERASER has the text streams {', '.join(names) or 'none'}, but {_made_for(eraser)} has "
+            f"This ERASER has the text streams {printable(', '.join(names)) or 'none'}, but {_made_for(eraser)} has "
             f"{', '.join(rows)}: use an eraser that was made on the same base."
         )
     for row in rows.values():
