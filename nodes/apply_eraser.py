@@ -8,6 +8,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, Provenance, __version__
+from ..rece_ops.texts import QUOTED, printable
+from .checked import checked
 from .host.applying import apply_eraser, way_of_applying
 from .host.compat import build
 from .host.errors import WrongConnectionError
@@ -43,6 +45,7 @@ class ApplyEraser(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
         patched = apply_eraser(model, present, strength)
@@ -74,6 +77,7 @@ class CombineErasers(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         first: EraserSet | None,
@@ -82,7 +86,7 @@ class CombineErasers(io.ComfyNode):
         strength_second: float,
     ) -> io.NodeOutput:
         parts = [(connected(first), strength_first), (connected(second), strength_second)]
-        made_on = {name for eraser, _ in parts if (name := eraser.provenance.architecture)}
+        made_on = {printable(name, QUOTED) for eraser, _ in parts if (name := eraser.provenance.architecture)}
         if len(made_on) > 1:
             raise WrongConnectionError(
                 f"The two ERASERs were made on {' and '.join(sorted(made_on))}, which read different text: combine erasers "

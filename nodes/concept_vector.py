@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import InputError
+from .checked import checked
 from .host.compat import build
 from .host.concept_vector import concept_vector
 from .host.conditioning import Conditioning
@@ -70,6 +71,7 @@ class ConceptVector(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def fingerprint_inputs(cls, pairs_file: str = NO_FILE, **others: Any) -> str:
         """Re-run the node when the file behind the name has changed."""
         if pairs_file == NO_FILE:
@@ -78,6 +80,7 @@ class ConceptVector(io.ComfyNode):
         return f"{status.st_mtime_ns}-{status.st_size}"
 
     @classmethod
+    @checked
     def execute(
         cls, conditioning: Conditioning, clip: Any, pairs: str, scale: float, pairs_file: str = NO_FILE
     ) -> io.NodeOutput:

@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from . import methods, presets
+from .checked import checked
 from .concept_lines import parse_concepts, parse_preserved
 from .erase_inputs import custom_inputs, method_inputs
 from .erasure_request import ErasureRequest
@@ -94,6 +95,7 @@ class EraseConcepts(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

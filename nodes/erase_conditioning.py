@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
+from .checked import checked
 from .host.compat import build
 from .host.conditioning import Conditioning
 from .host.erased_conditioning import erased_conditioning
@@ -44,6 +45,7 @@ class ApplyEraserToConditioning(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, conditioning: Conditioning | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
         erased = erased_conditioning(conditioning, present, strength)

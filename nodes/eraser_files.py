@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from ..rece_ops.files import save_atomically
+from .checked import checked
 from .choices import check_choice
 from .host.architectures import architecture_of
 from .host.compat import build
@@ -49,6 +50,7 @@ class SaveEraser(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, eraser: EraserSet | None, file_name: str, if_exists: str) -> io.NodeOutput:
         present = connected(eraser)
         path, keep_existing = path_to_save(ERASERS, file_name), _keeps_both(if_exists)
@@ -77,12 +79,14 @@ class LoadEraser(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def fingerprint_inputs(cls, eraser_name: str) -> str:
         """Re-run the node when the file behind the name has changed."""
         status = existing_eraser(eraser_name).stat()
         return f"{status.st_mtime_ns}-{status.st_size}"
 
     @classmethod
+    @checked
     def execute(cls, eraser_name: str) -> io.NodeOutput:
         eraser = EraserSet.load(existing_eraser(eraser_name))
         description = eraser_description(eraser)
@@ -132,6 +136,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -10,6 +9,8 @@ from comfy_api.latest import io, ui
 from ..rece_ops import EraserSet, InputError
 from ..rece_ops.measures import HIGH_RESIDUAL, VISIBLE_DRIFT
 from ..rece_ops.settings import DEFAULT_SETTINGS
+from ..rece_ops.texts import plain_json, quoted
+from .checked import checked
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved
 from .figure import figure
 from .host.assessing import Assessment, assess
@@ -69,6 +70,7 @@ class ErasureReport(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -83,7 +85,7 @@ class ErasureReport(io.ComfyNode):
         assessment = assess(model, clip, eraser, lines, parse_preserved(preserve, lines), regularization)
         verdict = _verdict(assessment)
         report = "\n".join([verdict, eraser_description(eraser), *measured_lines(assessment)])
-        numbers = json.dumps(assessment.as_dict(), ensure_ascii=False, indent=1)
+        numbers = plain_json(assessment.as_dict(), indent=1)
         return io.NodeOutput(figure(assessment, verdict), report, numbers, ui=ui.PreviewText(report))
 
 
@@ -103,16 +105,18 @@ def _verdict(assessment: Assessment) -> str:
     drifts = {**measures.drift, **measures.neutral_drift}
     drifted = max(drifts, key=drifts.__getitem__)
     if left.residual > HIGH_RESIDUAL:
-        return f"Not erased: {left.residual:.0%} of '{left.name}' is left. Erase it by name, or by another method."
+        return (
+            f"Not erased: {left.residual:.0%} of {quoted(left.name)} is left. Erase it by name, or by another method."
+        )
     if drifts[drifted] > VISIBLE_DRIFT:
         return (
-            f"Too much collateral: '{drifted or '(empty prompt)'}' drifts by {drifts[drifted]:.0%}. Preserve prompts "
+            f"Too much collateral: {quoted(drifted or '(empty prompt)')} drifts by {drifts[drifted]:.0%}. Preserve prompts "
             "like it, or erase more gently."
         )
     if back.regeneration[-1] > HIGH_REGENERATION:
         return (
             f"Erased, but not for an attacker: the derived embedding brings back {back.regeneration[-1]:.0%} of "
-            f"'{back.name}'. Where people can choose embeddings, use the method 'projection'."
+            f"{quoted(back.name)}. Where people can choose embeddings, use the method 'projection'."
         )
     return (
         f"Erased, with little collateral; the derived embedding brings back {back.regeneration[-1]:.0%} at most. Look at "

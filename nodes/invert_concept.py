@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from .checked import checked
 from .host.compat import build
 from .host.inversion import InversionSettings, Inverted, invert_concept
 from .inputs import clip_input, count_input, number_input, switch_input
@@ -81,6 +82,7 @@ class InvertConcept(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

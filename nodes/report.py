@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Erasure, Measures, Projection, Provenance
+from ..rece_ops.texts import QUOTED, printable, quoted
 from .erasure_request import ErasureRequest
 from .host.assessing import Assessment
 from .host.erasing import ErasureResult
+from .methods import METHODS
 
 _MOST_CONCEPTS = 40
+_DEEPEST = 8
 
 
 def erasure_report(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
@@ -28,7 +31,7 @@ def erasure_summary(result: ErasureResult) -> str:
     """The few lines shown on the node."""
     concepts = result.measures.concepts
     lines = [
-        f"{concept.name}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
+        f"{printable(concept.name)}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
         for concept in concepts[:5]
     ]
     if len(concepts) > 5:
@@ -52,22 +55,37 @@ def measured_lines(assessment: Assessment) -> list[str]:
 def eraser_description(eraser: EraserSet) -> str:
     """What an ERASER is, from its provenance and its tensors, and what its file gives to note."""
     lines = [_made_from(eraser.provenance)]
-    for name, stream in eraser.items():
+    for name, stream in list(eraser.items())[:_MOST_CONCEPTS]:
         kind = "dense" if stream.is_dense else f"rank {stream.rank}"
-        lines.append(f"Text stream '{name}': dimension {stream.dimension}, {kind}.")
+        lines.append(f"Text stream {quoted(name)}: dimension {stream.dimension}, {kind}.")
+    if len(eraser) > _MOST_CONCEPTS:
+        lines.append(f"… and {len(eraser) - _MOST_CONCEPTS} more text streams.")
     lines += [f"Note: {note}" for note in eraser.notes]
     return "\n".join(lines)
 
 
-def _made_from(told: Provenance) -> str:
+def _made_from(told: Provenance, depth: int = 0) -> str:
     if told.method == "combined":
-        return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in told.parts or ())
+        parts = () if depth == _DEEPEST else told.parts or ()
+        return "Combined, one after the other: " + _some([_made_from(part, depth + 1) for part in parts], "; then ")
     pairs = zip(told.concepts or (), told.targets or (), strict=False)
-    erased = ", ".join(f"{concept} → {target or '(empty prompt)'}" for concept, target in pairs)
-    method, architecture = told.method or "unknown method", told.architecture or "unknown model"
-    kept = f", preserving {', '.join(told.preserve)}" if told.preserve else ""
-    scaled = f", at strength {told.strength}" if told.strength is not None else ""
-    return f"{method} on {architecture}: {erased or 'no concepts recorded'}{kept}{scaled}."
+    erased = [printable(f"{concept} → {target or '(empty prompt)'}") for concept, target in pairs]
+    kept = f", preserving {_some([*map(printable, told.preserve)])}" if told.preserve else ""
+    scaled = f", at strength {told.strength:g}" if told.strength is not None else ""
+    architecture = printable(told.architecture or "unknown model", QUOTED)
+    return f"{_recorded_method(told)} on {architecture}: {_some(erased) or 'no concepts recorded'}{kept}{scaled}."
+
+
+def _recorded_method(told: Provenance) -> str:
+    """What a file says in quotes, unless it is a method of ours: it begins a line, which the panel may take for a warning."""
+    method = told.method or "unknown method"
+    return method if method in (*METHODS, "unknown method") else quoted(method)
+
+
+def _some(texts: Sequence[str], between: str = ", ") -> str:
+    """The texts one after the other, as many as a person would read."""
+    more = f"{between}… and {len(texts) - _MOST_CONCEPTS} more" if len(texts) > _MOST_CONCEPTS else ""
+    return between.join(texts[:_MOST_CONCEPTS]) + more
 
 
 def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
@@ -110,18 +128,18 @@ def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
     lines = ["Concepts (residual: what is left, 0 % none; regeneration: how far the derived embedding brings it back):"]
     for concept in concepts[:_MOST_CONCEPTS]:
         path = " → ".join(f"{value:.0%}" for value in concept.regeneration)
-        lines.append(f"  {concept.name}: residual {concept.residual:.1%}, regeneration {path}")
+        lines.append(f"  {printable(concept.name)}: residual {concept.residual:.1%}, regeneration {path}")
     if len(concepts) > _MOST_CONCEPTS:
         rest = concepts[_MOST_CONCEPTS:]
         worst = max(rest, key=lambda concept: concept.residual)
-        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({worst.name})")
+        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({printable(worst.name)})")
     return "\n".join(lines)
 
 
 def _preserved(measures: Measures) -> str:
     lines = ["Drift of what should stay (relative change of its outputs):"]
-    lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
-    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in measures.neutral_drift.items()]
+    lines += [f"  {printable(name) or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
+    lines += [f"  {printable(name)} (not preserved): {drift:.1%}" for name, drift in measures.neutral_drift.items()]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from .errors import InputError
 from .linalg import GramSum, add_to_diagonal, to_float64
 from .pairs import Contrast
+from .texts import quoted
 
 # The metric of few or narrow projections is singular; this part of its mean eigenvalue is added, which no output shows.
 METRIC_FLOOR = 1e-9
@@ -63,6 +64,6 @@ def weighted_difference(contrast: Contrast, root: Tensor) -> tuple[Tensor, float
     rows: Tensor = (concept - others) @ root
     norm = float(torch.linalg.matrix_norm(rows))
     if norm == 0:
-        raise InputError(f"Concept '{contrast.name}' and its target are the same: give another target.")
+        raise InputError(f"Concept {quoted(contrast.name)} and its target are the same: give another target.")
     weight = math.sqrt(contrast.scale) / norm
     return rows * weight, weight

@@ -20,6 +20,7 @@ from .moments import PairMoments, pair_moments, second_moment
 from .pairs import ConceptPair, check_same_dimension
 from .settings import DEFAULT_SETTINGS, RECESettings
 from .steps import Progress, Steps, result_dtype
+from .texts import quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +236,7 @@ def _exact_span(
         return None
     exact = ExactSpan(preserve_exactly, device)
     for pair in pairs:
-        exact.check_outside(f"Concept '{pair.name}'", to_float64(pair.subject_rows()[0], device))
+        exact.check_outside(f"Concept {quoted(pair.name)}", to_float64(pair.subject_rows()[0], device))
     return exact
 
 

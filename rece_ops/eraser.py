@@ -13,6 +13,7 @@ from torch import Tensor
 from .eraser_file import Factors, of_one_stream, read_eraser_file, write_eraser_file
 from .errors import EraserFileError, InputError
 from .provenance import Provenance
+from .texts import printable, quoted
 
 TEXT_STREAM = "text"
 # The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
@@ -128,7 +129,7 @@ class Eraser:
     def scaled(self, strength: float) -> Eraser:
         """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself."""
         if not isinstance(strength, (int, float)) or not abs(strength) < float("inf"):
-            raise InputError(f"strength is {strength}: give a finite number, usually 0 to 1.")
+            raise InputError(f"strength is {quoted(strength)}: give a finite number, usually 0 to 1.")
         return Eraser(self._left * strength, self._right, self.provenance)
 
     def __matmul__(self, second: Eraser) -> Eraser:
@@ -194,7 +195,7 @@ class Eraser:
         streams, provenance, _ = read_eraser_file(path)
         if len(streams) != 1:
             raise EraserFileError(
-                f"'{os.path.basename(path)}' holds {len(streams)} text streams ({', '.join(sorted(streams))}): "
+                f"{quoted(os.path.basename(path))} holds {len(streams)} text streams ({printable(', '.join(sorted(streams)))}): "
                 "load it with EraserSet.load."
             )
         (factors,) = streams.values()
@@ -285,8 +286,8 @@ class EraserSet(Mapping[str, Eraser]):
         """
         if (set(self) ^ set(second)) - {POOLED_STREAM}:
             raise InputError(
-                f"An ERASER with the text streams {sorted(self)} cannot be combined with one that has "
-                f"{sorted(second)}: combine erasers of the same architecture."
+                f"An ERASER with the text streams {printable(', '.join(sorted(self)))} cannot be combined with one that has "
+                f"{printable(', '.join(sorted(second)))}: combine erasers of the same architecture."
             )
         streams = {name: eraser @ second[name] if name in second else eraser for name, eraser in self.items()}
         return EraserSet({**{name: second[name] for name in second if name not in self}, **streams}, metadata)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .linalg import GramSum, float64_device
+from .texts import quoted
 
 
 def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None) -> Tensor:
@@ -44,13 +45,13 @@ def check_projection(name: str, weight: Tensor, dimension: int) -> None:
     """Raise InputError unless `weight` is a finite matrix [out, dimension]."""
     if weight.ndim != 2 or weight.shape[1] != dimension:
         raise InputError(
-            f"Projection '{name}' has shape {list(weight.shape)}, but the text embeddings have dimension "
+            f"Projection {quoted(name)} has shape {list(weight.shape)}, but the text embeddings have dimension "
             f"{dimension}: give weights [out, {dimension}] that read the same text stream."
         )
     # Both extremes are finite only where every entry is; NaN counts as an extreme.
     if weight.numel() == 0 or not all(math.isfinite(float(extreme)) for extreme in torch.aminmax(weight)):
         raise InputError(
-            f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
+            f"Projection {quoted(name)} holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
         )
 
 

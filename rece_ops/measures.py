@@ -21,6 +21,7 @@ from .linalg import WARN_CONDITION, to_float64
 from .pairs import ConceptPair, Contrast, wanted_outputs
 from .projection import ProjectionSettings
 from .settings import DEFAULT_SETTINGS, RECESettings
+from .texts import quoted
 
 # Found with benchmarks/drift_calibration.py: where the outputs of neutral prompts change by about half, their
 # pictures are as far from what they were as another prompt's picture; beyond a change of one they are noise.
@@ -320,14 +321,14 @@ def _warnings(erasure: Erased, concepts: Sequence[ConceptMeasures], drifts: Mapp
         if drifts[name] > VISIBLE_DRIFT:
             ruined = "will come out blank or noisy" if drifts[name] > RUINOUS_DRIFT else "will visibly change"
             found.append(
-                f"Pictures of prompts that should stay {ruined}: the outputs of '{name}' change by {drifts[name]:.0%}. "
+                f"Pictures of prompts that should stay {ruined}: the outputs of {quoted(name)} change by {drifts[name]:.0%}. "
                 f"{erasure.settings.MILDER}, or preserve prompts like it."
             )
     left = [concept for concept in concepts if concept.residual > HIGH_RESIDUAL]
     if left:
         worst = max(left, key=lambda concept: concept.residual)
         found.append(
-            f"{len(left)} of {len(concepts)} concepts are still there: '{worst.name}' keeps {worst.residual:.0%} of its "
+            f"{len(left)} of {len(concepts)} concepts are still there: {quoted(worst.name)} keeps {worst.residual:.0%} of its "
             f"way from the target. {erasure.settings.STRONGER}."
         )
     for name, condition in erasure.conditions.items():

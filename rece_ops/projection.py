@@ -50,6 +50,7 @@ from .moments import second_moment
 from .pairs import ConceptPair, Contrast, check_same_dimension, wanted_outputs
 from .settings import check_coefficient
 from .steps import Progress, Steps, result_dtype
+from .texts import quoted
 
 MAX_DIRECTIONS = 256
 # Directions in which the concepts differ less than this part of the most tell nothing about their targets.
@@ -90,7 +91,9 @@ class ProjectionSettings:
         if self.directions is not None and not (
             isinstance(self.directions, int) and 1 <= self.directions <= MAX_DIRECTIONS
         ):
-            raise InputError(f"directions is {self.directions!r}: give a whole number from 1 to {MAX_DIRECTIONS}.")
+            raise InputError(
+                f"directions is {quoted(self.directions)}: give a whole number from 1 to {MAX_DIRECTIONS}."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, for provenance."""

@@ -28,6 +28,13 @@ import_pack()
 __all__ = ["windows"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the fuzzer in `tests/fuzz`."""
+    parser.addoption(
+        "--fuzz-seconds", type=float, default=0.0, help="go on with each test in tests/fuzz for so long, at random"
+    )
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository."""

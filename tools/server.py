@@ -102,6 +102,18 @@ class ComfyServer(ComfyClient):
         self.close()
         self._stop()
 
+    @property
+    def process_id(self) -> int:
+        """Of the running server."""
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End the server without a warning, as a crash or a power cut would."""
+        assert self._process is not None, "the server was not started"
+        self._process.kill()
+        self._process.wait()
+
     def connection_lost(self) -> Exception:
         """What to raise when the server does not answer any more."""
         return self._died("stopped answering")

@@ -11,6 +11,7 @@ import comfy.utils
 import torch
 
 from ...rece_ops import POOLED_STREAM, EraserSet
+from ...rece_ops.texts import QUOTED, printable
 from .errors import UnsupportedModelError, WrongConnectionError
 from .families import FAMILIES, REFUSED, Family, Part, StreamRow
 from .weights import EffectiveWeights
@@ -81,7 +82,7 @@ class Architecture:
 
     def check_eraser(self, eraser: EraserSet) -> None:
         """Raise WrongConnectionError unless `eraser` was made for this architecture, with its streams and dimensions."""
-        made_for = eraser.provenance.architecture or "another model"
+        made_for = printable(eraser.provenance.architecture or "another model", QUOTED)
         theirs = {name: one.dimension for name, one in eraser.items()}
         ours = {one.name: one.dimension for one in self.streams if one.name in theirs or one.name != POOLED_STREAM}
         # T5 gives tokens of the same size to many models, so that the size alone does not tell them apart.
@@ -167,4 +168,4 @@ def _reads_text(base: Any, key: str) -> bool:
 
 def _listed(dimensions: Mapping[str, int]) -> str:
     """The dimensions, each once, in order."""
-    return ", ".join(str(dimension) for dimension in dict.fromkeys(dimensions.values()))
+    return printable(", ".join(str(dimension) for dimension in dict.fromkeys(dimensions.values())))

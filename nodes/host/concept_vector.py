@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import InputError
+from ..typed_text import check_prompt
 from .conditioning import POOLED, Conditioning, with_added
 from .device import Progress
 from .errors import WrongConnectionError
@@ -67,6 +68,7 @@ def concept_vector(clip: Any, pairs: Sequence[tuple[str, str]]) -> ConceptVector
 def _encoded(clip: Any, text: str) -> list[Tensor]:
     """Token embeddings [n, d] of the first window, and the pooled output [1, p] if there is one, in float32."""
     comfy.model_management.throw_exception_if_processing_interrupted()
+    check_prompt(text)
     tokens = clip.tokenize(text)
     first = {encoder: windows[:1] for encoder, windows in tokens.items()}
     ((embedding, values),) = clip.encode_from_tokens_scheduled(first)[:1]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import ConceptPair, Contrast, InputError
+from ...rece_ops.texts import quoted
 from ..concept_lines import ConceptLine
 from ..erasure_request import EMPTY, ErasureRequest
 from ..everyday_prompts import MEASURED
@@ -88,7 +89,7 @@ def _pairs(
             found.append(pair)
     if not found and not stream.pooled:
         raise InputError(
-            f"The concept '{prompt}' and its target '{line.target}' have the same embedding, so there is nothing to "
+            f"The concept {quoted(prompt)} and its target {quoted(line.target)} have the same embedding, so there is nothing to "
             "erase: give another target, or check that the textual inversion in it exists."
         )
     return found

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...rece_ops import POOLED_STREAM, Eraser, EraserSet
 from ...rece_ops.eraser import TEXT_STREAM
+from ...rece_ops.texts import QUOTED, printable
 from .conditioning import POOLED, Conditioning
 from .errors import WrongConnectionError
 from .families import FAMILIES, Part, StreamRow
@@ -53,7 +54,7 @@ def _places(eraser: EraserSet) -> Mapping[str, Sequence[_Place]]:
     rows = {row.name: row for row in _rows(eraser, names) if not row.pooled}
     if set(rows) != set(names):
         raise WrongConnectionError(
-            f"This ERASER has the text streams {', '.join(names) or 'none'}, but {_made_for(eraser)} has "
+            f"This ERASER has the text streams {printable(', '.join(names)) or 'none'}, but {_made_for(eraser)} has "
             f"{', '.join(rows)}: use an eraser that was made on the same base."
         )
     for row in rows.values():
@@ -150,4 +151,4 @@ def _place(part: Part) -> _Place:
 
 
 def _made_for(eraser: EraserSet) -> str:
-    return eraser.provenance.architecture or "a model that it does not name"
+    return printable(eraser.provenance.architecture or "a model that it does not name", QUOTED)

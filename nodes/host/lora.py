@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import EraserSet, lora_factors
+from ...rece_ops.texts import quoted
 from .architectures import PREFIX, SUFFIX, Architecture, architecture_of
 from .errors import UnsupportedModelError
 
@@ -33,7 +34,7 @@ def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
     for key in keys:
         if key not in by_key:
             raise UnsupportedModelError(
-                f"The projection '{key}' of this {architecture.name} model has no name in the LoRA conventions: "
+                f"The projection {quoted(key)} of this {architecture.name} model has no name in the LoRA conventions: "
                 "save the eraser or the checkpoint instead."
             )
     return {key: "lora_unet_" + by_key[key].removesuffix(SUFFIX).replace(".", "_") for key in keys}

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import InputError
+from ...rece_ops.texts import quoted
+from ..typed_text import check_prompt
 from .architectures import Architecture, TextStream
 from .conditioning import POOLED, Conditioning
 from .errors import WrongConnectionError
@@ -154,6 +156,7 @@ class TextEncoder:
         """
         if text not in self._encoded:
             comfy.model_management.throw_exception_if_processing_interrupted()
+            check_prompt(text)
             self._encoded[text] = self._encode(text)
         return self._encoded[text]
 
@@ -245,12 +248,12 @@ def _check_length(text: str, tokens: Mapping[str, Sequence[Sequence[Any]]], span
     windows = max(len(chunks) for chunks in tokens.values())
     if windows > _MAX_WINDOWS:
         raise InputError(
-            f"The prompt '{text[:60]}…' fills {windows} windows of the text encoder; {_MAX_WINDOWS} are the limit. "
+            f"The prompt {quoted(text)} fills {windows} windows of the text encoder; {_MAX_WINDOWS} are the limit. "
             "A concept is a word or a phrase: shorten it."
         )
     length = max(span.end - span.first for span in spans.values())
     if length > _MAX_TOKENS:
         raise InputError(
-            f"The prompt '{text[:60]}…' has {length} tokens; {_MAX_TOKENS} are the limit. A concept is a word or a "
+            f"The prompt {quoted(text)} has {length} tokens; {_MAX_TOKENS} are the limit. A concept is a word or a "
             "phrase: shorten it."
         )
