@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, __version__
+from ..rece_ops.settings import check_strength
 from .host.applying import apply_eraser, way_of_applying
 from .host.compat import build
 from .host.errors import WrongConnectionError
@@ -80,6 +81,8 @@ class CombineErasers(io.ComfyNode):
         strength_first: float,
         strength_second: float,
     ) -> io.NodeOutput:
+        check_strength(strength_first, "strength_first")
+        check_strength(strength_second, "strength_second")
         parts = [(connected(first), strength_first), (connected(second), strength_second)]
         made_on = {str(eraser.metadata["architecture"]) for eraser, _ in parts if eraser.metadata.get("architecture")}
         if len(made_on) > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops.settings import DEFAULT_SETTINGS
+from ..rece_ops.settings import DEFAULT_SETTINGS, check_strength
 from . import methods, presets
 from .concept_lines import parse_concepts, parse_preserved
 from .erase_inputs import custom_inputs, method_inputs
@@ -119,6 +119,7 @@ class EraseConcepts(io.ComfyNode):
         embedding: Conditioning | None = None,
         pooled: bool = True,
     ) -> io.NodeOutput:
+        check_strength(strength)
         numbers = {
             "epochs": epochs,
             "regularization": regularization,

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from ..rece_ops.files import save_atomically
+from ..rece_ops.settings import check_strength
 from .choices import check_choice
 from .host.architectures import architecture_of
 from .host.compat import build
@@ -142,6 +143,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
         max_rank: int,
         dtype: str,
     ) -> io.NodeOutput:
+        check_strength(strength)
         present, architecture = connected(eraser), architecture_of(model)
         checked_name(file_name)
         replace = _replaces(if_exists)

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .eraser_file import Factors, read_eraser_file, write_eraser_file
 from .errors import EraserFileError, InputError
+from .finite import check_change
+from .settings import check_strength
 
 TEXT_STREAM = "text"
 # The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
@@ -21,7 +23,7 @@ class Eraser:
     """The context transform T = I + left @ right of one text stream, W' = W·T.
 
     `left` [d, r] and `right` [r, d] are kept thin while that is smaller than the full matrix, else
-    T − I is kept dense; the caller need not know. An eraser never changes after it is made.
+    T − I is kept dense; the caller need not know. An eraser never changes after it is made, and T is always finite.
 
     Args:
         left: [d, r], or T − I itself [d, d] when `right` is None.
@@ -29,15 +31,17 @@ class Eraser:
         metadata: provenance, plain JSON values.
 
     Raises:
-        InputError: shapes or dtypes do not fit together.
+        InputError: shapes or dtypes do not fit together, or T − I is not finite.
     """
 
     __slots__ = ("_left", "_right", "metadata")
 
     def __init__(self, left: Tensor, right: Tensor | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         _check_factors(left, right)
+        check_change(left, right, "This eraser")
         if right is not None and 2 * left.shape[1] >= left.shape[0]:
             left, right = left @ right, None
+            check_change(left, None, "This eraser")
         self._left = left
         self._right = right
         self.metadata: dict[str, Any] = dict(metadata or {})
@@ -114,15 +118,23 @@ class Eraser:
         return self._transform(context, transposed=True)
 
     def scaled(self, strength: float) -> Eraser:
-        """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself."""
-        if not isinstance(strength, (int, float)) or not abs(strength) < float("inf"):
-            raise InputError(f"strength is {strength}: give a finite number, usually 0 to 1.")
-        return Eraser(self._left * strength, self._right, self.metadata)
+        """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself.
+
+        Raises:
+            InputError: the strength is not finite, or so large that T_s is not.
+        """
+        check_strength(strength)
+        left = self._left * strength
+        check_change(left, self._right, f"The eraser at strength {strength:g}")
+        return Eraser(left, self._right, self.metadata)
 
     def __matmul__(self, second: Eraser) -> Eraser:
         """First this eraser, then `second`: W·T_first·T_second, without metadata.
 
         T₁T₂ − I = [L₁, T₁L₂]·[R₁; R₂]: earlier factors stay, later ones are moved by T₁.
+
+        Raises:
+            InputError: the two have different dimensions, or their product is not finite.
         """
         if not isinstance(second, Eraser):
             return NotImplemented

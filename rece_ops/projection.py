@@ -44,6 +44,7 @@ from .directions import NEGLIGIBLE, main_directions, metric_root, weighted_diffe
 from .eraser import Eraser
 from .errors import InputError
 from .exact import ExactSpan
+from .finite import balanced
 from .gram import check_reads, gram_matrix
 from .linalg import SPDSolver, add_to_diagonal, to_float64
 from .moments import second_moment
@@ -193,7 +194,7 @@ def project(
     inner = vectors.T @ readers
     moved = _replacements(compared, root, vectors, readers @ torch.linalg.inv(inner)) - vectors
     left = torch.linalg.solve(inner, torch.linalg.solve_triangular(root.T, moved, upper=True), left=False)
-    eraser = Eraser(left, readers_of_tokens.T.contiguous())
+    eraser = Eraser(*balanced(left, readers_of_tokens.T.contiguous()))
     steps.done("projection")
     concept = pairs[0].concept
     return Projection(
