@@ -14,7 +14,7 @@ from .linalg import float64_device, to_float64
 def is_finite(tensor: Tensor) -> bool:
     """Whether no entry is NaN or infinite: one pass, no copy."""
     # Both extremes are finite only where every entry is; NaN counts as an extreme.
-    return tensor.numel() == 0 or all(math.isfinite(float(extreme)) for extreme in torch.aminmax(tensor))
+    return tensor.numel() == 0 or all(math.isfinite(float(extreme)) for extreme in torch.aminmax(tensor.detach()))
 
 
 def product_bound(left: Tensor, right: Tensor) -> float:

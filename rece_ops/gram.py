@@ -48,13 +48,17 @@ def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str]
 
 
 def check_projection(name: str, weight: Tensor, dimension: int) -> None:
-    """Raise InputError unless `weight` is a finite matrix [out, dimension]."""
+    """Raise InputError unless `weight` is a finite matrix [out ≥ 1, dimension]."""
     if weight.ndim != 2 or weight.shape[1] != dimension:
         raise InputError(
             f"Projection '{name}' has shape {list(weight.shape)}, but the text embeddings have dimension "
             f"{dimension}: give weights [out, {dimension}] that read the same text stream."
         )
-    if weight.numel() == 0 or not is_finite(weight):
+    if weight.numel() == 0:
+        raise InputError(
+            f"Projection '{name}' is empty ({list(weight.shape)}): the checkpoint is damaged, load another."
+        )
+    if not is_finite(weight):
         raise InputError(
             f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
         )

@@ -128,6 +128,20 @@ def orthogonal(rows: int, columns: int, dtype: torch.dtype = torch.float64) -> f
     return gamma(_OPERATIONS * rows * columns, dtype)
 
 
+def as_lora(up: Tensor, down: Tensor, exact: Rounded) -> Rounded:
+    """up @ down, as balanced factors of `exact` that were decomposed in float64 and rounded once.
+
+    Directions of less than an eighth of float32's eps, which it would not show, may be missing.
+    """
+    rounded = 2 * unit(up.dtype) * (up.double().abs() @ down.double().abs())
+    norm = float(exact.value.norm())
+    # Two QR decompositions and one of singular values, whose factors are multiplied again.
+    decomposed = 4 * orthogonal(*exact.value.shape) * norm + float(exact.error.norm())
+    dropped = torch.finfo(torch.float32).eps / 8 * norm
+    # The rounded factors are larger than the exact ones by their own rounding, at most.
+    return Rounded(exact.value, exact.error + rounded * (1 + 4 * unit(up.dtype)) + decomposed + dropped, up.dtype)
+
+
 def solve(dimension: int, condition: float, dtype: torch.dtype = torch.float64) -> float:
     """‖error‖ / ‖x‖ of x = A⁻¹b by Cholesky: ‖ΔA‖₂ ≤ n·γ_{3n+1}‖A‖₂ (Theorem 10.4), times the condition number κ₂."""
     backward = dimension * gamma(3 * dimension + 1, dtype)
@@ -157,5 +171,6 @@ def sensitivity(run: Callable[[Noise], Tensor], tries: int = 3, size: float = 2.
 
 def assert_same_up_to(one: Any, other: Any, error: float, what: object = "") -> None:
     """Fail unless ‖one − other‖_F ≤ error."""
-    apart = float((one.double() - other.double()).norm())
+    one, other = (torch.as_tensor(side, dtype=torch.float64) for side in (one, other))
+    apart = float((one - other).norm())
     assert apart <= error, f"{what}: {apart:.3g} apart, where rounding explains {error:.3g}"

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bounds import Rounded, assert_within, orthogonal, unit
+from bounds import Rounded, as_lora, assert_within, orthogonal, unit
 from random_examples import pairs, stack
-from torch import Tensor
 
-from rece_ops import Eraser, InputError, RECESettings, erase, lora_factors
-
-
-def lora(up: Tensor, down: Tensor, weight: Tensor, eraser: Eraser) -> Rounded:
-    """W·(T − I) as factors of float32: each rounded once, and without the directions that float32 would not show."""
-    left, right = (factor.double() for factor in (eraser.left, eraser.right))
-    exact = Rounded(weight.double() @ left) @ right
-    rounded = 2 * unit(torch.float32) * (up.double().abs() @ down.double().abs())
-    # Two QR decompositions, one of singular values, and the product again; norms bound each entry.
-    decomposed = 4 * orthogonal(*exact.value.shape) * float(weight.double().norm() * left.norm() * right.norm())
-    dropped = torch.finfo(torch.float32).eps / 8 * float(torch.linalg.matrix_norm(exact.value, 2))
-    # The product of the rounded factors is larger than that of the exact ones by the rounding itself, at most.
-    return Rounded(exact.value, exact.error + rounded * (1 + 4 * unit(torch.float32)) + decomposed + dropped)
+from rece_ops import InputError, RECESettings, erase, lora_factors
 
 
 @pytest.mark.parametrize(("concepts", "dimension"), [(1, 64), (9, 24)], ids=["thin", "dense"])
@@ -29,7 +16,7 @@ def test_the_lora_is_the_erasure(concepts: int, dimension: int, out: int) -> Non
     eraser = erase(stack(dimension), pairs(concepts, 5, dimension), (), RECESettings(epochs=1)).eraser
     weight = torch.randn(out, dimension, generator=torch.Generator().manual_seed(2))
     up, down = lora_factors(weight, eraser)
-    assert_within((up.double() @ down.double()), lora(up, down, weight, eraser))
+    assert_within((up.double() @ down.double()), as_lora(up, down, Rounded(weight.double() @ eraser.difference())))
     assert up.shape[1] == down.shape[0] <= min(out, dimension)
 
 
