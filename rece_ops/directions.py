@@ -39,8 +39,8 @@ class Differences:
 
     With concepts c beside others o, replacements r and weights w, everything that a projection reads is
     S = Σ w² (c − o)(c − o)ᵀ and X = Σ w² (c − o)(r − o)ᵀ. Few rows are kept as they are. More rows than dimensions are
-    folded into these sums, so that the memory does not grow with the number of concepts. Every concept counts by its scale,
-    however far it is from the others: w = √scale / ‖c − o‖_G.
+    folded into these sums, so that the memory does not grow with the number of concepts; once they were asked for, no more
+    can be added. Every concept counts by its scale, however far it is from the others: w = √scale / ‖c − o‖_G.
 
     Args:
         gram: G [d, d] of the projections, float64.
