@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# Every kind of sum there is, and few examples: about ten seconds a run.
+# Products, decompositions and solves of every kind.
 FILES = ("test_eraser.py", "test_lora.py", "test_literal.py", "test_exact.py")
 VARIANTS = [("SSE4_2", 1), ("AVX2", 2)]
 INSIDE = "RECE_INSIDE_A_VARIANT"
