@@ -18,7 +18,7 @@ MIB = 2**20
 def write_report(soak: Soak, machine: dict[str, Any], warm_up: int, path: Path) -> None:
     """Write the page: how graphs ended, how memory went, and what did not hold."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(_lines(soak, machine, warm_up)) + "\n", encoding="utf-8")
+    path.write_text("\n".join(_lines(soak, machine, warm_up)) + "\n", encoding="utf-8", newline="\n")
 
 
 def _lines(soak: Soak, machine: dict[str, Any], warm_up: int) -> list[str]:

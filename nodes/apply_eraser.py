@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, Provenance, __version__
+from ..rece_ops.settings import check_strength
 from ..rece_ops.texts import QUOTED, printable
 from .checked import checked
 from .host.applying import apply_eraser, way_of_applying
@@ -85,6 +86,8 @@ class CombineErasers(io.ComfyNode):
         strength_first: float,
         strength_second: float,
     ) -> io.NodeOutput:
+        check_strength(strength_first, "strength_first")
+        check_strength(strength_second, "strength_second")
         parts = [(connected(first), strength_first), (connected(second), strength_second)]
         made_on = {printable(name, QUOTED) for eraser, _ in parts if (name := eraser.provenance.architecture)}
         if len(made_on) > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops.settings import DEFAULT_SETTINGS
+from ..rece_ops.settings import DEFAULT_SETTINGS, check_strength
 from . import methods, presets
 from .checked import checked
 from .concept_lines import parse_concepts, parse_preserved
@@ -121,6 +121,7 @@ class EraseConcepts(io.ComfyNode):
         embedding: Conditioning | None = None,
         pooled: bool = True,
     ) -> io.NodeOutput:
+        check_strength(strength)
         numbers = {
             "epochs": epochs,
             "regularization": regularization,

@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from ..rece_ops.files import save_atomically
+from ..rece_ops.settings import check_strength
 from .checked import checked
 from .choices import check_choice
 from .host.architectures import architecture_of
@@ -147,6 +148,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
         max_rank: int,
         dtype: str,
     ) -> io.NodeOutput:
+        check_strength(strength)
         present, architecture = connected(eraser), architecture_of(model)
         path, keep_existing = path_to_save(LORAS, file_name), _keeps_both(if_exists)
         metadata = lora_metadata(architecture, present)

@@ -1,7 +1,7 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
 from .derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
-from .directions import concept_spectrum
+from .directions import Differences, concept_spectrum
 from .erase import Epoch, Erasure, edit, erase, iterate
 from .eraser import POOLED_STREAM, Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
@@ -10,7 +10,7 @@ from .limits import Limits, keep_within
 from .lora import lora_factors
 from .measures import ConceptMeasures, GivenErasure, Measures, measure, measure_steps, relative_changes, worst
 from .pairs import ConceptPair, Contrast
-from .projection import Projection, ProjectionSettings, project
+from .projection import Projection, ProjectionSettings, project, project_differences
 from .provenance import Provenance
 from .settings import PRESETS, RECESettings
 
@@ -23,6 +23,7 @@ __all__ = [
     "ConceptPair",
     "Contrast",
     "Derivation",
+    "Differences",
     "Epoch",
     "Eraser",
     "EraserFileError",
@@ -51,6 +52,7 @@ __all__ = [
     "measure",
     "measure_steps",
     "project",
+    "project_differences",
     "regenerate",
     "relative_changes",
     "worst",

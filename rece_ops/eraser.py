@@ -12,7 +12,9 @@ from torch import Tensor
 
 from .eraser_file import Factors, of_one_stream, read_eraser_file, write_eraser_file
 from .errors import EraserFileError, InputError
+from .finite import check_change
 from .provenance import Provenance
+from .settings import check_strength
 from .texts import printable, quoted
 
 TEXT_STREAM = "text"
@@ -24,7 +26,7 @@ class Eraser:
     """The context transform T = I + left @ right of one text stream, W' = W·T.
 
     `left` [d, r] and `right` [r, d] are kept thin while that is smaller than the full matrix, else
-    T − I is kept dense; the caller need not know. An eraser never changes after it is made.
+    T − I is kept dense; the caller need not know. An eraser never changes after it is made, and T is always finite.
 
     Args:
         left: [d, r], or T − I itself [d, d] when `right` is None.
@@ -35,7 +37,8 @@ class Eraser:
         provenance: what it tells of its making.
 
     Raises:
-        InputError: shapes or dtypes do not fit together, or the metadata are none that a file may have.
+        InputError: shapes or dtypes do not fit together, T − I is not finite, or the metadata are none that a file may
+            have.
     """
 
     __slots__ = ("_left", "_right", "provenance")
@@ -44,8 +47,10 @@ class Eraser:
         self, left: Tensor, right: Tensor | None = None, metadata: Mapping[str, Any] | Provenance | None = None
     ) -> None:
         _check_factors(left, right)
+        check_change(left, right, "This eraser")
         if right is not None and 2 * left.shape[1] >= left.shape[0]:
             left, right = left @ right, None
+            check_change(left, None, "This eraser")
         self._left = left
         self._right = right
         self.provenance = Provenance.of(metadata)
@@ -127,15 +132,23 @@ class Eraser:
         return self._transform(context, transposed=True)
 
     def scaled(self, strength: float) -> Eraser:
-        """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself."""
-        if not isinstance(strength, (int, float)) or not abs(strength) < float("inf"):
-            raise InputError(f"strength is {quoted(strength)}: give a finite number, usually 0 to 1.")
-        return Eraser(self._left * strength, self._right, self.provenance)
+        """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself.
+
+        Raises:
+            InputError: the strength is not finite, or so large that T_s is not.
+        """
+        check_strength(strength)
+        left = self._left * strength
+        check_change(left, self._right, f"The eraser at strength {strength:g}")
+        return Eraser(left, self._right, self.provenance)
 
     def __matmul__(self, second: Eraser) -> Eraser:
         """First this eraser, then `second`: W·T_first·T_second, without metadata.
 
         T₁T₂ − I = [L₁, T₁L₂]·[R₁; R₂]: earlier factors stay, later ones are moved by T₁.
+
+        Raises:
+            InputError: the two have different dimensions, or their product is not finite.
         """
         if not isinstance(second, Eraser):
             return NotImplemented

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from .errors import EraserFileError, InputError
+from .errors import EraserFileError
 from .files import save_atomically
+from .finite import InputError, is_finite
 from .provenance import Provenance
 from .tensor_file import Entry, TensorDigest, TensorFile, open_tensors
 
@@ -219,14 +219,9 @@ def _read_tensors(name: str, reader: TensorFile, expected: str | None) -> dict[s
             f"'{name}' was changed after it was saved (its checksum is another): get the file again, or save the eraser again."
         )
     for key, tensor in tensors.items():
-        if not _is_finite(tensor):
+        if not is_finite(tensor):
             raise EraserFileError(f"'{name}' holds NaN or infinite numbers in '{key}'.")
     return tensors
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite, in one pass: the least and the most of them are NaN where any is."""
-    return tensor.numel() == 0 or all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def _factors(stream: str, parts: set[str], tensors: Mapping[str, Tensor]) -> Factors:

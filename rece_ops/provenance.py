@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from .errors import InputError
-from .plain_text import code_point, unseen_character, without_unseen
+from .texts import code_point, unseen_character, without_unseen
 
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 64

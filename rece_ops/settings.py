@@ -67,6 +67,12 @@ def check_coefficient(name: str, value: Any, zero_allowed: bool = False) -> None
         raise InputError(f"{name} is {value}: give a finite number {bound}.")
 
 
+def check_strength(value: Any, name: str = "strength") -> None:
+    """Raise InputError unless `value`, how much of an erasure is wanted, is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"{name} is {value!r}: give a finite number, 0 for none of the erasure to 1 for all of it.")
+
+
 DEFAULT_SETTINGS = RECESettings()
 
 PRESETS: Mapping[str, RECESettings] = MappingProxyType(

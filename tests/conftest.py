@@ -64,4 +64,5 @@ def checkpoint() -> Callable[[str], Path]:
 @pytest.fixture(autouse=True)
 def _same_threads() -> None:
     """All tests compute with the machine's cores, shared among those who test, whatever a test before them set."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    torch.set_num_threads(max(1, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))

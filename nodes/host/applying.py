@@ -7,6 +7,7 @@ from typing import Any
 import comfy.utils
 
 from ...rece_ops import EraserSet
+from ...rece_ops.settings import check_strength
 from .adapter import add_weight_patches
 from .architectures import Architecture, architecture_of
 from .forwards import add_forwards
@@ -17,9 +18,11 @@ def apply_eraser(model: Any, eraser: EraserSet, strength: float) -> Any:
     """A clone of MODEL that is erased from; the MODEL itself is not touched.
 
     Raises:
+        InputError: the strength is not finite, or the erasure is not at that strength.
         UnsupportedModelError: the architecture is not supported.
         WrongConnectionError: the eraser belongs to another architecture.
     """
+    check_strength(strength)
     architecture = architecture_of(model)
     architecture.check_eraser(eraser)
     patched = model.clone()
@@ -28,8 +31,9 @@ def apply_eraser(model: Any, eraser: EraserSet, strength: float) -> Any:
     # All streams in the same way: a file with some of them erased would be taken for the whole.
     inside = _why_inside(model, architecture)
     for stream in architecture.erased_by(eraser):
+        scaled = eraser[stream.name].scaled(strength)
         if inside:
-            add_forwards(patched, stream.keys, eraser[stream.name].scaled(strength))
+            add_forwards(patched, stream.keys, scaled)
         else:
             add_weight_patches(patched, stream.patch_keys(), eraser[stream.name], strength)
     return patched

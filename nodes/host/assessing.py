@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from ...rece_ops import (
+    ConceptPair,
     Contrast,
+    Differences,
     EraserSet,
     GivenErasure,
     Measures,
@@ -24,6 +28,7 @@ from ..concept_lines import ConceptLine
 from ..erasure_request import ErasureRequest
 from ..everyday_prompts import MEASURED
 from .architectures import Architecture, architecture_of
+from .contrasts import gather_differences
 from .device import Progress, compute_device
 from .embedding import embedded
 from .text import TextEncoder, TextReader
@@ -91,21 +96,28 @@ def assess(
     known = embedded(encoder, request, progress)
     found: dict[str, Measures] = {}
     spectra, changes = {}, {}
-    for stream in architecture.erased_by(eraser):
-        if stream.name not in known:
-            continue
-        weights = stream.weights(model, compute_device(stream.dimension))
-        gram = gram_matrix(weights, progress.step)
-        told = known[stream.name]
+    streams = [stream for stream in architecture.erased_by(eraser) if stream.name in known]
+    weights_of = {stream.name: stream.weights(model, compute_device(stream.dimension)) for stream in streams}
+    grams = {name: gram_matrix(weights, progress.step) for name, weights in weights_of.items()}
+    apart = gather_differences(encoder, request, known, grams, progress) if request.contexts else {}
+    for name, weights in weights_of.items():
+        gram, told = grams[name], known[name]
+        differences = apart[name] if apart else _from_targets(gram, told.pairs)
         given = GivenErasure(
-            eraser[stream.name].to(gram.device), gram, tuple(told.pairs), settings, tuple(told.contrasts)
+            eraser[name].to(gram.device), gram, tuple(told.pairs), settings, tuple(differences.kept.values())
         )
-        found[stream.name] = measure(given, told.preserved, told.measured, progress.step)
-        spectra[stream.name] = concept_spectrum(
-            gram, told.contrasts or [Contrast.of(pair) for pair in told.pairs]
-        ).tolist()
+        found[name] = measure(given, told.preserved, told.measured, progress.step)
+        spectra[name] = concept_spectrum(differences).tolist()
         changes.update(relative_changes(weights, given.eraser, progress.step))
     return Assessment(architecture, worst(found), spectra, changes)
+
+
+def _from_targets(gram: Tensor, pairs: Sequence[ConceptPair]) -> Differences:
+    """What sets concepts apart from their targets."""
+    differences = Differences(gram)
+    for pair in pairs:
+        differences.add(Contrast.of(pair))
+    return differences
 
 
 def _steps(request: ErasureRequest, architecture: Architecture) -> int:

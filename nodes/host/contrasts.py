@@ -2,77 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ...rece_ops import ConceptPair, Contrast
-from ..concept_lines import ConceptLine
+from ...rece_ops import ConceptPair, Contrast, Differences
 from ..erasure_request import ErasureRequest
 from ..everyday_prompts import WORDS
-from .architectures import TextStream
 from .device import Progress
-from .text import EncodedPart, EncodedPrompt, TextEncoder, named
+from .embedding import Embedded
+from .text import EncodedPart, TextEncoder, named
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A concept in a context, and other words in its place.
+def gather_differences(
+    encoder: TextEncoder,
+    request: ErasureRequest,
+    known: Mapping[str, Embedded],
+    grams: Mapping[str, Tensor],
+    progress: Progress,
+) -> dict[str, Differences]:
+    """Every concept beside the mean of other words, and its target, in each of the request's contexts and every part.
 
-    Attributes:
-        line: of the concept.
-        prompt: the concept in the context.
-        concept: the same, encoded.
-        words: the context with every other word.
-        target: the target in the context; None where the line has none.
+    One prompt after the other is encoded and gathered for all text streams, and none is kept. In the end come the tokens of
+    connected embeddings that are not their targets', beside the mean of the bare words. One step of `progress` for each
+    concept in each context.
+
+    Args:
+        encoder: of the prompts.
+        request: what to erase, and in which contexts.
+        known: of every text stream.
+        grams: G [d, d] of the same, by name.
+        progress: is told.
     """
-
-    line: ConceptLine
-    prompt: str
-    concept: EncodedPrompt
-    words: Sequence[EncodedPrompt]
-    target: EncodedPrompt | None
-
-
-def comparisons(encoder: TextEncoder, request: ErasureRequest, progress: Progress) -> list[Comparison]:
-    """Every concept in each of the request's contexts; one step of `progress` for each."""
-    found = []
+    found = {name: Differences(gram, [pair.name for pair in known[name].pairs]) for name, gram in grams.items()}
+    bare: dict[str, Tensor] = {}
     for context in request.contexts:
-        words = [encoder.encode(context.replace("{}", word)) for word in WORDS]
+        others = _others(encoder, context, found)
+        bare = bare or {name: parts[0][:1] for name, parts in others.items()}
         for line in request.concepts:
             prompt = context.replace("{}", line.concept)
-            target = encoder.encode(context.replace("{}", line.target)) if line.target else None
-            found.append(Comparison(line, prompt, encoder.encode(prompt), words, target))
+            concept = encoder.encode(prompt, keep=False).streams
+            target = encoder.encode(context.replace("{}", line.target), keep=False).streams if line.target else None
+            for name, differences in found.items():
+                for place, part in enumerate(concept[name]):
+                    differences.add(
+                        Contrast(
+                            named(prompt, part, len(concept[name])),
+                            _from_subject(part),
+                            others[name][place],
+                            None if target is None else _from_subject(target[name][place]),
+                            line.weight,
+                        )
+                    )
             progress.step()
+    for name, differences in found.items():
+        for embedding in known[name].given:
+            for contrast in _of_tokens(embedding, bare[name]):
+                differences.add(contrast)
     return found
 
 
-def contrasts(stream: TextStream, compared: Sequence[Comparison], embeddings: Sequence[ConceptPair]) -> list[Contrast]:
-    """Every concept beside the mean of the other words, and its target, in every part of the stream.
-
-    Besides, every token of `embeddings` that is not its target's, beside the mean of the bare words.
-    """
-    if not compared:
-        return []
-    found = [contrast for comparison in compared for contrast in _of_parts(stream, comparison)]
-    word = _mean([prompt.streams[stream.name][0] for prompt in compared[0].words])[:1]
-    return [*found, *(contrast for embedding in embeddings for contrast in _of_tokens(embedding, word))]
-
-
-def _of_parts(stream: TextStream, comparison: Comparison) -> list[Contrast]:
-    parts = comparison.concept.streams[stream.name]
-    return [
-        Contrast(
-            named(comparison.prompt, part, len(parts)),
-            _from_subject(part),
-            _mean([words.streams[stream.name][place] for words in comparison.words]),
-            None if comparison.target is None else _from_subject(comparison.target.streams[stream.name][place]),
-            comparison.line.weight,
-        )
-        for place, part in enumerate(parts)
-    ]
+def _others(encoder: TextEncoder, context: str, streams: Iterable[str]) -> dict[str, list[Tensor]]:
+    """The mean of all other words in that context, for every part of every text stream."""
+    words = [encoder.encode(context.replace("{}", word), keep=False).streams for word in WORDS]
+    return {name: [_mean(parts) for parts in zip(*(word[name] for word in words), strict=True)] for name in streams}
 
 
 def _of_tokens(embedding: ConceptPair, word: Tensor) -> list[Contrast]:

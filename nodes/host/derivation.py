@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import ConceptPair, EraserSet, InputError, Regenerated, WeightMoments, gram_matrix, regenerate
+from ...rece_ops.settings import check_coefficient
 from .adapter import EraserAdapter
 from .architectures import Architecture, TextStream, architecture_of
 from .conditioning import Change, Conditioning, with_rows
@@ -42,12 +43,13 @@ def derive_conditioning(
     """Derive from one of three: MODEL and an ERASER for it, MODEL and its original, or MODEL with our patch in it.
 
     Raises:
-        InputError: the concept is empty.
+        InputError: the concept is empty, or λ_r is no finite number above zero.
         WrongConnectionError: none of the three is given, or two are.
         NumericalError: see `rece_ops.regenerate`.
     """
     if not concept.strip():
         raise InputError("The concept is empty: type what was erased, such as 'nudity'.")
+    check_coefficient("regularization", regularization)
     architecture = architecture_of(model)
     reader = TextReader(model, architecture)
     encoder = TextEncoder(clip, reader)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...rece_ops import ConceptPair, Contrast, InputError
+from ...rece_ops import ConceptPair, InputError
 from ...rece_ops.texts import quoted
 from ..concept_lines import ConceptLine
 from ..erasure_request import EMPTY, ErasureRequest
 from ..everyday_prompts import MEASURED
 from .architectures import TextStream
 from .conditioning import Entry
-from .contrasts import comparisons, contrasts
 from .device import Progress
 from .pairing import as_long_as, matched
 from .text import FROM_CONDITIONING, EncodedPrompt, TextEncoder, TextReader, named
@@ -28,13 +27,13 @@ class Embedded:
     Attributes:
         pairs: what to erase, and towards what.
         preserved: of the preserved prompts and the empty one, by prompt.
-        contrasts: what sets concepts apart from other words, where the method asks for it.
+        given: those of them that come from connected embeddings.
         measured: of everyday prompts, by prompt; the erasure does not know them.
         spared: of everyday prompts that it does know.
     """
 
     pairs: Sequence[ConceptPair]
-    contrasts: Sequence[Contrast]
+    given: Sequence[ConceptPair]
     preserved: Mapping[str, Tensor]
     measured: Mapping[str, Tensor]
     spared: Sequence[Tensor]
@@ -50,7 +49,6 @@ def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) 
     for line, prompt in lines:
         pairs.append((encoder.encode(prompt), encoder.encode(line.target)))
         progress.step()
-    compared = comparisons(encoder, request, progress)
     preserved = _encoded(encoder, (EMPTY, *request.preserved), progress)
     measured = _encoded(encoder, MEASURED, progress)
     spared = _encoded(encoder, request.spared, progress)
@@ -65,7 +63,7 @@ def embedded(encoder: TextEncoder, request: ErasureRequest, progress: Progress) 
         given = _embedding_pairs(encoder.reader, stream, request.embeddings, target)
         return Embedded(
             pairs=[*typed, *given],
-            contrasts=contrasts(stream, compared, given),
+            given=given,
             preserved=_tokens(preserved, stream),
             measured=_tokens(measured, stream),
             spared=list(_tokens(spared, stream).values()),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...rece_ops import POOLED_STREAM, Eraser, EraserSet
 from ...rece_ops.eraser import TEXT_STREAM
+from ...rece_ops.settings import check_strength
 from ...rece_ops.texts import QUOTED, printable
 from .conditioning import POOLED, Conditioning
 from .errors import WrongConnectionError
@@ -36,9 +37,12 @@ def erased_conditioning(conditioning: Conditioning | None, eraser: EraserSet, st
         strength: 0 changes nothing, 1 is the whole erasure.
 
     Raises:
+        InputError: the strength is not finite.
+        NotFiniteError: what comes out is not finite.
         WrongConnectionError: there is no CONDITIONING, it belongs to another architecture than the eraser, or the eraser's
             architecture does more to the tokens before it reads them.
     """
+    check_strength(strength)
     if not conditioning:
         raise WrongConnectionError("CONDITIONING is None or empty: connect the output of a text-encoding node.")
     places = _places(eraser)

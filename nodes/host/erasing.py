@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ...rece_ops import (
+    Differences,
     EraserSet,
     Erasure,
     Measures,
     Projection,
     ProjectionSettings,
     erase,
+    gram_matrix,
     iterate,
     keep_within,
     measure,
     measure_steps,
-    project,
+    project_differences,
     relative_changes,
     worst,
 )
 from ..erasure_request import ErasureRequest
 from ..everyday_prompts import MEASURED
 from .architectures import Architecture, TextStream, architecture_of
+from .contrasts import gather_differences
 from .device import Progress, compute_device
 from .embedding import Embedded, embedded
 from .text import TextEncoder, TextReader
@@ -106,10 +109,11 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
     encoder = TextEncoder(clip, reader)
     progress = Progress(_steps(request, architecture))
     known = embedded(encoder, request, progress)
+    present = [stream for stream in architecture.streams if stream.name in known]
+    apart = _differences(model, present, encoder, request, known, progress)
     streams = {
-        stream.name: _erase_stream(model, stream, request, known[stream.name], progress)
-        for stream in architecture.streams
-        if stream.name in known
+        stream.name: _erase_stream(model, stream, request, known[stream.name], apart.get(stream.name), progress)
+        for stream in present
     }
     provenance = request.provenance(
         {name: stream.erasure.settings for name, stream in streams.items()},
@@ -121,13 +125,38 @@ def run_erasure(model: Any, clip: Any, request: ErasureRequest) -> ErasureResult
     return ErasureResult(EraserSet(erasers, provenance), architecture, streams)
 
 
+def _differences(
+    model: Any,
+    streams: Sequence[TextStream],
+    encoder: TextEncoder,
+    request: ErasureRequest,
+    known: Mapping[str, Embedded],
+    progress: Progress,
+) -> dict[str, Differences]:
+    """What sets the concepts apart in each text stream, where the method asks for it."""
+    if not request.contexts:
+        return {}
+    grams = {
+        stream.name: gram_matrix(
+            stream.weights(model, compute_device(stream.dimension)), lambda name: progress.step("reading projections")
+        )
+        for stream in streams
+    }
+    return gather_differences(encoder, request, known, grams, progress)
+
+
 def _erase_stream(
-    model: Any, stream: TextStream, request: ErasureRequest, known: Embedded, progress: Progress
+    model: Any,
+    stream: TextStream,
+    request: ErasureRequest,
+    known: Embedded,
+    differences: Differences | None,
+    progress: Progress,
 ) -> StreamErasure:
     device = compute_device(stream.dimension)
     weights = stream.weights(model, device)
     started = time.perf_counter()
-    erasure, limited = _erased(request, weights, known, progress)
+    erasure, limited = _erased(request, weights, known, differences, progress)
     seconds = time.perf_counter() - started
     measures = measure(erasure, known.preserved, known.measured, progress.step)
     changes = relative_changes(weights, erasure.eraser, progress.step)
@@ -135,21 +164,25 @@ def _erase_stream(
 
 
 def _erased(
-    request: ErasureRequest, weights: EffectiveWeights, known: Embedded, progress: Progress
+    request: ErasureRequest,
+    weights: EffectiveWeights,
+    known: Embedded,
+    differences: Differences | None,
+    progress: Progress,
 ) -> tuple[Erasure | Projection, tuple[str, ...]]:
     """The erasure by the method asked for, and what was done to keep its limits."""
     settings, pairs, preserved = request.settings, known.pairs, list(known.preserved.values())
     exactly = known.preserved if request.exactly else {}
     if isinstance(settings, ProjectionSettings):
-        projection = project(
-            weights,
+        assert differences is not None  # this method has contexts
+        projection = project_differences(
+            differences,
             pairs,
             preserved,
             settings,
-            contrasts=known.contrasts,
             neutral=known.spared,
             preserve_exactly=exactly,
-            progress=progress.step,
+            done=progress.step,
         )
         return projection, ()
     erasure = erase(weights, pairs, preserved, settings, preserve_exactly=exactly, progress=progress.step)

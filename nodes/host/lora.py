@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ...rece_ops import EraserSet, lora_factors
+from ...rece_ops.finite import is_finite
+from ...rece_ops.settings import check_strength
 from ...rece_ops.texts import quoted
 from .architectures import PREFIX, SUFFIX, Architecture, architecture_of
-from .errors import UnsupportedModelError
+from .errors import NotFiniteError, UnsupportedModelError
 
 
 def lora_names(model: Any, architecture: Architecture) -> dict[str, str]:
@@ -61,8 +63,11 @@ def lora_tensors(
         on_projection: called after each projection; may raise to cancel.
 
     Raises:
+        InputError: the strength is not finite.
+        NotFiniteError: a factor does not fit `dtype`.
         UnsupportedModelError, WrongConnectionError: see `architecture_of`, `check_eraser`, `lora_names`.
     """
+    check_strength(strength)
     architecture = architecture_of(model)
     architecture.check_eraser(eraser)
     names = lora_names(model, architecture)
@@ -72,11 +77,22 @@ def lora_tensors(
         weights = stream.weights(model, device)
         for key in stream.keys:
             up, down = lora_factors(weights[key], scaled, max_rank)
-            tensors[f"{names[key]}.lora_up.weight"] = up.to(dtype)
-            tensors[f"{names[key]}.lora_down.weight"] = _all_columns(down, model, key).to(dtype)
+            tensors[f"{names[key]}.lora_up.weight"] = _rounded(up, dtype, key)
+            tensors[f"{names[key]}.lora_down.weight"] = _rounded(_all_columns(down, model, key), dtype, key)
             tensors[f"{names[key]}.alpha"] = torch.tensor(float(down.shape[0]))
             on_projection()
     return tensors
+
+
+def _rounded(factor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
+    """`factor` in another dtype; raises NotFiniteError where that cannot hold it."""
+    found = factor.to(dtype)
+    if not is_finite(found):
+        raise NotFiniteError(
+            f"dtype is {str(dtype).removeprefix('torch.')}, which ends at {torch.finfo(dtype).max:.3g}, but the change of "
+            f"'{key}' has a factor of up to {float(factor.abs().max()):.3g}: choose float32 or bfloat16, or lower 'strength'."
+        )
+    return found
 
 
 def _all_columns(down: Tensor, model: Any, key: str) -> Tensor:

@@ -15,7 +15,7 @@ import folder_paths
 
 from ...rece_ops import InputError
 from ...rece_ops.files import LONGEST_UNFINISHED
-from ...rece_ops.plain_text import code_point, unseen_character
+from ...rece_ops.texts import code_point, unseen_character
 
 ERASERS, LORAS = "erasers", "loras"
 SUFFIX, TABLE_SUFFIX = ".safetensors", ".csv"
