@@ -10,6 +10,7 @@ files of yesterday go; does memory stay flat. Writes `results/soak.md` and ends 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import sys
@@ -20,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from safetensors import safe_open
@@ -36,7 +37,8 @@ from tools.server import ComfyServer, ServerDied
 from tools.tiny_checkpoints import build
 
 RESULTS = Path(__file__).with_name("results")
-ANSWER_SECONDS = 180.0
+ANSWER_SECONDS = 900.0
+"""Long enough on a machine that others work on, too."""
 WARM_UP = 12
 """Graphs after a start whose memory does not count: models are loaded and buffers found meanwhile."""
 GRAPHS_A_LIFE = (20, 70)
@@ -44,6 +46,7 @@ GRAPHS_BETWEEN = 5
 """A picture is compared after so many graphs, and after every cancel."""
 CANCELLED, KILLED = 0.2, 0.6
 """The share of graphs that are cancelled, and of lives that end by a kill."""
+LOG_LINES = 20
 TWO_DAYS = 2 * 24 * 3600
 
 
@@ -52,7 +55,7 @@ class Life:
     """One server from start to end: how it ended, and its resident bytes after every graph."""
 
     number: int
-    ending: str = ""
+    ending: str = "not answering"
     resident: list[int] = field(default_factory=list)
 
 
@@ -92,12 +95,12 @@ class Runner:
             self.soak.lives.append(life)
             server = ComfyServer(self._host, self._base)
             name = server.link_model(self._checkpoint)
-            with server:
+            with server, contextlib.suppress(_Unanswered):
                 self._live(server, life, name, started + seconds)
             self._check_files(f"after life {life.number}")
+            self.soak.seconds = time.monotonic() - started
             print(f"[soak] life {life.number}: {len(life.resident)} graphs, {life.ending}", flush=True)
         self._check_temporary_files(f"after life {len(self.soak.lives)}")
-        self.soak.seconds = time.monotonic() - started
         return self.soak
 
     def _live(self, server: ComfyServer, life: Life, checkpoint: str, deadline: float) -> None:
@@ -134,7 +137,7 @@ class Runner:
             self._ended(graph, "cancelled")
         except TimeoutError:
             self._ended(graph, "unanswered")
-            self.soak.failures.append(f"'{graph.kind}' was not answered in {ANSWER_SECONDS:.0f} s.")
+            self._unanswered(server, graph.kind)
         except (ServerDied, OSError):
             self._ended(graph, "killed")
             if not isinstance(disturb, _Killer):
@@ -142,6 +145,12 @@ class Runner:
                 raise
         else:
             self._done(graph, result)
+
+    def _unanswered(self, server: ComfyServer, what: str) -> NoReturn:
+        """Keep the end of the server's log, and end this life: whatever it got next would wait behind that graph."""
+        end = " / ".join(server.log.splitlines()[-LOG_LINES:])
+        self.soak.failures.append(f"'{what}' was not answered in {ANSWER_SECONDS:.0f} s. The end of the log: {end}")
+        raise _Unanswered
 
     def _refused(self, graph: SoakGraph, error: ExecutionError | PromptRejected) -> None:
         self._ended(graph, "refused")
@@ -168,7 +177,10 @@ class Runner:
 
     def _compare(self, server: ComfyServer, checkpoint: str) -> None:
         graph, sampler, shown = control(checkpoint)
-        result = server.run(graph.prompt, ANSWER_SECONDS)
+        try:
+            result = server.run(graph.prompt, ANSWER_SECONDS)
+        except TimeoutError:
+            self._unanswered(server, "the picture without us")
         if self._picture is not None and sampler.id not in result.executed:
             return  # the picture before, remembered
         picture = result.images(shown)[0]
@@ -217,6 +229,10 @@ class Runner:
 
     def _killer(self, server: ComfyServer) -> _Killer:
         return _Killer(server, self._chance.randint(1, 12), self._chance.uniform(0, 0.3))
+
+
+class _Unanswered(Exception):
+    """A graph was not answered, which ends a life."""
 
 
 class _Canceller:

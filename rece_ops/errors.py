@@ -2,7 +2,7 @@
 
 from .texts import printable
 
-MAX_MESSAGE = 2000
+MAX_MESSAGE = 1000
 
 
 class RECEError(Exception):

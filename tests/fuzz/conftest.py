@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from rece_ops import RECEError
+from rece_ops.errors import MAX_MESSAGE
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 
@@ -22,8 +23,6 @@ make_importable(prepare_comfyui())
 
 Check = Callable[[Any], None]
 Fuzz = Callable[[SearchStrategy[Any], Check, int], None]
-
-LONGEST_MESSAGE = 1000
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def refused() -> Callable[..., Any]:
                 raise
             message = str(error)
         message.encode("utf-8")
-        assert 10 < len(message) < LONGEST_MESSAGE
+        assert 10 < len(message) <= MAX_MESSAGE
         assert "\n" not in message
         return None
 

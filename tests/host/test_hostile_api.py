@@ -95,7 +95,9 @@ def test_half_a_character_in_provenance_does_not_end_the_server(alone: ComfyServ
         }
         metadata = {"format": "rece-eraser", "format_version": "1", "provenance": json.dumps(provenance)}
         file = alone.base / "models" / "erasers" / f"half {name}.safetensors"
-        save_file({"text/left": left, "text/right": left.T.contiguous()}, file, metadata)
+        save_file(
+            {"text/left": left, "text/right": left.T.clone(memory_format=torch.contiguous_format)}, file, metadata
+        )
         for node in ("RECE_ApplyEraser", "RECE_ErasureReport", "RECE_LoadEraser"):
             graph = every_node.graph_of(
                 node, "sd15.safetensors", {"concepts": ""} if node == "RECE_ErasureReport" else {}
