@@ -79,21 +79,24 @@ class Sampler:
 
 def run(sampler: Sampler, setting: Sequence[float], prompts: Sequence[str], spread: float) -> str:
     """One row: the setting, and drift / picture change of every neutral prompt."""
-    erasing = importlib.import_module("rece_pack.nodes.host.erasing")
-    applying = importlib.import_module("rece_pack.nodes.host.applying")
-    lines = importlib.import_module("rece_pack.nodes.concept_lines")
-    rece_ops = importlib.import_module("rece_pack.rece_ops")
+    from rece_pack.nodes.host.jobs.apply import apply_eraser
+    from rece_pack.nodes.host.jobs.erase import erase_concepts
+    from rece_pack.nodes.host.session import Session
+    from rece_pack.nodes.request.concept_lines import ConceptLine
+    from rece_pack.nodes.request.erasure_request import ErasureRequest
+    from rece_pack.nodes.request.methods import plan_with
+    from rece_pack.rece_ops import RECESettings
+
     concepts, epochs, edit_regularization, preserve_scale = setting
-    settings = rece_ops.RECESettings(
-        epochs=int(epochs), edit_regularization=edit_regularization, preserve_scale=preserve_scale
-    )
-    typed = [lines.ConceptLine(name, "") for name in CONCEPTS[: int(concepts)]]
-    result = erasing.run_erasure(sampler.model, sampler.clip, erasing.ErasureRequest(typed, (), settings, "none"))
-    patched = applying.apply_eraser(sampler.model, result.eraser, 1.0)
+    settings = RECESettings(epochs=int(epochs), edit_regularization=edit_regularization, preserve_scale=preserve_scale)
+    typed = [ConceptLine(name, "") for name in CONCEPTS[: int(concepts)]]
+    session = Session.open(sampler.model, sampler.clip)
+    result = erase_concepts(session, ErasureRequest(typed, (), plan_with(settings)))
+    patched = apply_eraser(session, result.eraser, 1.0)
     cells = []
     for prompt in prompts:
         moved = (sampler.latents(patched, prompt) - sampler.latents(sampler.model, prompt)).norm()
-        cells.append(f"{result.measures.neutral_drift[prompt]:.2f} → {float(moved) / spread:.1f}")
+        cells.append(f"{result.measures.held_out_drift[prompt]:.2f} → {float(moved) / spread:.1f}")
     return f"| {concepts} | {epochs} | {edit_regularization} | {preserve_scale} | {' | '.join(cells)} |"
 
 

@@ -74,7 +74,7 @@ def write_report(outcomes: Sequence[Outcome], path: Path, machine: str) -> None:
     parts += ["## One concept at a time\n", _table(COLUMNS, _by_setting(single)), ""]
     parts += ["## All of them at once\n", _table(COLUMNS_TOGETHER, _by_setting(together)), ""]
     parts += ["## By concept\n", _table(COLUMNS, named), ""]
-    path.write_text("\n".join(parts), encoding="utf-8")
+    path.write_text("\n".join(parts), encoding="utf-8", newline="\n")
 
 
 def _once(together: Sequence[Outcome]) -> list[Outcome]:

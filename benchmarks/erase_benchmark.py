@@ -180,6 +180,7 @@ def _in_a_process(batch: Batch, device: str, environment: dict[str, str]) -> lis
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
         check=True,
     )
     return [measured_from(values) for values in json.loads(answer.stdout.splitlines()[-1])]

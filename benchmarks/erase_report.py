@@ -17,8 +17,8 @@ def write_report(found: Sequence[Measured], machine: dict[str, Any], path: Path)
     """Write `path`.json, `path`.md and `path`.png."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {"machine": machine, "measured": [asdict(one) for one in found]}
-    path.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(_table(found, machine, path.name), encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8", newline="\n")
+    path.with_suffix(".md").write_text(_table(found, machine, path.name), encoding="utf-8", newline="\n")
     _plot(found, machine, path.with_suffix(".png"))
 
 

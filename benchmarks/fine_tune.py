@@ -157,7 +157,7 @@ def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
         finding=finding(FINDING),
         rows="\n".join(rows),
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def main() -> int:

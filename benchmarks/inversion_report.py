@@ -56,7 +56,7 @@ def write_report(attacks: Sequence[Attack], path: Path, machine: str) -> None:
         tokens=_token_table(attacks),
         rounds=_round_table(attacks),
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def save_curve(attacks: Sequence[Attack], path: Path) -> None:

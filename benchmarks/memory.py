@@ -38,7 +38,7 @@ class PeakMemory:
             self._before = torch.cuda.memory_allocated()
         else:
             # 5 resets the peak that VmHWM reports, see proc(5).
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii", newline="\n")
             self._before = _resident("VmRSS")
         return self
 

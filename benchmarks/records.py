@@ -25,7 +25,7 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     lines = ",\n".join(json.dumps(asdict(record), ensure_ascii=False) for record in records)
-    unfinished.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    unfinished.write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")
     unfinished.replace(path)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops import EraserSet, __version__
+from ..rece_ops import EraserSet, Provenance, __version__
+from ..rece_ops.settings import check_strength
+from ..rece_ops.texts import QUOTED, printable
 from .host.errors import WrongConnectionError
 from .host.jobs.apply import apply_eraser, describe_application
 from .host.protocols import Model
 from .host.session import Session
 from .reporting.sentences import eraser_description
+from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, model_input, strength_input
 from .schema.sockets import CATEGORY, Eraser
@@ -44,6 +47,7 @@ class ApplyEraser(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Model | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
         session = Session.open(model)
@@ -77,6 +81,7 @@ class CombineErasers(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         first: EraserSet | None,
@@ -84,22 +89,24 @@ class CombineErasers(io.ComfyNode):
         strength_first: float,
         strength_second: float,
     ) -> io.NodeOutput:
+        check_strength(strength_first, "strength_first")
+        check_strength(strength_second, "strength_second")
         parts = [(connected(first), strength_first), (connected(second), strength_second)]
-        made_on = {str(eraser.metadata["architecture"]) for eraser, _ in parts if eraser.metadata.get("architecture")}
+        made_on = {printable(name, QUOTED) for eraser, _ in parts if (name := eraser.provenance.architecture)}
         if len(made_on) > 1:
             raise WrongConnectionError(
                 f"The two ERASERs were made on {' and '.join(sorted(made_on))}, which read different text: combine erasers "
                 "that were made on the same architecture."
             )
         scaled = [eraser.scaled(strength) for eraser, strength in parts]
-        metadata: dict[str, Any] = {
-            "method": "combined",
-            "parts": [{**eraser.metadata, "strength": strength} for eraser, strength in parts],
-            "architecture": parts[0][0].metadata.get("architecture"),
-            "pack_version": __version__,
-        }
-        fronts = [names for eraser, _ in parts if isinstance(names := eraser.metadata.get("fronts"), list)]
-        if len(fronts) == len(parts):
-            metadata["fronts"] = sorted({name for names in fronts for name in names})
-        combined = scaled[0].combined(scaled[1], metadata)
+        told = [replace(eraser.provenance, strength=strength) for eraser, strength in parts]
+        fronts = [one.fronts for one in told if one.fronts is not None]
+        provenance = Provenance(
+            method="combined",
+            parts=tuple(told),
+            architecture=told[0].architecture,
+            fronts=tuple(sorted({name for names in fronts for name in names})) if len(fronts) == len(told) else None,
+            pack_version=__version__,
+        )
+        combined = scaled[0].combined(scaled[1], provenance)
         return io.NodeOutput(combined, ui=ui.PreviewText(eraser_description(combined)))

@@ -8,6 +8,7 @@ from ..rece_ops import EraserSet
 from .host.jobs.erase_conditioning import erase_conditioning
 from .host.text.conditioning import Conditioning
 from .reporting.sentences import eraser_description
+from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, strength_input
 from .schema.sockets import CATEGORY
@@ -44,6 +45,7 @@ class ApplyEraserToConditioning(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, conditioning: Conditioning | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
         present = connected(eraser)
         erased = erase_conditioning(conditioning, present, strength)

@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..rece_ops.settings import check_strength
 from .host.jobs.apply import apply_eraser, describe_application
 from .host.jobs.erase import erase_concepts
 from .host.protocols import Clip, Model
@@ -16,6 +17,7 @@ from .request import presets
 from .request.erase_inputs import CHOICES, NUMBERS
 from .request.erasure_request import request_of
 from .request.templates import TEMPLATES
+from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import choice_input, erase_inputs, model_input, strength_input, switch_input
 from .schema.sockets import CATEGORY, Eraser
@@ -104,6 +106,7 @@ class EraseConcepts(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Model | None,
@@ -113,6 +116,7 @@ class EraseConcepts(io.ComfyNode):
         embedding: Conditioning | None = None,
         **inputs: Any,
     ) -> io.NodeOutput:
+        check_strength(strength)
         request = request_of(concepts, inputs, () if embedding is None else entries_of(embedding))
         session = Session.open(model, clip)
         result = erase_concepts(session, request)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from ..rece_ops.formats.atomic import save_atomically
-from .host.folders import ERASERS, checked_name, eraser_names, existing_eraser, path_to_save, shown
+from ..rece_ops.settings import check_strength
+from .host.folders import ERASERS, LORAS, eraser_names, existing_eraser, path_to_save, shown
 from .host.jobs.export_lora import lora_metadata, lora_tensors
 from .host.protocols import Model
 from .host.session import Session
 from .reporting.sentences import eraser_description
 from .request.choices import check_choice
+from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, strength_input
 from .schema.sockets import CATEGORY, Eraser
@@ -46,12 +50,12 @@ class SaveEraser(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, eraser: EraserSet | None, file_name: str, if_exists: str) -> io.NodeOutput:
         present = connected(eraser)
-        path = path_to_save(ERASERS, file_name, replace=_replaces(if_exists))
-        present.save(path)
-        name = shown(ERASERS, path)
-        return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/{ERASERS}/{name} ({_size(path.stat().st_size)})."))
+        path, keep_existing = path_to_save(ERASERS, file_name), _keeps_both(if_exists)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _saved(ERASERS, present.save(path, keep_existing))
 
 
 class LoadEraser(io.ComfyNode):
@@ -75,12 +79,14 @@ class LoadEraser(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def fingerprint_inputs(cls, eraser_name: str) -> str:
         """Re-run the node when the file behind the name has changed."""
         status = existing_eraser(eraser_name).stat()
         return f"{status.st_mtime_ns}-{status.st_size}"
 
     @classmethod
+    @checked
     def execute(cls, eraser_name: str) -> io.NodeOutput:
         eraser = EraserSet.load(existing_eraser(eraser_name))
         description = eraser_description(eraser)
@@ -130,6 +136,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Model | None,
@@ -140,15 +147,14 @@ class SaveEraserAsLoRA(io.ComfyNode):
         max_rank: int,
         dtype: str,
     ) -> io.NodeOutput:
+        check_strength(strength)
         present, session = connected(eraser), Session.open(model)
-        checked_name(file_name)
-        replace = _replaces(if_exists)
+        path, keep_existing = path_to_save(LORAS, file_name), _keeps_both(if_exists)
+        metadata = lora_metadata(session.architecture, present)
         check_choice("dtype", dtype, _DTYPES)
         tensors = lora_tensors(session, present, strength, max_rank, _DTYPES[dtype])
-        path = path_to_save("loras", file_name, replace)
-        save_atomically(path, tensors, lora_metadata(session.architecture, present))
-        name = shown("loras", path)
-        return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/loras/{name} ({_size(path.stat().st_size)})."))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _saved(LORAS, save_atomically(path, tensors, metadata, keep_existing))
 
 
 def _file_name(default: str) -> io.Input:
@@ -166,9 +172,15 @@ def _if_exists() -> io.Input:
     )
 
 
-def _replaces(if_exists: str) -> bool:
+def _keeps_both(if_exists: str) -> bool:
     check_choice("if_exists", if_exists, (KEEP_BOTH, REPLACE))
-    return if_exists == REPLACE
+    return if_exists == KEEP_BOTH
+
+
+def _saved(folder: str, path: Path) -> io.NodeOutput:
+    """The name by which the file at `path` in a model folder can be chosen, and a sentence."""
+    name = shown(folder, path)
+    return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/{folder}/{name} ({_size(path.stat().st_size)})."))
 
 
 def _size(count: int) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, InputError
 from ..rece_ops.settings import DEFAULT_SETTINGS
+from ..rece_ops.texts import plain_json
 from .host.jobs.assess import assess
 from .host.protocols import Clip, Model
 from .host.session import Session
@@ -17,6 +16,7 @@ from .reporting.verdict import verdict
 from .reporting.warnings import warnings
 from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved
 from .request.methods import assessment_plan
+from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import clip_input, connected, number_input
 from .schema.sockets import CATEGORY, Eraser
@@ -70,6 +70,7 @@ class ErasureReport(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Model | None,
@@ -81,18 +82,19 @@ class ErasureReport(io.ComfyNode):
     ) -> io.NodeOutput:
         present = connected(eraser)
         lines = parse_concepts(concepts) if concepts.strip() else _named(present)
-        plan = assessment_plan(str(present.metadata.get("method")), regularization)
+        plan = assessment_plan(present.provenance.method, regularization)
         assessment = assess(Session.open(model, clip), present, lines, parse_preserved(preserve, lines), plan)
         sentence = verdict(assessment.measures)
         report = "\n".join([sentence, eraser_description(present), *measured_lines(assessment, plan)])
         found = {**assessment.as_dict(), "warnings": list(warnings(assessment.measures, plan.method.advice))}
-        numbers = json.dumps(found, ensure_ascii=False, indent=1)
-        return io.NodeOutput(figure(assessment, sentence), report, numbers, ui=ui.PreviewText(report))
+        return io.NodeOutput(
+            figure(assessment, sentence), report, plain_json(found, indent=1), ui=ui.PreviewText(report)
+        )
 
 
 def _named(eraser: EraserSet) -> list[ConceptLine]:
-    """The concepts in the eraser's provenance, which may come from a file: only texts are taken."""
-    texts, targets = eraser.metadata.get("concepts"), eraser.metadata.get("targets")
-    if not isinstance(texts, list) or not isinstance(targets, list) or len(texts) != len(targets) or not texts:
+    """The concepts in the eraser's provenance."""
+    texts, targets = eraser.provenance.concepts, eraser.provenance.targets
+    if not texts or not targets:
         raise InputError("The ERASER does not say what it erases: type the concepts to look for into 'concepts'.")
-    return [ConceptLine(str(text), str(target)) for text, target in zip(texts, targets, strict=True)]
+    return [ConceptLine(text, target) for text, target in zip(texts, targets, strict=True)]

@@ -38,7 +38,7 @@ def pocket_checkpoint(folder: Path | None = None) -> Path:
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     save_file(checkpoint_weights(), unfinished)
     unfinished.replace(path)
-    stamp.write_text(signature, encoding="utf-8")
+    stamp.write_text(signature, encoding="utf-8", newline="\n")
     return path
 
 

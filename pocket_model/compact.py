@@ -45,7 +45,7 @@ def read_compact(path: Path, prefix: str, shapes: Mapping[str, torch.Size]) -> d
     with safe_open(path, framework="pt") as file:
         for name, shape in shapes.items():
             if len(shape) < 2:
-                found[name] = file.get_tensor(prefix + name)
+                found[name] = file.get_tensor(prefix + name).clone()
                 continue
             steps = file.get_tensor(f"{prefix}{name}/step")
             numbers = _inflated(file.get_tensor(f"{prefix}{name}/deflated"), shape.numel())

@@ -88,7 +88,7 @@ def main() -> int:
         save_grid(arguments.grid, pictures[:40], columns=10)
     if arguments.json:
         rates = {kind: [rate.hits, rate.trials] for kind, rate in found.items()}
-        arguments.json.write_text(json.dumps(rates), encoding="utf-8")
+        arguments.json.write_text(json.dumps(rates), encoding="utf-8", newline="\n")
     return 0
 
 

@@ -99,4 +99,4 @@ def _captions(recipe: Recipe, run: Path) -> tuple[list[Caption], Tensor]:
         ]
         save_once(path, {"embeddings": torch.cat(found)})
     with safe_open(path, framework="pt") as file:
-        return captions, file.get_tensor("embeddings")
+        return captions, file.get_tensor("embeddings").clone()

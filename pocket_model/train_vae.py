@@ -95,7 +95,7 @@ def world_latents(run: Path, device: torch.device, vae: dict[str, Tensor]) -> La
         ]
         save_once(path, {"latents": torch.stack(found)})
     with safe_open(path, framework="pt") as file:
-        return dict(zip(scenes, file.get_tensor("latents"), strict=True))
+        return dict(zip(scenes, file.get_tensor("latents").clone(), strict=True))
 
 
 def random_scene(random: Random) -> Scene:

@@ -104,6 +104,10 @@ class Training:
                 self._average[name].copy_(file.get_tensor(f"average/{name}"))
                 self._optimizer.state[parameter] = {
                     "step": torch.tensor(float(self._step)),
-                    **{part: file.get_tensor(f"{part}/{name}").to(parameter) for part in ("exp_avg", "exp_avg_sq")},
+                    # Copies: what is mapped could not be saved over on Windows.
+                    **{
+                        part: file.get_tensor(f"{part}/{name}").to(parameter, copy=True)
+                        for part in ("exp_avg", "exp_avg_sq")
+                    },
                 }
         print(f"going on from step {self._step}", flush=True)

@@ -3,16 +3,17 @@
 from .attacks.derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
 from .eraser import POOLED_STREAM, Eraser, EraserSet
 from .errors import EraserFileError, InputError, NumericalError, RECEError
-from .linear.directions import concept_spectrum
+from .linear.directions import Differences, concept_spectrum
 from .linear.gram import gram_matrix
 from .low_rank import lora_factors
 from .measures.erasure import measure
 from .measures.limits import KeptLimits, Limits, keep_limits
 from .measures.outputs import relative_changes
 from .measures.records import ConceptMeasures, ExistingErasure, Measures, worst_case
-from .methods.projection import Projection, ProjectionSettings, project
+from .methods.projection import Projection, ProjectionSettings, project, project_differences
 from .methods.rece import Epoch, Erasure, edit, erase, iterate
 from .pairs import ConceptPair, Contrast
+from .provenance import Provenance
 from .settings import PRESETS, RECESettings
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "ConceptPair",
     "Contrast",
     "Derivation",
+    "Differences",
     "Epoch",
     "Eraser",
     "EraserFileError",
@@ -37,6 +39,7 @@ __all__ = [
     "NumericalError",
     "Projection",
     "ProjectionSettings",
+    "Provenance",
     "RECEError",
     "RECESettings",
     "Regenerated",
@@ -51,6 +54,7 @@ __all__ = [
     "lora_factors",
     "measure",
     "project",
+    "project_differences",
     "regenerate",
     "relative_changes",
     "worst_case",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import EraserFileError, InputError
-from .formats.eraser_file import Factors, read_eraser_file, write_eraser_file
+from .finite import check_change
+from .formats.eraser_file import Factors, of_one_stream, read_eraser_file, write_eraser_file
+from .provenance import Provenance
+from .settings import check_strength
+from .texts import printable, quoted
 
 TEXT_STREAM = "text"
 # The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
@@ -21,32 +26,45 @@ class Eraser:
     """The context transform T = I + left @ right of one text stream, W' = W·T.
 
     `left` [d, r] and `right` [r, d] are kept thin while that is smaller than the full matrix, else
-    T − I is kept dense; the caller need not know. An eraser never changes after it is made.
+    T − I is kept dense; the caller need not know. An eraser never changes after it is made, and T is always finite.
 
     Args:
         left: [d, r], or T − I itself [d, d] when `right` is None.
         right: [r, d] or None.
-        metadata: provenance, plain JSON values.
+        metadata: provenance, typed or as plain JSON values.
+
+    Attributes:
+        provenance: what it tells of its making.
 
     Raises:
-        InputError: shapes or dtypes do not fit together.
+        InputError: shapes or dtypes do not fit together, T − I is not finite, or the metadata are none that a file may
+            have.
     """
 
-    __slots__ = ("_left", "_right", "metadata")
+    __slots__ = ("_left", "_right", "provenance")
 
-    def __init__(self, left: Tensor, right: Tensor | None = None, metadata: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, left: Tensor, right: Tensor | None = None, metadata: Mapping[str, Any] | Provenance | None = None
+    ) -> None:
         _check_factors(left, right)
+        check_change(left, right, "This eraser")
         if right is not None and 2 * left.shape[1] >= left.shape[0]:
             left, right = left @ right, None
+            check_change(left, None, "This eraser")
         self._left = left
         self._right = right
-        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.provenance = Provenance.of(metadata)
 
     @classmethod
     def identity(cls, dimension: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Eraser:
         """The eraser that changes nothing (rank 0)."""
         empty = torch.zeros(dimension, 0, dtype=dtype, device=device)
         return cls(empty, empty.T)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The provenance as plain JSON values, a copy."""
+        return self.provenance.as_dict()
 
     @property
     def left(self) -> Tensor:
@@ -114,15 +132,23 @@ class Eraser:
         return self._transform(context, transposed=True)
 
     def scaled(self, strength: float) -> Eraser:
-        """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself."""
-        if not isinstance(strength, (int, float)) or not abs(strength) < float("inf"):
-            raise InputError(f"strength is {strength}: give a finite number, usually 0 to 1.")
-        return Eraser(self._left * strength, self._right, self.metadata)
+        """T_s = I + s(T − I): 0 is the identity, 1 the eraser itself.
+
+        Raises:
+            InputError: the strength is not finite, or so large that T_s is not.
+        """
+        check_strength(strength)
+        left = self._left * strength
+        check_change(left, self._right, f"The eraser at strength {strength:g}")
+        return Eraser(left, self._right, self.provenance)
 
     def __matmul__(self, second: Eraser) -> Eraser:
         """First this eraser, then `second`: W·T_first·T_second, without metadata.
 
         T₁T₂ − I = [L₁, T₁L₂]·[R₁; R₂]: earlier factors stay, later ones are moved by T₁.
+
+        Raises:
+            InputError: the two have different dimensions, or their product is not finite.
         """
         if not isinstance(second, Eraser):
             return NotImplemented
@@ -154,22 +180,23 @@ class Eraser:
         kept = int((sigma > tolerance * sigma[:1]).sum())
         kept = kept if max_rank is None else min(kept, max_rank)
         root = sigma[:kept].sqrt()
-        return Eraser(left_basis @ (u[:, :kept] * root), (vh[:kept] * root[:, None]) @ right_basis.T, self.metadata)
+        return Eraser(left_basis @ (u[:, :kept] * root), (vh[:kept] * root[:, None]) @ right_basis.T, self.provenance)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Eraser:
         """The same eraser with its factors on another device or in another dtype."""
         if (device is None or torch.device(device) == self.device) and dtype in (None, self.dtype):
             return self
         right = None if self._right is None else self._right.to(device=device, dtype=dtype)
-        return Eraser(self._left.to(device=device, dtype=dtype), right, self.metadata)
+        return Eraser(self._left.to(device=device, dtype=dtype), right, self.provenance)
 
-    def with_metadata(self, metadata: Mapping[str, Any]) -> Eraser:
+    def with_metadata(self, metadata: Mapping[str, Any] | Provenance) -> Eraser:
         """The same eraser with other provenance."""
         return Eraser(self._left, self._right, metadata)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write this eraser as a file with the one stream `text`. See `EraserSet.save`."""
-        write_eraser_file(path, {TEXT_STREAM: self.factors()}, self.metadata)
+        provenance = of_one_stream(self.provenance, TEXT_STREAM, self.dimension)
+        write_eraser_file(path, {TEXT_STREAM: self.factors()}, provenance)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Eraser:
@@ -178,10 +205,10 @@ class Eraser:
         Raises:
             EraserFileError: the file is unsound (see `read_eraser_file`) or holds several streams.
         """
-        streams, provenance = read_eraser_file(path)
+        streams, provenance, _ = read_eraser_file(path)
         if len(streams) != 1:
             raise EraserFileError(
-                f"'{os.path.basename(path)}' holds {len(streams)} text streams ({', '.join(sorted(streams))}): "
+                f"{quoted(os.path.basename(path))} holds {len(streams)} text streams ({printable(', '.join(sorted(streams)))}): "
                 "load it with EraserSet.load."
             )
         (factors,) = streams.values()
@@ -223,14 +250,33 @@ class EraserSet(Mapping[str, Eraser]):
 
     Args:
         streams: eraser by stream name; at least one.
-        metadata: provenance of the whole, plain JSON values.
+        metadata: provenance of the whole, typed or as plain JSON values.
+        notes: sentences about the file it comes from, for whoever loads it.
+
+    Attributes:
+        provenance: what the whole tells of its making.
+        notes: as given.
+
+    Raises:
+        InputError: there is no stream, or the metadata are none that a file may have.
     """
 
-    def __init__(self, streams: Mapping[str, Eraser], metadata: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        streams: Mapping[str, Eraser],
+        metadata: Mapping[str, Any] | Provenance | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         if not streams:
             raise InputError("An ERASER needs at least one text stream.")
         self._streams = dict(streams)
-        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.provenance = Provenance.of(metadata)
+        self.notes = notes
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The provenance as plain JSON values, a copy."""
+        return self.provenance.as_dict()
 
     def __getitem__(self, stream: str) -> Eraser:
         return self._streams[stream]
@@ -243,9 +289,9 @@ class EraserSet(Mapping[str, Eraser]):
 
     def scaled(self, strength: float) -> EraserSet:
         """Every stream scaled: T_s = I + s(T − I)."""
-        return EraserSet({name: eraser.scaled(strength) for name, eraser in self.items()}, self.metadata)
+        return EraserSet({name: eraser.scaled(strength) for name, eraser in self.items()}, self.provenance)
 
-    def combined(self, second: EraserSet, metadata: Mapping[str, Any]) -> EraserSet:
+    def combined(self, second: EraserSet, metadata: Mapping[str, Any] | Provenance) -> EraserSet:
         """First this set, then `second`, stream by stream; one that leaves the pooled stream alone is none there.
 
         Raises:
@@ -253,19 +299,28 @@ class EraserSet(Mapping[str, Eraser]):
         """
         if (set(self) ^ set(second)) - {POOLED_STREAM}:
             raise InputError(
-                f"An ERASER with the text streams {sorted(self)} cannot be combined with one that has "
-                f"{sorted(second)}: combine erasers of the same architecture."
+                f"An ERASER with the text streams {printable(', '.join(sorted(self)))} cannot be combined with one that has "
+                f"{printable(', '.join(sorted(second)))}: combine erasers of the same architecture."
             )
         streams = {name: eraser @ second[name] if name in second else eraser for name, eraser in self.items()}
         return EraserSet({**{name: second[name] for name in second if name not in self}, **streams}, metadata)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], keep_existing: bool = False) -> Path:
         """Write all streams and the provenance to one safetensors file, in one step.
 
+        Args:
+            path: of the file.
+            keep_existing: give the new file a number where there is one of that name, instead of taking its place.
+
+        Returns:
+            The path of the new file.
+
         Raises:
+            InputError: the provenance is longer than a file may hold, or tells of other dimensions.
             OSError: the file could not be written; an old one is left as it was.
         """
-        write_eraser_file(path, {name: eraser.factors() for name, eraser in self.items()}, self.metadata)
+        streams = {name: eraser.factors() for name, eraser in self.items()}
+        return write_eraser_file(path, streams, self.provenance, keep_existing)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> EraserSet:
@@ -274,8 +329,8 @@ class EraserSet(Mapping[str, Eraser]):
         Raises:
             EraserFileError: see `read_eraser_file`.
         """
-        streams, provenance = read_eraser_file(path)
-        return cls({name: Eraser(*factors, provenance) for name, factors in streams.items()}, provenance)
+        streams, provenance, notes = read_eraser_file(path)
+        return cls({name: Eraser(*factors, provenance) for name, factors in streams.items()}, provenance, notes)
 
 
 def result_dtype(concept: Tensor) -> torch.dtype:

@@ -1,8 +1,18 @@
 """The errors this package raises; every message names the input, its value and the remedy."""
 
+from .texts import printable
+
+MAX_MESSAGE = 1000
+
 
 class RECEError(Exception):
-    """Base class, so that a caller can tell our sentences from everybody else's."""
+    """Base class, so that a caller can tell our sentences from everybody else's.
+
+    Whatever a message quotes, it is one line that can be encoded, and not endless.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, MAX_MESSAGE))
 
 
 class InputError(RECEError, ValueError):

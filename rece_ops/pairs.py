@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .settings import check_coefficient
+from .texts import quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +40,9 @@ class ConceptPair:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        check_tokens(self.concept, f"concept '{self.name}'")
-        check_tokens(self.target, f"the target of concept '{self.name}'", dimension=self.dimension)
-        check_coefficient(f"the weight of concept '{self.name}'", self.scale)
+        check_tokens(self.concept, f"concept {quoted(self.name)}")
+        check_tokens(self.target, f"the target of concept {quoted(self.name)}", dimension=self.dimension)
+        check_coefficient(f"the weight of concept {quoted(self.name)}", self.scale)
         self._check_start("concept_start", self.concept_start, self.concept.shape[0])
         self._check_start("target_start", self.target_start, self.target.shape[0])
 
@@ -66,7 +67,7 @@ class ConceptPair:
     def _check_start(self, field: str, start: int, tokens: int) -> None:
         if not 0 <= start < tokens:
             raise InputError(
-                f"{field} of concept '{self.name}' is {start}: give the index of a token, 0 to {tokens - 1}."
+                f"{field} of concept {quoted(self.name)} is {start}: give the index of a token, 0 to {tokens - 1}."
             )
 
 
@@ -94,11 +95,11 @@ class Contrast:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        check_tokens(self.concept, f"concept '{self.name}'")
-        check_tokens(self.others, f"what '{self.name}' is compared with", self.dimension)
+        check_tokens(self.concept, f"concept {quoted(self.name)}")
+        check_tokens(self.others, f"what {quoted(self.name)} is compared with", self.dimension)
         if self.replacement is not None:
-            check_tokens(self.replacement, f"the target of '{self.name}'", self.dimension)
-        check_coefficient(f"the weight of concept '{self.name}'", self.scale)
+            check_tokens(self.replacement, f"the target of {quoted(self.name)}", self.dimension)
+        check_coefficient(f"the weight of concept {quoted(self.name)}", self.scale)
 
     @classmethod
     def of(cls, pair: ConceptPair) -> Contrast:
@@ -149,7 +150,7 @@ def check_same_dimension(pairs: Sequence[ConceptPair | Contrast], preserved: Seq
     for pair in pairs:
         if pair.dimension != dimension:
             raise InputError(
-                f"Concept '{pair.name}' has token embeddings of dimension {pair.dimension}, the others "
+                f"Concept {quoted(pair.name)} has token embeddings of dimension {pair.dimension}, the others "
                 f"{dimension}: encode all prompts with the same text encoder."
             )
     for index, tokens in enumerate(preserved):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import InputError
+from .texts import quoted
 
 MAX_EPOCHS = 50
 
@@ -40,14 +41,14 @@ class RECESettings:
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int):
-            raise InputError(f"epochs is {self.epochs!r}: give a whole number from 0 to {MAX_EPOCHS}.")
+            raise InputError(f"epochs is {quoted(self.epochs)}: give a whole number from 0 to {MAX_EPOCHS}.")
         if not 0 <= self.epochs <= MAX_EPOCHS:
             raise InputError(f"epochs is {self.epochs}: give a number from 0 (UCE alone) to {MAX_EPOCHS}.")
         for name in ("regularization", "edit_regularization", "erase_scale"):
             check_coefficient(name, getattr(self, name))
         check_coefficient("preserve_scale", self.preserve_scale, zero_allowed=True)
         if not isinstance(self.anchored, bool):
-            raise InputError(f"anchored is {self.anchored!r}: give True or False.")
+            raise InputError(f"anchored is {quoted(self.anchored)}: give True or False.")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain numbers, for provenance."""
@@ -58,9 +59,15 @@ def check_coefficient(name: str, value: Any, zero_allowed: bool = False) -> None
     """Raise InputError unless `value` is a finite number above zero (or zero, where that is allowed)."""
     bound = "zero or more" if zero_allowed else "above zero"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(f"{name} is {value!r}, which is no number: give a finite number {bound}.")
+        raise InputError(f"{name} is {quoted(value)}, which is no number: give a finite number {bound}.")
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero_allowed):
         raise InputError(f"{name} is {value}: give a finite number {bound}.")
+
+
+def check_strength(value: Any, name: str = "strength") -> None:
+    """Raise InputError unless `value`, how much of an erasure is wanted, is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"{name} is {value!r}: give a finite number, 0 for none of the erasure to 1 for all of it.")
 
 
 DEFAULT_SETTINGS = RECESettings()

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.windows_rules import windows
 from tools.host import REPOSITORY, Host, host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
@@ -23,6 +24,15 @@ settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True
 settings.load_profile("ci")
 
 import_pack()
+
+__all__ = ["windows"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the fuzzer in `tests/fuzz`."""
+    parser.addoption(
+        "--fuzz-seconds", type=float, default=0.0, help="go on with each test in tests/fuzz for so long, at random"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -54,4 +64,5 @@ def checkpoint() -> Callable[[str], Path]:
 @pytest.fixture(autouse=True)
 def _same_threads() -> None:
     """All tests compute with the machine's cores, shared among those who test, whatever a test before them set."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    torch.set_num_threads(max(1, cores // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))

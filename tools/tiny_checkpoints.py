@@ -123,13 +123,13 @@ def build(kind: str, path: Path, seed: int = 0) -> Path:
     stamp = path.with_suffix(".txt")
     source = zlib.crc32(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in SOURCES))
     signature = f"{kind}, seed {seed}, torch {torch.__version__}, source {source:08x}"
-    if path.is_file() and stamp.is_file() and stamp.read_text() == signature:
+    if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == signature:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     save_file(_weights(kind, seed), unfinished)
     unfinished.replace(path)
-    stamp.write_text(signature)
+    stamp.write_text(signature, encoding="utf-8", newline="\n")
     return path
 
 

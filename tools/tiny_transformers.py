@@ -137,7 +137,7 @@ def _t5(seed: int, config: str, **sizes: int) -> Weights:
     import comfy.text_encoders.t5
 
     module = comfy.text_encoders.t5
-    published = json.loads((Path(module.__file__).parent / config).read_text())
+    published = json.loads((Path(module.__file__).parent / config).read_text(encoding="utf-8"))
     model = module.T5({**published, **T5_SIZES, **sizes}, **_on_meta())
     mark = {T5_MARK: torch.zeros(T5_MARK_SHAPE, dtype=torch.float16)}
     return {**_drawn(shapes_of(model, ""), seed, T5_GAINS), **mark}

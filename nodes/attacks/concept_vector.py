@@ -12,6 +12,7 @@ from ..host.jobs.concept_vector import concept_vector
 from ..host.protocols import Clip
 from ..host.text.conditioning import Conditioning
 from ..request.prompt_pairs import pairs_of_file, typed_pairs
+from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import choice_input
 from ..schema.sockets import CATEGORY
@@ -71,6 +72,7 @@ class ConceptVector(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def fingerprint_inputs(cls, pairs_file: str = NO_FILE, **others: Any) -> str:
         """Re-run the node when the file behind the name has changed."""
         if pairs_file == NO_FILE:
@@ -79,6 +81,7 @@ class ConceptVector(io.ComfyNode):
         return f"{status.st_mtime_ns}-{status.st_size}"
 
     @classmethod
+    @checked
     def execute(
         cls, conditioning: Conditioning, clip: Clip | None, pairs: str, scale: float, pairs_file: str = NO_FILE
     ) -> io.NodeOutput:

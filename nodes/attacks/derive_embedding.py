@@ -6,9 +6,11 @@ from comfy_api.latest import io, ui
 
 from ...rece_ops import POOLED_STREAM, EraserSet
 from ...rece_ops.settings import DEFAULT_SETTINGS
+from ...rece_ops.texts import quoted
 from ..host.jobs.derive import DerivedConditioning, derive_conditioning
 from ..host.protocols import Clip, Model
 from ..host.session import Session
+from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import clip_input, number_input
 from ..schema.sockets import CATEGORY, Eraser
@@ -65,6 +67,7 @@ class DeriveEmbedding(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Model | None,
@@ -86,7 +89,7 @@ def _report(derived: DerivedConditioning, concept: str, regularization: float) -
     tokens = [one for name, one in derived.found.items() if name != POOLED_STREAM]
     found = max(tokens, key=lambda one: one.regeneration)
     lines = [
-        f"'{concept}': the derived embedding brings back {found.regeneration:.0%} of it (λ_r {regularization:g}; 0 % no "
+        f"{quoted(concept)}: the derived embedding brings back {found.regeneration:.0%} of it (λ_r {regularization:g}; 0 % no "
         f"nearer than the empty prompt, 100 % the outputs of the original), condition number {found.condition:.1e}.",
         "Sample it with the erased model: only the picture tells. Other embeddings may do better or worse.",
     ]

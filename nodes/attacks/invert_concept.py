@@ -8,6 +8,7 @@ from torch import Tensor
 from ..host.jobs.invert import InversionSettings, Inverted, invert_concept
 from ..host.protocols import Clip, Model, Vae
 from ..host.session import Session
+from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import clip_input, count_input, number_input, switch_input
 from ..schema.sockets import CATEGORY
@@ -81,6 +82,7 @@ class InvertConcept(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Model | None,

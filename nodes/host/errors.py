@@ -5,6 +5,10 @@ from __future__ import annotations
 from ...rece_ops import InputError
 
 
+class NotFiniteError(InputError):
+    """What a patch would write is NaN or infinite."""
+
+
 class UnsupportedModelError(InputError):
     """The MODEL reads no text, or reads it where this pack cannot follow exactly."""
 

@@ -1,20 +1,36 @@
-"""Where files go: names that a person typed, resolved inside one of ComfyUI's model folders."""
+"""Where files go: names that a person typed, resolved inside one of ComfyUI's model folders.
+
+Links: model folders are often links as a whole, or hold links to files on another disk, and ComfyUI follows all of them; so does
+this pack there. Only who can write to the disk can make one, and what lies behind it is checked like any file. The input folder is
+for uploads: a link in it that leads out of it is neither listed nor read.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
 import folder_paths
 
 from ...rece_ops import InputError
+from ...rece_ops.files import LONGEST_UNFINISHED
+from ...rece_ops.texts import code_point, unseen_character
 
-ERASERS = "erasers"
+ERASERS, LORAS = "erasers", "loras"
 SUFFIX, TABLE_SUFFIX = ".safetensors", ".csv"
 
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
-_RESERVED_NAMES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in range(1, 10))}
+_RESERVED_NAMES = {
+    *("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"),
+    # Windows takes superscript digits for digits.
+    *(f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789¹²³"),
+}
 _MAX_PART = 200
+_MAX_NAME = 800
+# What 'keep both' may add to a name, as in '_12345'.
+_NUMBER = 6
+_MAX_PATH = 259 if os.name == "nt" else 1023
 
 
 def register_eraser_folder() -> None:
@@ -23,8 +39,11 @@ def register_eraser_folder() -> None:
 
 
 def eraser_names() -> list[str]:
-    """The eraser files that can be chosen, relative to their folder."""
-    return [name for name in folder_paths.get_filename_list(ERASERS) if name.endswith(SUFFIX)]
+    """The eraser files that can be chosen, relative to their folder; only those whose names pass `checked_name`.
+
+    A name in a list reaches the canvas menu of the host, which takes '<img …>' for markup.
+    """
+    return [name for name in folder_paths.get_filename_list(ERASERS) if _can_be_chosen(name, SUFFIX)]
 
 
 def existing_eraser(name: str) -> Path:
@@ -44,19 +63,25 @@ def existing_eraser(name: str) -> Path:
 
 
 def table_names() -> list[str]:
-    """The CSV files in ComfyUI's input folder that can be chosen."""
+    """The CSV files in ComfyUI's input folder that can be chosen; see `eraser_names` and `existing_table`."""
     folder = Path(folder_paths.get_input_directory())
-    return sorted(path.name for path in folder.glob(f"*{TABLE_SUFFIX}") if path.is_file())
+    tables = (path for path in folder.glob(f"*{TABLE_SUFFIX}") if _can_be_chosen(path.name, TABLE_SUFFIX))
+    return sorted(path.name for path in tables if _is_inside(path, folder))
 
 
 def existing_table(name: str) -> Path:
     """The path of a CSV file in the input folder that was chosen by name.
 
     Raises:
-        InputError: the name leaves the folder, or there is no such file.
+        InputError: the name leaves the folder, there is no such file, or it is a link that leads out of the folder.
     """
     checked = checked_name(name, TABLE_SUFFIX)
-    path = Path(folder_paths.get_input_directory()) / checked
+    folder = Path(folder_paths.get_input_directory())
+    path = folder / checked
+    if path.is_file() and not _is_inside(path, folder):
+        raise InputError(
+            f"'{checked}' is a link that leads out of ComfyUI's input folder: put the file itself there instead."
+        )
     if not path.is_file():
         raise InputError(
             f"There is no '{checked}' in ComfyUI's input folder: put it there, or choose one from the list."
@@ -64,25 +89,23 @@ def existing_table(name: str) -> Path:
     return path
 
 
-def path_to_save(folder: str, name: str, replace: bool) -> Path:
-    """A path in the model folder `folder` for a typed `name`; its sub-folders are made.
+def path_to_save(folder: str, name: str) -> Path:
+    """A path in the model folder `folder` for a typed `name`, under which the file can be found again; nothing is made.
 
     Args:
         folder: a model folder, such as `erasers` or `loras`.
         name: file name, with or without `.safetensors`; sub-folders with `/`.
-        replace: whether to take the place of an existing file; otherwise a number is added.
 
     Raises:
-        InputError: the name is empty, reserved, or leaves the folder.
+        InputError: the name is empty, reserved, too long, or leaves the folder.
     """
-    relative = checked_name(name)
-    path = Path(folder_paths.get_folder_paths(folder)[0]) / relative
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not replace:
-        stem, number = path.stem, 2
-        while path.exists():
-            path = path.with_name(f"{stem}_{number}{SUFFIX}")
-            number += 1
+    path = Path(folder_paths.get_folder_paths(folder)[0]) / checked_name(name, room=_NUMBER)
+    longest = max(len(str(path)) + _NUMBER, len(str(path.parent)) + 1 + LONGEST_UNFINISHED)
+    if longest > _MAX_PATH:
+        raise InputError(
+            f"The path of the file '{path.name}' would be too long by {longest - _MAX_PATH} characters for this system: "
+            "choose a shorter name, or fewer sub-folders."
+        )
     return path
 
 
@@ -92,8 +115,13 @@ def shown(folder: str, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def checked_name(name: str, suffix: str = SUFFIX) -> str:
+def checked_name(name: str, suffix: str = SUFFIX, room: int = 0) -> str:
     """A relative file name that cannot leave its folder, with `suffix`; valid on every platform.
+
+    Args:
+        name: as typed or chosen. What comes out goes in again unchanged.
+        suffix: added where it is missing.
+        room: bytes to leave free for what is added to the name later.
 
     Raises:
         InputError: the name says why it is refused.
@@ -106,23 +134,52 @@ def checked_name(name: str, suffix: str = SUFFIX) -> str:
             f"The file name '{name}' is an absolute path: type a name inside the folder, such as 'no_nudity'."
         )
     parts = PurePosixPath(text).parts
-    for part in parts:
-        _check_part(name, part)
+    if not parts:
+        raise InputError(f"The file name '{name}' names no file: type a name, such as 'no_nudity'.")
     joined = "/".join(parts)
-    return joined if joined.endswith(suffix) else joined + suffix
+    whole = joined if joined.endswith(suffix) else joined + suffix
+    for part in whole.split("/"):
+        _check_part(name, part, _MAX_PART - room)
+    if len(whole.encode()) > _MAX_NAME:
+        raise InputError(
+            f"The file name '{name[:40]}…' is too long: use at most {_MAX_NAME} bytes with its sub-folders."
+        )
+    return whole
 
 
-def _check_part(name: str, part: str) -> None:
+def _can_be_chosen(name: str, suffix: str) -> bool:
+    """Whether a file's name, with this platform's separators, is one that loading it by that name will find."""
+    try:
+        return checked_name(name, suffix) == name.replace(os.sep, "/")
+    except InputError:
+        return False
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether `path` is a file and stays in `folder` when links are followed; the folder itself may be a link."""
+    try:
+        return path.is_file() and path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
+    except (OSError, RuntimeError):
+        return False
+
+
+def _check_part(name: str, part: str, most: int) -> None:
     if part in {".", ".."}:
         raise InputError(f"The file name '{name}' leaves its folder ('{part}'): type a name without it.")
     reserved = _RESERVED_CHARACTERS.search(part)
     if reserved:
         raise InputError(f"The file name '{name}' has the reserved character {reserved.group()!r}: leave it out.")
-    if part.split(".")[0].upper() in _RESERVED_NAMES:
+    unseen = unseen_character(part)
+    if unseen is not None:
+        raise InputError(
+            f"The file name {name[:40]!a} holds the character {code_point(unseen)}, which nobody can see: leave it out."
+        )
+    # Windows does not see a blank before the dot.
+    if part.split(".")[0].rstrip(" ").upper() in _RESERVED_NAMES:
         raise InputError(f"The file name '{name}' holds '{part}', a name reserved by Windows: choose another.")
     if part.startswith(".") or part.endswith((".", " ")):
         raise InputError(
             f"The file name '{name}' holds '{part}', which starts or ends with a dot or a space: rename it."
         )
-    if len(part.encode()) > _MAX_PART:
-        raise InputError(f"The file name '{name[:40]}…' is too long: use at most {_MAX_PART} bytes.")
+    if len(part.encode()) > most:
+        raise InputError(f"The file name '{name[:40]}…' is too long: use at most {most} bytes, with '.safetensors'.")

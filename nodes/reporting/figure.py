@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...rece_ops.measures.thresholds import HIGH_RESIDUAL, VISIBLE_DRIFT
+from ...rece_ops.texts import printable
 from ..host.jobs.assess import Assessment
 
 MISSING = (
@@ -19,6 +20,7 @@ MISSING = (
 )
 _MOST_BARS = 16
 _BAR = 0.4
+_LABEL = 28
 _RED, _BLUE, _GREY = "#c0392b", "#2c6fad", "#8a8f98"
 _KINDS = {"keys": _BLUE, "values": _RED, "all layers": _GREY}
 
@@ -30,7 +32,7 @@ def figure(assessment: Assessment, title: str) -> Tensor:
     except ImportError:
         return _sentence(MISSING)
     drawing = Figure(figsize=(12, 8), dpi=100, layout="constrained")
-    drawing.suptitle(title, wrap=True)
+    drawing.suptitle(_plain(title), wrap=True)
     ((concepts, drift), (spectrum, layers)) = drawing.subplots(2, 2)
     _concepts(concepts, assessment)
     _drift(drift, assessment)
@@ -106,7 +108,12 @@ def _kind(projection: str) -> str:
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= 28 else name[:27] + "…"
+    return _plain(printable(name, _LABEL))
+
+
+def _plain(text: str) -> str:
+    """`text` without the meaning that matplotlib gives to a dollar sign: what is no formula would fail."""
+    return text.replace("$", r"\$")
 
 
 def _picture(drawing: Any) -> Tensor:

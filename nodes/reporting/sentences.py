@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ...rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Measures
+from ...rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Measures, Provenance
+from ...rece_ops.texts import QUOTED, printable, quoted
 from ..host.jobs.assess import Assessment
 from ..host.jobs.erase import ErasureResult
 from ..request.erasure_request import ErasureRequest
-from ..request.methods import Plan
+from ..request.methods import METHODS, Plan
 from .warnings import notes, warnings
 
 _MOST_CONCEPTS = 40
+_DEEPEST = 8
 
 
 def erasure_report(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
@@ -31,7 +32,7 @@ def erasure_summary(request: ErasureRequest, result: ErasureResult) -> str:
     """The few lines shown on the node."""
     concepts = result.measures.concepts
     lines = [
-        f"{concept.name}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
+        f"{printable(concept.name)}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
         for concept in concepts[:5]
     ]
     if len(concepts) > 5:
@@ -53,30 +54,39 @@ def measured_lines(assessment: Assessment, plan: Plan) -> list[str]:
 
 
 def eraser_description(eraser: EraserSet) -> str:
-    """What an ERASER is, from its provenance and its tensors."""
-    lines = [_made_from(eraser.metadata)]
-    for name, stream in eraser.items():
+    """What an ERASER is, from its provenance and its tensors, and what its file gives to note."""
+    lines = [_made_from(eraser.provenance)]
+    for name, stream in list(eraser.items())[:_MOST_CONCEPTS]:
         kind = "dense" if stream.is_dense else f"rank {stream.rank}"
-        lines.append(f"Text stream '{name}': dimension {stream.dimension}, {kind}.")
+        lines.append(f"Text stream {quoted(name)}: dimension {stream.dimension}, {kind}.")
+    if len(eraser) > _MOST_CONCEPTS:
+        lines.append(f"… and {len(eraser) - _MOST_CONCEPTS} more text streams.")
+    lines += [f"Note: {note}" for note in eraser.notes]
     return "\n".join(lines)
 
 
-def _made_from(metadata: Mapping[str, Any]) -> str:
-    if metadata.get("method") == "combined":
-        parts = [part for part in metadata.get("parts", []) if isinstance(part, Mapping)]
-        return "Combined, one after the other: " + "; then ".join(_made_from(part) for part in parts)
-    concepts, targets = _texts(metadata.get("concepts")), _texts(metadata.get("targets"))
-    pairs = [f"{concept} → {target or '(empty prompt)'}" for concept, target in zip(concepts, targets, strict=False)]
-    method, architecture = metadata.get("method", "unknown method"), metadata.get("architecture", "unknown model")
-    preserved = _texts(metadata.get("preserve"))
-    kept = f", preserving {', '.join(preserved)}" if preserved else ""
-    strength = metadata.get("strength")
-    scaled = f", at strength {strength}" if strength is not None else ""
-    return f"{method} on {architecture}: {', '.join(pairs) or 'no concepts recorded'}{kept}{scaled}."
+def _made_from(told: Provenance, depth: int = 0) -> str:
+    if told.method == "combined":
+        parts = () if depth == _DEEPEST else told.parts or ()
+        return "Combined, one after the other: " + _some([_made_from(part, depth + 1) for part in parts], "; then ")
+    pairs = zip(told.concepts or (), told.targets or (), strict=False)
+    erased = [printable(f"{concept} → {target or '(empty prompt)'}") for concept, target in pairs]
+    kept = f", preserving {_some([*map(printable, told.preserve)])}" if told.preserve else ""
+    scaled = f", at strength {told.strength:g}" if told.strength is not None else ""
+    architecture = printable(told.architecture or "unknown model", QUOTED)
+    return f"{_recorded_method(told)} on {architecture}: {_some(erased) or 'no concepts recorded'}{kept}{scaled}."
 
 
-def _texts(value: Any) -> list[str]:
-    return [str(text) for text in value] if isinstance(value, list) else []
+def _recorded_method(told: Provenance) -> str:
+    """What a file says in quotes, unless it is a method of ours: it begins a line, which the panel may take for a warning."""
+    method = told.method or "unknown method"
+    return method if method in (*METHODS, "unknown method") else quoted(method)
+
+
+def _some(texts: Sequence[str], between: str = ", ") -> str:
+    """The texts one after the other, as many as a person would read."""
+    more = f"{between}… and {len(texts) - _MOST_CONCEPTS} more" if len(texts) > _MOST_CONCEPTS else ""
+    return between.join(texts[:_MOST_CONCEPTS]) + more
 
 
 def _headline(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
@@ -112,18 +122,18 @@ def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
     lines = ["Concepts (residual: what is left, 0 % none; regeneration: how far the derived embedding brings it back):"]
     for concept in concepts[:_MOST_CONCEPTS]:
         path = " → ".join(f"{value:.0%}" for value in concept.regeneration)
-        lines.append(f"  {concept.name}: residual {concept.residual:.1%}, regeneration {path}")
+        lines.append(f"  {printable(concept.name)}: residual {concept.residual:.1%}, regeneration {path}")
     if len(concepts) > _MOST_CONCEPTS:
         rest = concepts[_MOST_CONCEPTS:]
         worst = max(rest, key=lambda concept: concept.residual)
-        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({worst.name})")
+        lines.append(f"  … and {len(rest)} more, residual at most {worst.residual:.1%} ({printable(worst.name)})")
     return "\n".join(lines)
 
 
 def _preserved(measures: Measures) -> str:
     lines = ["Drift of what should stay (relative change of its outputs):"]
-    lines += [f"  {name or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
-    lines += [f"  {name} (not preserved): {drift:.1%}" for name, drift in measures.held_out_drift.items()]
+    lines += [f"  {printable(name) or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
+    lines += [f"  {printable(name)} (not preserved): {drift:.1%}" for name, drift in measures.held_out_drift.items()]
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...rece_ops import KeptLimits, Measures
 from ...rece_ops.linear.solves import WARN_CONDITION
 from ...rece_ops.measures.thresholds import HIGH_RESIDUAL, RUINOUS_DRIFT, VISIBLE_DRIFT
+from ...rece_ops.texts import quoted
 from ..request.methods import Advice
 
 
@@ -41,7 +42,7 @@ def _drifted(measures: Measures, advice: Advice) -> str:
         return ""
     ruined = "will come out blank or noisy" if drifts[name] > RUINOUS_DRIFT else "will visibly change"
     return (
-        f"Pictures of prompts that should stay {ruined}: the outputs of '{name}' change by {drifts[name]:.0%}. "
+        f"Pictures of prompts that should stay {ruined}: the outputs of {quoted(name)} change by {drifts[name]:.0%}. "
         f"{advice.milder}, or preserve prompts like it."
     )
 
@@ -52,7 +53,7 @@ def _left(measures: Measures, advice: Advice) -> str:
         return ""
     most = max(left, key=lambda concept: concept.residual)
     return (
-        f"{len(left)} of {len(measures.concepts)} concepts are still there: '{most.name}' keeps {most.residual:.0%} of its "
+        f"{len(left)} of {len(measures.concepts)} concepts are still there: {quoted(most.name)} keeps {most.residual:.0%} of its "
         f"way from the target. {advice.stronger}."
     )
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ...rece_ops import ProjectionSettings, RECESettings, __version__
+from ...rece_ops import ProjectionSettings, Provenance, RECESettings, __version__
+from ...rece_ops.provenance import cleaned
 from .choices import check_choice
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved
 from .erase_inputs import plan_of
@@ -55,7 +56,7 @@ class ErasureRequest:
         architecture: str,
         dimensions: Mapping[str, int],
         fronts: Sequence[str],
-    ) -> dict[str, Any]:
+    ) -> Provenance:
         """What an eraser file tells of its making: no paths, no names of people or machines.
 
         Args:
@@ -66,21 +67,21 @@ class ErasureRequest:
         """
         plain = {name: one.as_dict() for name, one in settings.items()}
         same = len(set(settings.values())) == 1
-        return {
-            "method": self.plan.method.name,
-            "concepts": [line.concept for line in self.concepts],
-            "targets": [line.target for line in self.concepts],
-            "weights": [line.weight for line in self.concepts],
-            "embeddings": len(self.embeddings),
-            "preserve": list(self.preserved),
-            "templates": self.templates,
-            "preserve_exactly": self.plan.exactly,
-            "settings": next(iter(plain.values())) if same else plain,
-            "architecture": architecture,
-            "dimensions": dict(dimensions),
-            "fronts": list(fronts),
-            "pack_version": __version__,
-        }
+        return Provenance(
+            method=self.plan.method.name,
+            concepts=tuple(cleaned(line.concept) for line in self.concepts),
+            targets=tuple(cleaned(line.target) for line in self.concepts),
+            weights=tuple(line.weight for line in self.concepts),
+            embeddings=len(self.embeddings),
+            preserve=tuple(map(cleaned, self.preserved)),
+            templates=self.templates,
+            preserve_exactly=self.plan.exactly,
+            settings=next(iter(plain.values())) if same else plain,
+            architecture=architecture,
+            dimensions=dimensions,
+            fronts=tuple(fronts),
+            pack_version=__version__,
+        )
 
 
 def request_of(

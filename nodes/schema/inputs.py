@@ -104,9 +104,7 @@ def _of_spec(spec: InputSpec) -> io.Input:
 
 
 def connected(eraser: EraserSet | None) -> EraserSet:
-    """`eraser` itself; raises WrongConnectionError where another pack's node sent something else."""
-    if not isinstance(eraser, EraserSet):
-        raise WrongConnectionError(
-            f"The ERASER input got {type(eraser).__name__}: connect the ERASER of an 'Erase Concepts' or 'Load Eraser' node."
-        )
+    """`eraser` itself; raises WrongConnectionError where there is none."""
+    if eraser is None:
+        raise WrongConnectionError("ERASER is None: connect that of an 'Erase Concepts' or 'Load Eraser' node.")
     return eraser

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..linear.gram import check_projection, check_reads
 from ..linear.solves import GramSum, SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
 from ..progress import Progress, Steps
+from ..texts import quoted
 
 
 class Derivation:
@@ -97,7 +98,7 @@ class WeightMoments:
                 check_projection(name, weight, dimension)
             if before.shape != after.shape:
                 raise InputError(
-                    f"The projection '{name}' is {list(before.shape)} in the original model and {list(after.shape)} in "
+                    f"The projection {quoted(name)} is {list(before.shape)} in the original model and {list(after.shape)} in "
                     "the edited one: take two states of one model."
                 )
             sums[0].add(before)

@@ -1,33 +1,41 @@
 """The eraser file: safetensors with `<stream>/left` and `<stream>/right`, or `<stream>/delta`, per text stream.
 
-The header's metadata holds `format`, `format_version` and `provenance` (JSON). Nothing in a file is
-trusted: sizes, names, shapes, dtypes and finiteness are checked before a tensor leaves this module.
+The header's metadata holds `format`, `format_version`, `provenance` (JSON, see `Provenance`) and `sha256`, the digest of the
+tensors (see `TensorDigest`). Version 1 had no digest; its files are read still. Nothing in a file is trusted: sizes, names,
+shapes, dtypes, finiteness and the digest are checked before a tensor leaves this module.
+
+It is read in three layers: the header (`tensor_file`), the typed metadata, the tensors.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import EraserFileError
+from ..errors import EraserFileError, InputError
+from ..finite import is_finite
+from ..provenance import Provenance
 from .atomic import save_atomically
+from .tensor_file import Entry, TensorDigest, TensorFile, open_tensors
 
 FORMAT = "rece-eraser"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Without a digest.
+OLDEST_VERSION = 1
 MAX_FILE_BYTES = 2**30
 MAX_DIMENSION = 65_536
-MAX_PROVENANCE_BYTES = 4 * 2**20
+NO_DIGEST_NOTE = (
+    "The file is of an older version of this pack and has no checksum, so that damage to its numbers would not be noticed; "
+    "save it again to give it one."
+)
 
 _KEY = re.compile(r"(?P<stream>[a-z][a-z0-9_.]{0,63})/(?P<part>left|right|delta)")
-_DTYPES = {"F16", "BF16", "F32", "F64"}
 
 
 class Factors(NamedTuple):
@@ -37,14 +45,36 @@ class Factors(NamedTuple):
     right: Tensor | None
 
 
+class EraserContents(NamedTuple):
+    """What an eraser file holds: factors by stream, its provenance, and sentences for whoever loads it."""
+
+    streams: dict[str, Factors]
+    provenance: Provenance
+    notes: tuple[str, ...]
+
+
+class _Metadata(NamedTuple):
+    """What the header says, typed; no digest in a file of the oldest version."""
+
+    provenance: Provenance
+    digest: str | None
+
+
 def write_eraser_file(
-    path: str | os.PathLike[str], streams: Mapping[str, Factors], provenance: Mapping[str, Any]
-) -> None:
-    """Write `streams` to `path` in one step (see `save_atomically`).
+    path: str | os.PathLike[str],
+    streams: Mapping[str, Factors],
+    provenance: Provenance,
+    keep_existing: bool = False,
+) -> Path:
+    """Write `streams` to `path` in one step (see `save_atomically`); returns where the file is.
 
     Raises:
+        InputError: the provenance is too long, or tells of other dimensions.
         OSError: the file could not be written; an old one is left as it was.
     """
+    wrong = _wrong_dimension(provenance, {name: factors.left.shape[0] for name, factors in streams.items()})
+    if wrong:
+        raise InputError(f"The eraser's provenance {wrong}: give the erasers the provenance that belongs to them.")
     tensors: dict[str, Tensor] = {}
     for name, factors in streams.items():
         if factors.right is None:
@@ -54,30 +84,31 @@ def write_eraser_file(
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "provenance": json.dumps(dict(provenance), ensure_ascii=False, sort_keys=True),
+        "provenance": provenance.as_json(),
+        "sha256": TensorDigest.of(tensors),
     }
-    save_atomically(path, tensors, metadata)
+    return save_atomically(path, tensors, metadata, keep_existing)
 
 
-def read_eraser_file(path: str | os.PathLike[str]) -> tuple[dict[str, Factors], dict[str, Any]]:
-    """Read and check an eraser file: its streams, and its provenance.
+def read_eraser_file(path: str | os.PathLike[str]) -> EraserContents:
+    """Read and check an eraser file. The tensors are in memory of their own: the file may change or go afterwards.
 
     Raises:
-        EraserFileError: the file is missing, truncated, not an eraser, of another version, too large,
-            or its tensors have wrong names, shapes, dtypes or values.
+        EraserFileError: the file is missing, truncated, changed, not an eraser, of another version, too large,
+            or its metadata or tensors have wrong names, types, shapes or values.
     """
     file = Path(path)
     _check_size(file)
     try:
-        with safe_open(file, framework="pt") as reader:
-            provenance = _check_metadata(file.name, reader.metadata() or {})
-            layout = _check_layout(file.name, reader)
-            streams = {name: _read_factors(file.name, reader, name, parts) for name, parts in layout.items()}
-    except (SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise EraserFileError(
-            f"'{file.name}' is damaged or no safetensors file ({error}): save the eraser again."
-        ) from error
-    return streams, provenance
+        with open_tensors(file) as reader:
+            metadata = _check_metadata(file.name, reader.metadata)
+            layout = _check_layout(file.name, reader.entries)
+            _check_dimensions(file.name, metadata.provenance, layout, reader.entries)
+            tensors = _read_tensors(file.name, reader, metadata.digest)
+    except OSError as error:
+        raise EraserFileError(f"'{file.name}' cannot be read: {error.strerror}.") from error
+    streams = {name: _factors(name, parts, tensors) for name, parts in layout.items()}
+    return EraserContents(streams, metadata.provenance, () if metadata.digest else (NO_DIGEST_NOTE,))
 
 
 def _check_size(file: Path) -> None:
@@ -94,60 +125,52 @@ def _check_size(file: Path) -> None:
         )
 
 
-def _check_metadata(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+def _check_metadata(name: str, metadata: Mapping[str, str]) -> _Metadata:
     if metadata.get("format") != FORMAT:
         raise EraserFileError(
             f"'{name}' is a safetensors file but not an eraser: choose a file that 'Save Eraser' wrote."
         )
     version = metadata.get("format_version", "")
-    if version != str(FORMAT_VERSION):
+    if version not in (str(OLDEST_VERSION), str(FORMAT_VERSION)):
         raise EraserFileError(
-            f"'{name}' has eraser format version {version[:20]!r}; this pack reads version {FORMAT_VERSION}: "
-            "update the pack, or save the eraser again."
+            f"'{name}' has eraser format version {version[:20]!a}; this pack reads versions {OLDEST_VERSION} to "
+            f"{FORMAT_VERSION}: update the pack, or save the eraser again."
         )
-    text = metadata.get("provenance", "{}")
-    if len(text) > MAX_PROVENANCE_BYTES:
-        raise EraserFileError(f"'{name}' has a provenance of {len(text)} characters, which cannot be right.")
+    old = version == str(OLDEST_VERSION)
     try:
-        provenance = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise EraserFileError(f"'{name}' has a provenance that is no JSON: save the eraser again.") from error
-    if not isinstance(provenance, dict):
-        raise EraserFileError(f"'{name}' has a provenance that is no JSON object: save the eraser again.")
-    return provenance
+        provenance = Provenance.from_json(metadata.get("provenance", "{}"), clean=old)
+    except InputError as error:
+        raise EraserFileError(f"'{name}' cannot be used. {error} Save the eraser again.") from error
+    digest = None if old else metadata.get("sha256", "")
+    if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
+        raise EraserFileError(f"'{name}' has lost its checksum: save the eraser again, or get the file again.")
+    return _Metadata(provenance, digest)
 
 
-def _check_layout(name: str, reader: Any) -> dict[str, set[str]]:
+def _check_layout(name: str, entries: Mapping[str, Entry]) -> dict[str, set[str]]:
     layout: dict[str, set[str]] = {}
-    for key in reader.keys():  # noqa: SIM118 (no mapping: it does not iterate)
+    for key in entries:
         match = _KEY.fullmatch(key)
         if match is None:
-            raise EraserFileError(f"'{name}' holds a tensor '{key[:80]}' that no eraser has.")
+            raise EraserFileError(f"'{name}' holds a tensor {key[:80]!a} that no eraser has.")
         layout.setdefault(match["stream"], set()).add(match["part"])
     if not layout:
         raise EraserFileError(f"'{name}' holds no tensor: save the eraser again.")
     for stream, parts in layout.items():
         if parts not in ({"left", "right"}, {"delta"}):
             raise EraserFileError(f"'{name}' is incomplete: its stream '{stream}' has only {sorted(parts)}.")
+        _check_factors(name, {f"{stream}/{part}": entries[f"{stream}/{part}"] for part in parts})
     return layout
 
 
-def _read_factors(name: str, reader: Any, stream: str, parts: set[str]) -> Factors:
-    shapes = {part: tuple(reader.get_slice(f"{stream}/{part}").get_shape()) for part in parts}
-    dtypes = {part: reader.get_slice(f"{stream}/{part}").get_dtype() for part in parts}
-    for part, dtype in dtypes.items():
-        if dtype not in _DTYPES:
-            raise EraserFileError(f"'{name}' has numbers of type {dtype} in '{stream}/{part}', not floats.")
-    if not _shapes_fit(shapes):
-        listed = ", ".join(f"{part} {list(shape)}" for part, shape in sorted(shapes.items()))
-        raise EraserFileError(f"'{name}' has tensors of shapes that do not fit together ({listed}).")
-    tensors = {part: reader.get_tensor(f"{stream}/{part}") for part in parts}
-    for part, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise EraserFileError(f"'{name}' holds NaN or infinite numbers in '{stream}/{part}'.")
-    if "delta" in tensors:
-        return Factors(tensors["delta"], None)
-    return Factors(tensors["left"], tensors["right"])
+def _check_factors(name: str, entries: Mapping[str, Entry]) -> None:
+    for key, entry in entries.items():
+        if not entry.is_float:
+            raise EraserFileError(f"'{name}' has numbers of type {entry.dtype[:20]!a} in '{key}', not floats.")
+    shapes = {key.rpartition("/")[2]: entry.shape for key, entry in entries.items()}
+    if not _shapes_fit(shapes) or len({entry.dtype for entry in entries.values()}) > 1:
+        listed = ", ".join(f"{key} {list(entry.shape)[:4]} {entry.dtype}" for key, entry in sorted(entries.items()))
+        raise EraserFileError(f"'{name}' has tensors of shapes and types that do not fit together ({listed}).")
 
 
 def _shapes_fit(shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -158,3 +181,55 @@ def _shapes_fit(shapes: Mapping[str, tuple[int, ...]]) -> bool:
         return rows == columns and 0 < rows <= MAX_DIMENSION
     (dimension, rank), (rank_right, dimension_right) = shapes["left"], shapes["right"]
     return dimension == dimension_right and rank == rank_right <= dimension and 0 < dimension <= MAX_DIMENSION
+
+
+def _check_dimensions(
+    name: str, provenance: Provenance, layout: Mapping[str, set[str]], entries: Mapping[str, Entry]
+) -> None:
+    dimensions = {
+        stream: entries[f"{stream}/{'delta' if 'delta' in parts else 'left'}"].shape[0]
+        for stream, parts in layout.items()
+    }
+    wrong = _wrong_dimension(provenance, dimensions)
+    if wrong:
+        raise EraserFileError(f"'{name}' cannot be right. Its provenance {wrong}: save the eraser again.")
+
+
+def _wrong_dimension(provenance: Provenance, dimensions: Mapping[str, int]) -> str:
+    """What the provenance says of a stream that its tensors belie; empty where they agree. It may tell of more streams."""
+    if provenance.dimensions is None:
+        return ""
+    for stream, dimension in dimensions.items():
+        told = provenance.dimensions.get(stream)
+        if told != dimension:
+            return f"gives the text stream '{stream}' the dimension {told}, but its tensors have {dimension}"
+    return ""
+
+
+def _read_tensors(name: str, reader: TensorFile, expected: str | None) -> dict[str, Tensor]:
+    """Every tensor, read once: what is hashed is what is returned."""
+    digest = TensorDigest()
+    tensors: dict[str, Tensor] = {}
+    for key, entry in sorted(reader.entries.items()):
+        tensors[key], content = reader.read(key)
+        if expected is not None:
+            digest.add(key, entry.dtype, entry.shape, content)
+    if expected is not None and digest.hexdigest() != expected:
+        raise EraserFileError(
+            f"'{name}' was changed after it was saved (its checksum is another): get the file again, or save the eraser again."
+        )
+    for key, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise EraserFileError(f"'{name}' holds NaN or infinite numbers in '{key}'.")
+    return tensors
+
+
+def _factors(stream: str, parts: set[str], tensors: Mapping[str, Tensor]) -> Factors:
+    if "delta" in parts:
+        return Factors(tensors[f"{stream}/delta"], None)
+    return Factors(tensors[f"{stream}/left"], tensors[f"{stream}/right"])
+
+
+def of_one_stream(provenance: Provenance, stream: str, dimension: int) -> Provenance:
+    """The provenance of a file with one stream, whatever the eraser was a part of."""
+    return provenance if provenance.dimensions is None else replace(provenance, dimensions={stream: dimension})

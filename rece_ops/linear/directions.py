@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..pairs import Contrast
+from ..texts import quoted
+from .gram import check_reads
 from .solves import GramSum, add_to_diagonal, to_float64
 
 # The metric of few or narrow projections is singular; this part of its mean eigenvalue is added, which no output shows.
@@ -18,51 +20,116 @@ METRIC_FLOOR = 1e-9
 NEGLIGIBLE = 1e-13
 
 
-def concept_spectrum(gram: Tensor, contrasts: Sequence[Contrast]) -> Tensor:
-    """Share of all differences within `contrasts` that each of their main directions Δ holds, largest first."""
-    root = metric_root(gram)
-    return main_directions(contrasts, root)[1]
+def concept_spectrum(differences: Differences) -> Tensor:
+    """Share of all differences that each of their main directions Δ holds, largest first."""
+    return differences.main_directions(metric_root(differences.gram))[1]
 
 
 def metric_root(gram: Tensor) -> Tensor:
     """L [d, d], lower triangular, with LLᵀ = G (and a floor under its eigenvalues)."""
-    floor = METRIC_FLOOR * float(gram.diagonal().mean())
-    root: Tensor = torch.linalg.cholesky(add_to_diagonal(gram.clone(), floor))
+    root: Tensor = torch.linalg.cholesky(add_to_diagonal(gram.clone(), _floor(gram)))
     return root
 
 
-def main_directions(contrasts: Sequence[Contrast], root: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal V [d, m] of the differences Lᵀ(c − o), and the share of their energy that each holds, largest first.
+def _floor(gram: Tensor) -> float:
+    return METRIC_FLOOR * float(gram.diagonal().mean())
 
-    Every concept counts by its scale, however far it is from the others.
+
+class Differences:
+    """What sets concepts apart, gathered one contrast after the other.
+
+    With concepts c beside others o, replacements r and weights w, everything that a projection reads is
+    S = Σ w² (c − o)(c − o)ᵀ and X = Σ w² (c − o)(r − o)ᵀ. Few rows are kept as they are. More rows than dimensions are
+    folded into these sums, so that the memory does not grow with the number of concepts; once they were asked for, no more
+    can be added. Every concept counts by its scale, however far it is from the others: w = √scale / ‖c − o‖_G.
 
     Args:
-        contrasts: concepts c beside others o.
-        root: L [d, d].
-
-    Raises:
-        InputError: a concept is the same as what it is compared with.
+        gram: G [d, d] of the projections, float64.
+        names: contrasts of these names are kept, to measure by.
     """
-    parts = (weighted_difference(contrast, root)[0] for contrast in contrasts)
-    if sum(len(contrast.concept) for contrast in contrasts) <= len(root):
-        _, singular, vh = torch.linalg.svd(torch.cat(list(parts)), full_matrices=False)
-        energy, vectors = singular.square(), vh.T
-    else:
-        total = GramSum(len(root), root.device)
-        for part in parts:
-            total.add(part)
-        values, vectors = torch.linalg.eigh(total.total())
-        energy, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    return vectors, energy / energy.sum()
 
+    def __init__(self, gram: Tensor, names: Iterable[str] = ()) -> None:
+        self.gram = gram
+        self.kept: dict[str, Contrast] = {}
+        self._names = frozenset(names)
+        self._rows: list[tuple[Tensor, Tensor | None]] = []
+        self._count = 0
+        self._sum: GramSum | None = None
+        self._moment: Tensor | None = None
+        self._cross: Tensor | None = None
 
-def weighted_difference(contrast: Contrast, root: Tensor) -> tuple[Tensor, float]:
-    """The rows Lᵀ(c − o) [n, d] of a contrast times its weight, and that weight: √scale over their norm."""
-    count = min(len(contrast.concept), len(contrast.others))
-    concept, others = (to_float64(side[:count], root.device) for side in (contrast.concept, contrast.others))
-    rows: Tensor = (concept - others) @ root
-    norm = float(torch.linalg.matrix_norm(rows))
-    if norm == 0:
-        raise InputError(f"Concept '{contrast.name}' and its target are the same: give another target.")
-    weight = math.sqrt(contrast.scale) / norm
-    return rows * weight, weight
+    def add(self, contrast: Contrast) -> None:
+        """Gather one more concept.
+
+        Raises:
+            InputError: it has another dimension than the projections, or is the same as what it is compared with.
+        """
+        check_reads(self.gram, contrast.dimension)
+        if contrast.name in self._names:
+            self.kept[contrast.name] = contrast
+        rows, weight = self._weighted(contrast.concept, contrast.others, contrast)
+        replaced = None
+        if contrast.replacement is not None:
+            replaced = self._difference(contrast.replacement, contrast.others)[: len(rows)] * weight
+        self._rows.append((rows, replaced))
+        self._count += len(rows)
+        if self._sum is not None or self._count > len(self.gram):
+            self._fold()
+
+    def main_directions(self, root: Tensor) -> tuple[Tensor, Tensor]:
+        """Orthonormal V [d, m] of the differences Lᵀ(c − o), and the share of their energy that each holds, largest first.
+
+        Args:
+            root: L [d, d].
+        """
+        if self._sum is None:
+            _, singular, vh = torch.linalg.svd(torch.cat([rows for rows, _ in self._rows]) @ root, full_matrices=False)
+            energy, vectors = singular.square(), vh.T
+        else:
+            values, vectors = torch.linalg.eigh(root.T @ self._total() @ root)
+            energy, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+        return vectors, energy / energy.sum()
+
+    def coordinates(self, root: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of what `mixed` [d, k] reads of all differences: the second moment [k, k], and X [k, d]; None without targets.
+
+        Both are in the metric's coordinates, of which `root` is L.
+        """
+        reads = root @ mixed
+        if self._sum is not None:
+            cross = None if self._cross is None else reads.T @ self._cross @ root
+            return reads.T @ self._total() @ reads, cross
+        read = [(rows @ reads, replaced) for rows, replaced in self._rows]
+        moments = torch.stack([rows.T @ rows for rows, _ in read]).sum(0)
+        crossed = [rows[: len(replaced)].T @ (replaced @ root) for rows, replaced in read if replaced is not None]
+        return moments, torch.stack(crossed).sum(0) if crossed else None
+
+    def _weighted(self, concept: Tensor, others: Tensor, contrast: Contrast) -> tuple[Tensor, float]:
+        """The rows c − o [n, d] times their weight, and that weight."""
+        rows = self._difference(concept, others)
+        energy = float(((rows @ self.gram) * rows).sum()) + _floor(self.gram) * float(rows.square().sum())
+        if not energy > 0:
+            raise InputError(f"Concept {quoted(contrast.name)} and its target are the same: give another target.")
+        weight = math.sqrt(contrast.scale / energy)
+        return rows * weight, weight
+
+    def _difference(self, one: Tensor, other: Tensor) -> Tensor:
+        count = min(len(one), len(other))
+        return to_float64(one[:count], self.gram.device) - to_float64(other[:count], self.gram.device)
+
+    def _fold(self) -> None:
+        if self._sum is None:
+            self._sum = GramSum(len(self.gram), self.gram.device)
+        for rows, replaced in self._rows:
+            self._sum.add(rows)
+            if replaced is not None:
+                if self._cross is None:
+                    self._cross = torch.zeros_like(self.gram)
+                self._cross.addmm_(rows[: len(replaced)].T, replaced)
+        self._rows.clear()
+
+    def _total(self) -> Tensor:
+        if self._moment is None:
+            assert self._sum is not None  # asked for only where rows were folded
+            self._moment = self._sum.total()
+        return self._moment

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..finite import is_finite
 from ..progress import Progress, Steps
+from ..texts import quoted
 from .solves import GramSum, float64_device
 
 
@@ -24,7 +24,8 @@ def gram_matrix(projections: Mapping[str, Tensor], progress: Progress | None = N
         progress: called as progress(done, total, stage) after each was added; may raise to cancel.
 
     Raises:
-        InputError: there is no projection, one is no matrix [out, d], or holds NaN or infinity.
+        InputError: there is no projection, one is no matrix [out, d], or holds NaN or infinity, or all are zero or so
+            large or small that their squares leave float64.
     """
     gram: GramSum | None = None
     steps = Steps(progress, len(projections))
@@ -38,20 +39,30 @@ def gram_matrix(projections: Mapping[str, Tensor], progress: Progress | None = N
         steps.done("reading weights")
     if gram is None:
         raise InputError("There is no projection: give the key and value weights of the cross-attention layers.")
-    return gram.total()
+    total = gram.total()
+    energy = float(total.diagonal().sum())
+    if not 0 < energy < float("inf"):
+        raise InputError(
+            f"The squares of all {len(projections)} projections sum up to {energy:g}: their weights are all zero, or far "
+            "beyond any model's. The checkpoint or a LoRA on it is damaged: load another."
+        )
+    return total
 
 
 def check_projection(name: str, weight: Tensor, dimension: int) -> None:
-    """Raise InputError unless `weight` is a finite matrix [out, dimension]."""
+    """Raise InputError unless `weight` is a finite matrix [out ≥ 1, dimension]."""
     if weight.ndim != 2 or weight.shape[1] != dimension:
         raise InputError(
-            f"Projection '{name}' has shape {list(weight.shape)}, but the text embeddings have dimension "
+            f"Projection {quoted(name)} has shape {list(weight.shape)}, but the text embeddings have dimension "
             f"{dimension}: give weights [out, {dimension}] that read the same text stream."
         )
-    # Both extremes are finite only where every entry is; NaN counts as an extreme.
-    if weight.numel() == 0 or not all(math.isfinite(float(extreme)) for extreme in torch.aminmax(weight)):
+    if weight.numel() == 0:
         raise InputError(
-            f"Projection '{name}' holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
+            f"Projection '{name}' is empty ({list(weight.shape)}): the checkpoint is damaged, load another."
+        )
+    if not is_finite(weight):
+        raise InputError(
+            f"Projection {quoted(name)} holds NaN or infinite values: the checkpoint or a LoRA on it is damaged."
         )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..texts import quoted
 from .solves import to_float64
 
 # Directions that hold less than this share of the preserved tokens' energy are left out of the span: the hundreds of
@@ -61,7 +62,7 @@ class PreservedSubspace:
         worst = max(shares, key=shares.__getitem__)
         raise InputError(
             f"{name} lies in the span of what is preserved exactly, so one of the two must give way: {shares[worst]:.0%} "
-            f"of '{worst or '(empty prompt)'}' lies in the directions to erase and would have to go. Preserve fewer "
+            f"of {quoted(worst or '(empty prompt)')} lies in the directions to erase and would have to go. Preserve fewer "
             "prompts exactly, or preserve them in the ordinary way."
         )
 

@@ -87,12 +87,18 @@ def relative_changes(
     for name in projections:
         weight = projections[name]
         check_projection(name, weight, eraser.dimension)
-        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        weight = _of_size_one(weight.to(torch.promote_types(weight.dtype, torch.float32)))
         left, right = eraser.to(weight.device, weight.dtype).factors()
         moved = weight @ left if right is None else (weight @ left) @ right
         changes[name] = _ratio(float(torch.linalg.matrix_norm(moved)), float(torch.linalg.matrix_norm(weight)))
         steps.done("measuring changes")
     return changes
+
+
+def _of_size_one(weight: Tensor) -> Tensor:
+    """`weight` divided by its largest entry, so that no square of it leaves its dtype; relative changes stay."""
+    largest = weight.abs().max()
+    return weight / largest if largest > 0 else weight
 
 
 def energies(

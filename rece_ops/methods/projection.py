@@ -32,7 +32,7 @@ R = LZ and T₀ − I = −L⁻ᵀ V (VᵀZ)⁻¹ Zᵀ Lᵀ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -42,7 +42,8 @@ from torch import Tensor
 
 from ..eraser import Eraser, result_dtype
 from ..errors import InputError
-from ..linear.directions import NEGLIGIBLE, main_directions, metric_root, weighted_difference
+from ..finite import balanced
+from ..linear.directions import NEGLIGIBLE, Differences, metric_root
 from ..linear.gram import check_reads, gram_matrix
 from ..linear.moments import second_moment
 from ..linear.preserved_subspace import PreservedSubspace
@@ -50,6 +51,7 @@ from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
 from ..pairs import ConceptPair, Contrast, check_same_dimension, intended_outputs
 from ..progress import Progress, Steps
 from ..settings import check_coefficient
+from ..texts import quoted
 
 MAX_DIRECTIONS = 256
 # Directions in which the concepts differ less than this part of the most tell nothing about their targets.
@@ -87,7 +89,9 @@ class ProjectionSettings:
         if self.directions is not None and not (
             isinstance(self.directions, int) and 1 <= self.directions <= MAX_DIRECTIONS
         ):
-            raise InputError(f"directions is {self.directions!r}: give a whole number from 1 to {MAX_DIRECTIONS}.")
+            raise InputError(
+                f"directions is {quoted(self.directions)}: give a whole number from 1 to {MAX_DIRECTIONS}."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, for provenance."""
@@ -107,7 +111,7 @@ class Projection:
         gram: G [d, d] of the original projections, float64.
         settings: the settings it was made with.
         pairs: the concepts.
-        contrasts: what their difference from was removed; none where that was their targets.
+        contrasts: what the difference of `pairs` from was removed, by their names; none where that was their targets.
     """
 
     eraser: Eraser
@@ -179,19 +183,41 @@ def project(
     steps = Steps(progress, len(projections) + 3)
     gram = gram_matrix(projections, lambda done, total, stage: steps.done(stage))
     check_reads(gram, dimension)
+    differences = Differences(gram, [pair.name for pair in pairs] if contrasts else ())
+    for contrast in contrasts or [Contrast.of(pair) for pair in pairs]:
+        differences.add(contrast)
+    return project_differences(
+        differences, pairs, preserve, settings, neutral=neutral, preserve_exactly=preserve_exactly, done=steps.done
+    )
+
+
+def project_differences(
+    differences: Differences,
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor],
+    settings: ProjectionSettings,
+    *,
+    neutral: Sequence[Tensor] = (),
+    preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
+    done: Callable[[str], None] = lambda stage: None,
+) -> Projection:
+    """`project` after it has read the projections, checked its inputs and gathered what sets the concepts apart.
+
+    `done` is called with the name of each of three stages.
+    """
+    gram = differences.gram
     root = metric_root(gram)
-    compared = contrasts or [Contrast.of(pair) for pair in pairs]
-    vectors, spectrum = _chosen(*main_directions(compared, root), settings)
-    steps.done("finding directions")
+    vectors, spectrum = _chosen(*differences.main_directions(root), settings)
+    done("finding directions")
     solver, readers = _readers(pairs, (preserve, neutral), preserve_exactly, root, vectors, settings)
-    steps.done("sparing what shall stay")
+    done("sparing what shall stay")
     directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
     readers_of_tokens = root @ readers
     inner = vectors.T @ readers
-    moved = _replacements(compared, root, vectors, readers @ torch.linalg.inv(inner)) - vectors
+    moved = _replacements(differences, root, vectors, readers @ torch.linalg.inv(inner)) - vectors
     left = torch.linalg.solve(inner, torch.linalg.solve_triangular(root.T, moved, upper=True), left=False)
-    eraser = Eraser(left, readers_of_tokens.T.contiguous())
-    steps.done("projection")
+    eraser = Eraser(*balanced(left, readers_of_tokens.T.contiguous()))
+    done("projection")
     concept = pairs[0].concept
     return Projection(
         eraser=eraser.to(concept.device, result_dtype(concept)),
@@ -202,7 +228,7 @@ def project(
         gram=gram,
         settings=settings,
         pairs=tuple(pairs),
-        contrasts=tuple(contrasts),
+        contrasts=tuple(differences.kept.values()),
     )
 
 
@@ -218,26 +244,18 @@ def _chosen(vectors: Tensor, energy: Tensor, settings: ProjectionSettings) -> tu
     return vectors[:, : min(count, rank, MAX_DIRECTIONS)].contiguous(), energy
 
 
-def _replacements(contrasts: Sequence[Contrast], root: Tensor, vectors: Tensor, mixed: Tensor) -> Tensor:
+def _replacements(differences: Differences, root: Tensor, vectors: Tensor, mixed: Tensor) -> Tensor:
     """T₀τ [d, k] in the metric's coordinates (see the module's head); zero where no contrast has a target.
 
     Args:
-        contrasts: what τ is fitted to.
+        differences: what τ is fitted to.
         root: L.
         vectors: V [d, k].
         mixed: Z(VᵀZ)⁻¹ [d, k], which reads the coordinates along V: M = mixedᵀLᵀ.
     """
-    if all(contrast.replacement is None for contrast in contrasts):
+    moment, cross = differences.coordinates(root, mixed)
+    if cross is None:
         return torch.zeros_like(vectors)
-    moment, cross = mixed.new_zeros(mixed.shape[1], mixed.shape[1]), torch.zeros_like(vectors.T)
-    for contrast in contrasts:
-        difference, weight = weighted_difference(contrast, root)
-        coordinates = difference @ mixed
-        moment += coordinates.T @ coordinates
-        if contrast.replacement is not None:
-            count = min(len(difference), len(contrast.replacement))
-            target, others = (to_float64(side[:count], root.device) for side in (contrast.replacement, contrast.others))
-            cross += coordinates[:count].T @ ((target - others) @ root) * weight
     fitted = torch.linalg.pinv(moment, hermitian=True, rtol=_DIRECTION_SEEN) @ cross
     replaced: Tensor = (fitted - fitted @ mixed @ vectors.T).T
     return replaced

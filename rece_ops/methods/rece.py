@@ -20,6 +20,7 @@ from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
 from ..pairs import ConceptPair, check_same_dimension
 from ..progress import Progress, Steps
 from ..settings import DEFAULT_SETTINGS, RECESettings
+from ..texts import quoted
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +236,7 @@ def _exact_span(
         return None
     exact = PreservedSubspace(preserve_exactly, device)
     for pair in pairs:
-        exact.check_outside(f"Concept '{pair.name}'", to_float64(pair.subject_rows()[0], device))
+        exact.check_outside(f"Concept {quoted(pair.name)}", to_float64(pair.subject_rows()[0], device))
     return exact
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tools.frontend import Frontend
+from tools.links import link
 from tools.server import ComfyServer
 
 pytestmark = pytest.mark.browser
@@ -78,6 +79,6 @@ def _stand_in(prompt: dict[str, Any], server: ComfyServer, checkpoint: Callable[
     for node in prompt.values():
         kind, inputs = node["class_type"], node["inputs"]
         for name in STAND_INS.keys() & set(map(str, inputs.values())) if kind in FOLDERS else ():
-            (folder / name).symlink_to(checkpoint(STAND_INS[name]))
+            link(checkpoint(STAND_INS[name]), folder / name)
             server.link_model(folder / name, FOLDERS[kind])
         inputs |= SMALL.get(kind, {})

@@ -192,6 +192,20 @@ def test_a_mistake_is_explained_on_the_node(frontend: Frontend) -> None:
     frontend.page.keyboard.press("Escape")
 
 
+def test_no_text_but_a_failure_is_marked_as_an_error(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    frontend.executed(node, "Error: forged in a report\nWarning: real")
+    report = frontend.report(node)
+    report.wait_for()
+    assert report.locator(".rece-report-error").count() == 0
+    frontend.failed(node, "It failed.\nError: forged\nWarning: forged")
+    error = report.locator(".rece-report-error")
+    error.wait_for()
+    assert report.locator("> div").count() == 1
+    assert error.inner_text() == "Error: It failed.\nError: forged\nWarning: forged"
+    frontend.page.keyboard.press("Escape")
+
+
 def _erase_and_save(frontend: Frontend, concepts: str) -> Any:
     loader = frontend.add("CheckpointLoaderSimple", (100, 150), ckpt_name="sd15.safetensors")
     erase = frontend.add(ERASE, (450, 150), concepts=concepts)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tools.client import ExecutionError, PromptRejected
 from tools.graph import Graph
+from tools.links import link
 from tools.server import ComfyServer
 
 Load = Callable[[str], str]
@@ -118,7 +119,7 @@ def test_a_damaged_eraser_file_is_refused_and_a_foreign_one_too(
 ) -> None:
     folder = server.base / "models" / "erasers"
     (folder / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
-    (folder / "checkpoint.safetensors").symlink_to(checkpoint("sd15"))
+    link(checkpoint("sd15"), folder / "checkpoint.safetensors")
     for name, message in (("cut", "'cut.safetensors' is damaged"), ("checkpoint", "but not an eraser")):
         graph = Graph()
         graph.node("PreviewAny", source=graph.node("RECE_LoadEraser", eraser_name=f"{name}.safetensors").out(1))
@@ -150,6 +151,25 @@ BAD_NAMES = {
     ".hidden": "starts or ends with a dot or a space",
     "folder./x": "starts or ends with a dot or a space",
     "x" * 300: "is too long",
+    "x" * 200: "is too long",
+    "é" * 100: "is too long",
+    "a/" * 500 + "b": "is too long",
+    ".": "names no file",
+    "./": "names no file",
+    "COM¹": "a name reserved by Windows",
+    "lpt³.safetensors": "a name reserved by Windows",
+    "CONIN$": "a name reserved by Windows",
+    "conout$.x": "a name reserved by Windows",
+    "NUL .x": "a name reserved by Windows",
+    "a/aux  .b.c": "a name reserved by Windows",
+    "txt\u202egnp": "holds the character U+202E",
+    "two\u200bwords": "holds the character U+200B",
+    "soft\u00adhyphen": "holds the character U+00AD",
+    "marked\ufeff": "holds the character U+FEFF",
+    "line\u2028end": "holds the character U+2028",
+    "blank\u3164": "holds the character U+3164",
+    "half\ud800": "holds the character U+D800",
+    "<img src=x>": "has the reserved character '<'",
 }
 
 
@@ -158,6 +178,8 @@ def test_file_names_that_leave_the_folder_or_cannot_be_are_refused(name: str) ->
     with pytest.raises(InputError) as caught:
         checked_name(name)
     assert BAD_NAMES[name] in str(caught.value)
+    if "U+" in BAD_NAMES[name]:
+        assert str(caught.value).isascii()
 
 
 @pytest.mark.parametrize(
@@ -169,10 +191,13 @@ def test_file_names_that_leave_the_folder_or_cannot_be_are_refused(name: str) ->
         ("people\\van_gogh", "people/van_gogh.safetensors"),
         ("凡高", "凡高.safetensors"),
         ("./a//b", "a/b.safetensors"),
+        ("x" * 188, "x" * 188 + ".safetensors"),
+        ("Comet 1.5 ❤️", "Comet 1.5 ❤️.safetensors"),
     ],
 )
 def test_good_file_names(name: str, checked: str) -> None:
     assert checked_name(name) == checked
+    assert checked_name(checked) == checked
 
 
 def test_a_bad_name_is_refused_by_the_node_before_anything_is_written(server: ComfyServer, load: Load) -> None:
@@ -182,7 +207,10 @@ def test_a_bad_name_is_refused_by_the_node_before_anything_is_written(server: Co
     assert not list(server.base.rglob("escaped*"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere; the disk-full case is in tests/math")
+@pytest.mark.skipif(
+    getattr(os, "geteuid", int)() == 0,
+    reason="root writes anywhere; the disk-full case is in tests/math; Windows knows no modes",
+)
 def test_a_folder_that_cannot_be_written(server: ComfyServer, load: Load) -> None:
     folder = server.base / "models" / "erasers" / "locked"
     folder.mkdir(mode=0o500)

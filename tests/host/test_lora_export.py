@@ -6,16 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bounds
 import comfy.lora
 import comfy.sd
 import comfy.utils
 import pytest
 import torch
+from bounds import Rounded, assert_within
 from rece_pack.nodes.host.architectures.detection import architecture_of
-from rece_pack.nodes.host.jobs.export_lora import lora_metadata, lora_tensors
+from rece_pack.nodes.host.jobs.export_lora import lora_metadata, lora_names, lora_tensors
 from rece_pack.nodes.host.patching.weights import EffectiveWeights
 from rece_pack.nodes.host.session import Session
 from rece_pack.rece_ops import Eraser, EraserSet
+from torch import Tensor
 
 from tools.launch_comfyui import supply_missing_modules
 
@@ -44,17 +47,27 @@ def as_lora(
     return lora_tensors(Session.open(model), eraser, strength, rank, dtype)
 
 
+def with_lora(weight: Tensor, up: Tensor, down: Tensor, eraser: Eraser, strength: float = 1.0) -> Rounded:
+    """W + up·down, computed in float32 by others, as it should be of an eraser."""
+    left, right = eraser.factors()
+    # The strength is on a factor, in float32, before anything is computed in float64.
+    scaled = Rounded(left) * strength
+    change = Rounded(weight.double()) @ Rounded(scaled.value, scaled.error, torch.float64)
+    exact = bounds.as_lora(up, down, change if right is None else change @ right.double())
+    summed = Rounded(exact.value, exact.error + bounds.product(up, down, torch.float32), torch.float32)
+    # α over the rank, which is one, and the strength of the loader.
+    return summed * 1.0 + weight
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("strength", [1.0, 0.4])
 def test_the_stock_loader_makes_the_erased_weights(model: Any, eraser: EraserSet, strength: float) -> None:
-    loaded, _ = comfy.sd.load_lora_for_models(model, None, as_lora(model, eraser, strength), 1.0, 0.0)
-    transform = eraser["text"].scaled(strength).matrix()
+    tensors = as_lora(model, eraser, strength)
+    loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
+    names = lora_names(model, architecture_of(model))
     for key, weight in weights(model).items():
-        expected = weight @ transform
-        found = weights(loaded)[key]
-        change = (expected - weight).norm()
-        # Factors rounded to float32, and products summed in float32.
-        assert float((found - expected).norm() / change) < 64 * torch.finfo(torch.float32).eps, key
+        factors = [tensors[f"{names[key]}.lora_{side}.weight"] for side in ("up", "down")]
+        assert_within(weights(loaded)[key], with_lora(weight, *factors, eraser["text"], strength), key)
 
 
 @torch.no_grad()
@@ -71,7 +84,8 @@ def test_half_precision_and_small_ranks_are_close(model: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(768, 12, generator=generator) for _ in range(2))
     falling = EraserSet({"text": Eraser(left * 0.5 ** torch.arange(12), right.T.contiguous() / 768)})
-    for rank, dtype, bound in ((0, torch.float16, 2**-10), (6, torch.float32, 2**-5)):
+    # Rounding both factors of each direction, or leaving out all but the first six, each half of the one before.
+    for rank, dtype, bound in ((0, torch.float16, 2.1 * bounds.unit(torch.float16)), (6, torch.float32, 2**-5)):
         tensors = as_lora(model, falling, rank=rank, dtype=dtype)
         loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
         for key, weight in weights(model).items():
@@ -103,14 +117,24 @@ def test_diffusers_makes_the_erased_weights(model: Any, eraser: EraserSet, comfy
         attention_head_dim=8,
     )
     by_diffusers_name = _copy_projections(model, unet)
-    state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(as_lora(model, eraser))
+    tensors = as_lora(model, eraser)
+    names = lora_names(model, architecture_of(model))
+    factors = {
+        _diffusers_name(model, key): [tensors[f"{names[key]}.lora_{side}.weight"] for side in ("up", "down")]
+        for key in names
+    }
+    state, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(tensors))
     StableDiffusionLoraLoaderMixin.load_lora_into_unet(state, network_alphas=alphas, unet=unet)
     unet.fuse_lora()
     for name, weight in by_diffusers_name.items():
         layer = unet.get_submodule(name.removesuffix(".weight"))
-        expected = eraser["text"].apply_to_weight(weight)
         found = getattr(layer, "base_layer", layer).weight
-        assert float((found - expected).norm() / (expected - weight).norm()) < 64 * torch.finfo(torch.float32).eps, name
+        assert_within(found, with_lora(weight, *factors[name], eraser["text"]), name)
+
+
+def _diffusers_name(model: Any, key: str) -> str:
+    names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+    return next(name for name, one in names.items() if f"diffusion_model.{one}" == key)
 
 
 def _copy_projections(model: Any, unet: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -9,13 +9,14 @@ from typing import Any
 import comfy.sd
 import pytest
 import torch
+from bounds import Rounded, as_lora, assert_within, product
 from rece_pack.nodes.host.architectures.detection import Architecture, architecture_of
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.architectures.token_stages import LearnedPadding, Norm
 from rece_pack.nodes.host.errors import WrongConnectionError
 from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.jobs.erase_conditioning import erase_conditioning
-from rece_pack.nodes.host.jobs.export_lora import lora_tensors
+from rece_pack.nodes.host.jobs.export_lora import lora_names, lora_tensors
 from rece_pack.nodes.host.patching.forwards import add_forwards
 from rece_pack.nodes.host.session import Session
 from rece_pack.nodes.host.text.reader import TextReader
@@ -226,11 +227,14 @@ def test_the_stock_loader_reads_the_eraser_as_a_lora(case: SmallModel) -> None:
     architecture = architecture_of(model)
     erasers = random_erasers(architecture)
     tensors = lora_tensors(Session.open(model), erasers, 1.0, 0, torch.float32)
+    names = lora_names(model, architecture)
     loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
     for stream in architecture.streams:
         before, after = (Session.open(one).weights(stream) for one in (model, loaded))
         for key in stream.keys:
-            expected = erasers[stream.name].apply_to_weight(before[key])
-            change = (expected - before[key]).norm()
-            # Factors rounded to float32, and products summed in float32.
-            assert float((after[key] - expected).norm() / change) < 64 * torch.finfo(torch.float32).eps, key
+            up, down = (tensors[f"{names[key]}.lora_{side}.weight"] for side in ("up", "down"))
+            down = down[:, : stream.dimension]
+            left, right = (factor.double() for factor in (erasers[stream.name].left, erasers[stream.name].right))
+            lora = as_lora(up, down, Rounded(before[key].double()) @ left @ right)
+            summed = Rounded(lora.value, lora.error + product(up, down, torch.float32), torch.float32)
+            assert_within(after[key], summed * 1.0 + before[key], key)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from bounds import Noise, Rounded, assert_agree, sensitivity, solve, stages
 from random_examples import pairs, prompts, relative_change_error, stack
+from torch import Tensor
 
 from benchmarks.literal import literal_erase
-from rece_ops import ConceptPair, RECESettings, derive_embedding, erase, gram_matrix
+from rece_ops import ConceptPair, RECESettings, WeightMoments, derive_embedding, erase, gram_matrix
 
-# As for the authors' reference; both sides are float64 and differ by rounding times condition number.
+# What is asked for, as of the authors' reference; rounding explains less (see the test of it).
 TOLERANCE = 1e-7
 SETTINGS = RECESettings(epochs=3, regularization=0.1)
 
@@ -42,6 +46,21 @@ def test_weights_and_derived_embeddings_agree(case: str, published_form: bool) -
             assert (mine - theirs).norm() / theirs.norm() < TOLERANCE
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_rounding_explains_no_more_than_the_agreement_asked_for(case: str) -> None:
+    """However the sums are made: how far the weights move with their inputs, times what all stages round."""
+    dimension, concepts = CASES[case]
+    preserve = prompts(2, 7, dimension, seed=5)
+
+    def change(noise: Noise) -> Tensor:
+        weights = {name: noise(weight) for name, weight in stack(dimension).items()}
+        noisy = [replace(pair, concept=noise(pair.concept), target=noise(pair.target)) for pair in concepts]
+        return erase(weights, noisy, [noise(tokens) for tokens in preserve], SETTINGS).eraser.difference()
+
+    relative = sensitivity(change, tries=1) / float(change(lambda tensor: tensor).norm())
+    assert relative * stages(dimension, 2 * SETTINGS.epochs + 1) < TOLERANCE
+
+
 def test_longer_target_and_longer_concept_are_cut_at_the_end() -> None:
     dimension = 30
     long, short = prompts(1, 9, dimension)[0], prompts(1, 6, dimension, seed=8)[0]
@@ -67,13 +86,18 @@ def test_derive_embedding_solves_its_own_normal_equations() -> None:
     for weight in projections.values():
         edited = eraser.apply_to_weight(weight)
         gradient = gradient + (derived @ edited.T - concept @ weight.T) @ edited
-    # The terms cancel to rounding: sizes of about 10 times 2^-52, times the number of operations.
-    assert gradient.abs().max() < 1e-10
+    # The gradient is (λI + TᵀGT) times the error of the solution.
+    moments = WeightMoments.of_eraser(gram_matrix(projections), eraser)
+    system = regularization * torch.eye(dimension, dtype=torch.float64) + moments.edited
+    condition, norm = float(torch.linalg.cond(system)), float(torch.linalg.matrix_norm(system, 2))
+    rounding = 2 * norm * solve(dimension, condition) * float(derived.norm())
+    assert float(gradient.norm()) <= rounding < 1e-3 * float((concept @ moments.cross).norm())
 
 
 def test_gram_matrix_is_the_sum_of_all_layers() -> None:
     projections = stack(300, layers=3)
     expected = sum(weight.T @ weight for weight in projections.values())
-    torch.testing.assert_close(gram_matrix(projections), expected, rtol=1e-13, atol=1e-13)
+    stacked = torch.cat(list(projections.values()))
+    assert_agree(*[Rounded(stacked.T) @ stacked] * 2, gram_matrix(projections), expected)
     half = {name: weight.half() for name, weight in projections.items()}
     assert gram_matrix(half).dtype == torch.float64

@@ -12,7 +12,7 @@ from tools.architecture_table import END, START, updated
 
 @pytest.fixture(scope="module")
 def families(comfyui: Path) -> Any:
-    from rece_pack.nodes.host.architectures import table
+    from rece_pack.nodes.host.architectures.detection import table
 
     return table
 

@@ -6,7 +6,8 @@ import { after, changeWidgets, setHidden } from "./widgets.js";
 
 const PREFIX = "RECE_";
 const NAME = "rece_report";
-const MARKED = { "Warning:": "rece-report-warning", "Error:": "rece-report-error" };
+/** How a line begins that is to be seen first. Errors are not told by their text, which may quote anything. */
+const WARNING = "Warning:";
 const MARGIN = 10;
 /** A longer report scrolls, unless the person makes the node higher. */
 const MOST_HEIGHT = 190;
@@ -63,13 +64,23 @@ function createElement() {
   return element;
 }
 
-function lineElement(line) {
+function textElement(text, className) {
   const element = document.createElement("div");
   // An empty line has a height, too.
-  element.textContent = line || "\u00a0";
-  const mark = Object.keys(MARKED).find((start) => line.startsWith(start));
-  if (mark) element.className = MARKED[mark];
+  element.textContent = text || "\u00a0";
+  element.className = className;
   return element;
+}
+
+function reportElements(text) {
+  return text
+    .split("\n")
+    .map((line) => textElement(line, line.startsWith(WARNING) ? "rece-report-warning" : ""));
+}
+
+/** One element, whatever lines the message has: none of them can pass for a report. */
+function errorElements(message) {
+  return [textElement(`Error: ${message}`, "rece-report-error")];
 }
 
 /** How high `element` must be to show all its text in a node of this width. */
@@ -103,20 +114,19 @@ function addReport(node) {
     getMaxHeight: () => height + 2 * MARGIN,
   });
   widget.serialize = false; // not saved in the workflow
-  const show = (text) => {
-    const lines = text.split("\n");
+  const show = (elements) => {
     changeWidgets(node, () => {
-      element.replaceChildren(...lines.map(lineElement));
+      element.replaceChildren(...elements);
       height = heightOf(element, node.size[0]);
       element.style.minHeight = `${leastHeight()}px`;
       setHidden(widget, false);
     });
   };
   changeWidgets(node, () => setHidden(widget, true));
-  const showOutput = (output) => Array.isArray(output?.text) && show(output.text.join("\n"));
+  const showOutput = (output) => Array.isArray(output?.text) && show(reportElements(output.text.join("\n")));
   after(node, "onExecuted", showOutput);
   after(node, "onConfigure", () => showOutput(rememberedOutput(node)));
-  failureListeners.set(node, (message) => show(`Error: ${message}`));
+  failureListeners.set(node, (message) => show(errorElements(message)));
 }
 
 /** The node of an execution id, which is a path of ids where it is inside a subgraph: `5:3`. */

@@ -10,6 +10,7 @@ from typing import Any
 import comfy.utils
 
 from ....rece_ops import POOLED_STREAM, EraserSet
+from ....rece_ops.texts import QUOTED, printable
 from ..errors import UnsupportedModelError, WrongConnectionError
 from .sources import TokenSource
 from .table import FAMILIES, REFUSED, Family, StreamRow
@@ -79,7 +80,7 @@ class Architecture:
 
     def check_eraser(self, eraser: EraserSet) -> None:
         """Raise WrongConnectionError unless `eraser` was made for this architecture, with its streams and dimensions."""
-        made_for = str(eraser.metadata.get("architecture") or "another model")
+        made_for = printable(eraser.provenance.architecture or "another model", QUOTED)
         theirs = {name: one.dimension for name, one in eraser.items()}
         ours = {one.name: one.dimension for one in self.streams if one.name in theirs or one.name != POOLED_STREAM}
         # T5 gives tokens of the same size to many models, so that the size alone does not tell them apart.
@@ -165,4 +166,4 @@ def _reads_text(base: Any, key: str) -> bool:
 
 def _listed(dimensions: Mapping[str, int]) -> str:
     """The dimensions, each once, in order."""
-    return ", ".join(str(dimension) for dimension in dict.fromkeys(dimensions.values()))
+    return printable(", ".join(str(dimension) for dimension in dict.fromkeys(dimensions.values())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import comfy.utils
 
 from ....rece_ops import EraserSet
+from ....rece_ops.settings import check_strength
 from ..patching.forwards import add_forwards
 from ..patching.weight_patch import add_weight_patches
 from ..patching.weights import quantised_as
@@ -16,8 +17,10 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     """A clone of MODEL that is erased from; the MODEL itself is not touched.
 
     Raises:
+        InputError: the strength is not finite, or the erasure is not at that strength.
         WrongConnectionError: the eraser belongs to another architecture.
     """
+    check_strength(strength)
     streams = session.streams_of(eraser)
     patched = session.model.clone()
     if strength == 0:
@@ -25,8 +28,9 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     # All streams in the same way: a file with some of them erased would be taken for the whole.
     inside = _why_inside(session)
     for stream in streams:
+        scaled = eraser[stream.name].scaled(strength)
         if inside:
-            add_forwards(patched, stream.keys, eraser[stream.name].scaled(strength))
+            add_forwards(patched, stream.keys, scaled)
         else:
             add_weight_patches(patched, stream.patch_keys(), eraser[stream.name], strength)
     return patched

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ....rece_ops import (
     Contrast,
+    Differences,
     EraserSet,
     ExistingErasure,
     Measures,
@@ -19,11 +20,12 @@ from ....rece_ops import (
 )
 from ...request.concept_lines import ConceptLine
 from ...request.erasure_request import ErasureRequest
-from ...request.methods import Needs, Plan
-from ..architectures.detection import Architecture
+from ...request.methods import EncodedRequest, Needs, Plan
+from ..architectures.detection import Architecture, TextStream
 from ..progress import JobProgress
 from ..session import Session
 from ..text.encode_request import encode_request
+from .compare import with_differences
 
 
 @dataclass(frozen=True)
@@ -81,24 +83,45 @@ def assess(
         WrongConnectionError: the eraser or the CLIP belongs to another architecture.
     """
     streams = session.streams_of(eraser)
-    progress = JobProgress(encode=2, read=2, measure=1)
+    progress = JobProgress(encode=1, read=3, compare=3, measure=1)
     request = ErasureRequest(concepts, preserved, plan)
     # What a method is fitted to and chosen by is not needed to judge it.
     needs = Needs(contexts=request.needs.contexts)
     encoded = encode_request(session.encoder, request, needs, progress.part("encode"))
     streams = [stream for stream in streams if stream.name in encoded]
+    if needs.contexts:
+        encoded = with_differences(session, request, streams, encoded, progress)
+    else:
+        encoded = _with_targets(session, streams, encoded, progress)
     found: dict[str, Measures] = {}
     spectra, changes = {}, {}
     for turn, stream in enumerate(streams):
         one = encoded[stream.name]
-        weights = session.weights(stream)
-        gram = gram_matrix(weights, progress.part("read", turn, len(streams)))
+        assert one.differences is not None  # made above
+        gram = one.differences.gram
         existing = ExistingErasure(
-            eraser[stream.name].to(gram.device), gram, tuple(one.pairs), plan.settings, tuple(one.contrasts)
+            eraser[stream.name].to(gram.device),
+            gram,
+            tuple(one.pairs),
+            plan.settings,
+            tuple(one.differences.kept.values()),
         )
         measuring = progress.part("measure", turn, len(streams))
         found[stream.name] = measure(existing, one.preserved, one.held_out, measuring)
-        compared = one.contrasts or [Contrast.of(pair) for pair in one.pairs]
-        spectra[stream.name] = concept_spectrum(gram, compared).tolist()
-        changes.update(relative_changes(weights, existing.eraser, measuring))
+        spectra[stream.name] = concept_spectrum(one.differences).tolist()
+        changes.update(relative_changes(session.weights(stream), existing.eraser, measuring))
     return Assessment(session.architecture, worst_case(found), spectra, changes)
+
+
+def _with_targets(
+    session: Session, streams: Sequence[TextStream], encoded: Mapping[str, EncodedRequest], progress: JobProgress
+) -> dict[str, EncodedRequest]:
+    """`encoded` with what sets concepts apart from their targets."""
+    found = {}
+    for turn, stream in enumerate(streams):
+        gram = gram_matrix(session.weights(stream), progress.part("read", turn, len(streams)))
+        differences = Differences(gram)
+        for pair in encoded[stream.name].pairs:
+            differences.add(Contrast.of(pair))
+        found[stream.name] = replace(encoded[stream.name], differences=differences)
+    return found

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ....rece_ops import InputError
+from ...request.typed_text import check_prompt
 from ..architectures.sources import POOLED
 from ..errors import WrongConnectionError
 from ..progress import JobProgress, check_cancelled
@@ -67,6 +68,7 @@ def concept_vector(clip: Clip | None, pairs: Sequence[tuple[str, str]]) -> Conce
 def _encoded(clip: Clip, text: str) -> list[Tensor]:
     """Token embeddings [n, d] of the first window, and the pooled output [1, p] if there is one, in float32."""
     check_cancelled()
+    check_prompt(text)
     tokens = clip.tokenize(text)
     first = {encoder: windows[:1] for encoder, windows in tokens.items()}
     ((embedding, values),) = clip.encode_from_tokens_scheduled(first)[:1]

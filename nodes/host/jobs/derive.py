@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....rece_ops import ConceptPair, EraserSet, InputError, Regenerated, WeightMoments, gram_matrix, regenerate
 from ....rece_ops.progress import Progress
+from ....rece_ops.settings import check_coefficient
 from ..architectures.detection import Architecture, TextStream
 from ..errors import WrongConnectionError
 from ..patching.forwards import ErasedForward, erased_forwards
@@ -45,12 +46,13 @@ def derive_conditioning(
     """Derive from one of three: MODEL and an ERASER for it, MODEL and its original, or MODEL with our patch in it.
 
     Raises:
-        InputError: the concept is empty.
+        InputError: the concept is empty, or λ_r is no finite number above zero.
         WrongConnectionError: none of the three is given, or two are.
         NumericalError: see `rece_ops.regenerate`.
     """
     if not concept.strip():
         raise InputError("The concept is empty: type what was erased, such as 'nudity'.")
+    check_coefficient("regularization", regularization)
     architecture, encoder = session.architecture, session.encoder
     intended, empty = encoder.encode(concept.strip()), encoder.encode("")
     compare = _comparison(session, eraser, original)

@@ -15,6 +15,7 @@ from ..architectures.detection import Architecture, TextStream
 from ..progress import JobProgress
 from ..session import Session
 from ..text.encode_request import encode_request
+from .compare import with_differences
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,12 @@ def erase_concepts(session: Session, request: ErasureRequest) -> ErasureResult:
         InputError: see `encode_request` and the method.
         NumericalError: see the method.
     """
-    progress = JobProgress(encode=2, erase=3, measure=1)
+    compares = bool(request.needs.contexts)
+    progress = JobProgress(encode=2, read=3 * compares, compare=4 * compares, erase=3 if not compares else 1, measure=1)
     encoded = encode_request(session.encoder, request, request.needs, progress.part("encode"))
     present = [stream for stream in session.architecture.streams if stream.name in encoded]
+    if compares:
+        encoded = with_differences(session, request, present, encoded, progress)
     streams = {
         stream.name: _erase_stream(session, stream, request, encoded[stream.name], progress, turn, len(present))
         for turn, stream in enumerate(present)

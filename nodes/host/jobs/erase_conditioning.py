@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ....rece_ops import POOLED_STREAM, Eraser, EraserSet
 from ....rece_ops.eraser import TEXT_STREAM
+from ....rece_ops.settings import check_strength
+from ....rece_ops.texts import QUOTED, printable
 from ..architectures.sources import POOLED, TokenSlot
 from ..architectures.table import FAMILIES, StreamRow
 from ..errors import WrongConnectionError
@@ -27,9 +29,12 @@ def erase_conditioning(conditioning: Conditioning | None, eraser: EraserSet, str
         strength: 0 changes nothing, 1 is the whole erasure.
 
     Raises:
+        InputError: the strength is not finite.
+        NotFiniteError: what comes out is not finite.
         WrongConnectionError: there is no CONDITIONING, it belongs to another architecture than the eraser, or the eraser's
             architecture does more to the tokens before it reads them.
     """
+    check_strength(strength)
     if not conditioning:
         raise WrongConnectionError("CONDITIONING is None or empty: connect the output of a text-encoding node.")
     slots = _slots(eraser)
@@ -45,7 +50,7 @@ def _slots(eraser: EraserSet) -> Mapping[str, Sequence[TokenSlot]]:
     rows = {row.name: row for row in _rows(eraser, names) if not row.pooled}
     if set(rows) != set(names):
         raise WrongConnectionError(
-            f"This ERASER has the text streams {', '.join(names) or 'none'}, but {_made_for(eraser)} has "
+            f"This ERASER has the text streams {printable(', '.join(names)) or 'none'}, but {_made_for(eraser)} has "
             f"{', '.join(rows)}: use an eraser that was made on the same base."
         )
     for row in rows.values():
@@ -55,7 +60,7 @@ def _slots(eraser: EraserSet) -> Mapping[str, Sequence[TokenSlot]]:
 
 def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
     """The eraser's streams in the table of architectures."""
-    architecture = eraser.metadata.get("architecture")
+    architecture = eraser.provenance.architecture
     for family in FAMILIES:
         if family.name == architecture:
             return family.streams_named(names)
@@ -70,8 +75,8 @@ def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
 def _check_stage(eraser: EraserSet, row: StreamRow) -> None:
     """Raise WrongConnectionError where a norm or a network lies between the tokens and the projections."""
     # Some models of an architecture have a norm and some have not. Which it was, the eraser says, but for the oldest.
-    recorded = eraser.metadata.get("fronts")
-    behind = row.name in recorded if isinstance(recorded, list) else any(source.stage for source in row.sources)
+    recorded = eraser.provenance.fronts
+    behind = row.name in recorded if recorded is not None else any(source.stage for source in row.sources)
     if behind:
         raise WrongConnectionError(
             f"{_made_for(eraser)} reads the text through a norm or a network that comes before the projections, so that "
@@ -137,4 +142,4 @@ def _with_erased(held: Tensor, slot: TokenSlot, transform: Transform) -> Tensor:
 
 
 def _made_for(eraser: EraserSet) -> str:
-    return str(eraser.metadata.get("architecture") or "a model that it does not name")
+    return printable(eraser.provenance.architecture or "a model that it does not name", QUOTED)

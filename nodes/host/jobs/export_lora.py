@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import comfy.utils
 import torch
 from torch import Tensor
 
 from ....rece_ops import EraserSet, lora_factors
+from ....rece_ops.finite import is_finite
+from ....rece_ops.settings import check_strength
+from ....rece_ops.texts import quoted
 from ..architectures.detection import PREFIX, SUFFIX, Architecture
-from ..errors import UnsupportedModelError
+from ..errors import NotFiniteError, UnsupportedModelError
 from ..progress import JobProgress
 from ..protocols import Model
 from ..session import Session
@@ -35,7 +36,7 @@ def lora_names(model: Model, architecture: Architecture) -> dict[str, str]:
     for key in keys:
         if key not in by_key:
             raise UnsupportedModelError(
-                f"The projection '{key}' of this {architecture.name} model has no name in the LoRA conventions: "
+                f"The projection {quoted(key)} of this {architecture.name} model has no name in the LoRA conventions: "
                 "save the eraser or the checkpoint instead."
             )
     return {key: "lora_unet_" + by_key[key].removesuffix(SUFFIX).replace(".", "_") for key in keys}
@@ -58,8 +59,11 @@ def lora_tensors(
         dtype: of the saved factors.
 
     Raises:
+        InputError: the strength is not finite.
+        NotFiniteError: a factor does not fit `dtype`.
         UnsupportedModelError, WrongConnectionError: see `Session.streams_of` and `lora_names`.
     """
+    check_strength(strength)
     streams = session.streams_of(eraser)
     names = lora_names(session.model, session.architecture)
     progress = JobProgress(export=1)
@@ -70,11 +74,22 @@ def lora_tensors(
         done = progress.part("export", turn, len(streams))
         for number, key in enumerate(stream.keys, start=1):
             up, down = lora_factors(weights[key], scaled, max_rank)
-            tensors[f"{names[key]}.lora_up.weight"] = up.to(dtype)
-            tensors[f"{names[key]}.lora_down.weight"] = _all_columns(down, session.model, key).to(dtype)
+            tensors[f"{names[key]}.lora_up.weight"] = _rounded(up, dtype, key)
+            tensors[f"{names[key]}.lora_down.weight"] = _rounded(_all_columns(down, session.model, key), dtype, key)
             tensors[f"{names[key]}.alpha"] = torch.tensor(float(down.shape[0]))
             done(number, len(stream.keys), "factoring weights")
     return tensors
+
+
+def _rounded(factor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
+    """`factor` in another dtype; raises NotFiniteError where that cannot hold it."""
+    found = factor.to(dtype)
+    if not is_finite(found):
+        raise NotFiniteError(
+            f"dtype is {str(dtype).removeprefix('torch.')}, which ends at {torch.finfo(dtype).max:.3g}, but the change of "
+            f"'{key}' has a factor of up to {float(factor.abs().max()):.3g}: choose float32 or bfloat16, or lower 'strength'."
+        )
+    return found
 
 
 def _all_columns(down: Tensor, model: Model, key: str) -> Tensor:
@@ -88,7 +103,7 @@ def lora_metadata(architecture: Architecture, eraser: EraserSet) -> dict[str, st
     metadata = {
         "format": "pt",
         "ss_network_module": "networks.lora",
-        "rece_provenance": json.dumps(eraser.metadata, ensure_ascii=False, sort_keys=True),
+        "rece_provenance": eraser.provenance.as_json(),
     }
     if architecture.family.base_version:
         metadata["ss_base_model_version"] = architecture.family.base_version

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ....rece_ops import InputError
+from ....rece_ops.texts import quoted
 from ..errors import UnsupportedModelError
 from ..progress import JobProgress
 from ..protocols import Model
@@ -26,6 +27,8 @@ SMALLEST_SIDE, MULTIPLE = 32, 8
 # Gradients of half-precision activations would vanish; Adam does not see a constant factor.
 LOSS_SCALE = 1024.0
 _REPORTED = 20
+# What torch's generators take.
+_SEEDS = (-(2**63), 2**64 - 1)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class InversionSettings:
         for name in ("tokens", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give a whole number of at least 1.")
+        if not _SEEDS[0] <= self.seed <= _SEEDS[1]:
+            raise InputError(f"seed is {self.seed}: give a whole number from {_SEEDS[0]} to {_SEEDS[1]}.")
         if not 0 < self.learning_rate <= 10:
             raise InputError(f"learning_rate is {self.learning_rate}: give a number above 0, at most 10.")
 
@@ -104,7 +109,7 @@ def invert_concept(session: Session, images: Tensor | None, start: str, settings
     tokens = encoded.tokens
     if settings.tokens >= tokens.shape[0]:
         raise InputError(
-            f"tokens is {settings.tokens}, but the prompt '{start}' has {tokens.shape[0]}, of which the first stays: "
+            f"tokens is {settings.tokens}, but the prompt {quoted(start)} has {tokens.shape[0]}, of which the first stays: "
             f"give at most {tokens.shape[0] - 1}."
         )
     with torch.inference_mode(False), torch.enable_grad():

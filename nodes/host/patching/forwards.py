@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
@@ -12,6 +13,8 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
 from ....rece_ops import Eraser
+from ....rece_ops.finite import is_finite
+from ..errors import NotFiniteError
 from ..protocols import Model
 
 _CALLBACK = "rece_eraser"
@@ -26,14 +29,30 @@ class Transform:
     def __init__(self, eraser: Eraser) -> None:
         self.eraser = eraser
         self._copies: dict[torch.device, Eraser] = {}
+        self._checked: Callable[[], Tensor | None] = lambda: None
 
     def of_rows(self, rows: Tensor) -> Tensor:
-        """The same in the dtype and on the device of `rows`, computed in float32 at least."""
-        return self._of(rows, self._on(rows.device).apply_to_context)
+        """The same in the dtype and on the device of `rows`, computed in float32 at least.
+
+        Raises:
+            NotFiniteError: it is not finite. Inside torch.compile nothing is looked at: it would break the graph.
+        """
+        changed = self._of(rows, self._on(rows.device).apply_to_context)
+        # The layers of a text stream mostly read the same rows; a look at them makes the device wait.
+        if not torch.compiler.is_compiling() and self._checked() is not rows:
+            _check(rows, changed, "token embeddings")
+            self._checked = weakref.ref(rows)
+        return changed
 
     def of_weight(self, weight: Tensor) -> Tensor:
-        """W·T for W [out, n]: what the layer then does to rows."""
-        return self._of(weight, self._on(weight.device).apply_to_weight)
+        """W·T for W [out, n]: what the layer then does to rows.
+
+        Raises:
+            NotFiniteError: it is not finite.
+        """
+        changed = self._of(weight, self._on(weight.device).apply_to_weight)
+        _check(weight, changed, "weights")
+        return changed
 
     def _of(self, matrix: Tensor, applied: Callable[[Tensor], Tensor]) -> Tensor:
         changed = applied(matrix[..., : self.eraser.dimension])
@@ -47,6 +66,22 @@ class Transform:
             with torch.inference_mode(False):
                 self._copies[device] = Eraser(_copied(left, device), None if right is None else _copied(right, device))
         return self._copies[device]
+
+
+def _check(before: Tensor, after: Tensor, what: str) -> None:
+    if is_finite(after):
+        return
+    if not is_finite(before):
+        raise NotFiniteError(
+            f"The {what} hold NaN or infinite values before the erasure: load the model and the text encoder in another "
+            "dtype, or others."
+        )
+    dtype = after.dtype
+    raise NotFiniteError(
+        f"The erasure makes {what} of up to {float(before.abs().max()):.3g} too large for "
+        f"{str(dtype).removeprefix('torch.')}, which ends at {torch.finfo(dtype).max:.3g}: lower 'strength', or make the "
+        "eraser again with larger 'regularization' and 'edit_regularization'."
+    )
 
 
 def _copied(factor: Tensor, device: torch.device) -> Tensor:

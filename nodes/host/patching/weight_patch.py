@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import comfy.model_management
+import comfy.model_patcher
 import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
 from ....rece_ops import Eraser
+from ....rece_ops.finite import is_finite, product_bound
+from ..errors import NotFiniteError
 from ..protocols import Model
 
 
@@ -18,10 +21,15 @@ class EraserAdapter(WeightAdapterBase):
     """W ← W + s·W·(T − I) on whatever the patches before it made of W.
 
     All state is in `weights`, the factors of T − I, because the low-VRAM path rebuilds an adapter from
-    `(loaded_keys, weights)` alone. All projections of a text stream share one adapter.
+    `(loaded_keys, weights)` alone. All projections of a text stream that are stored in one dtype share one adapter.
+
+    A weight that is not finite, or would not be in the dtype that it is stored in, is never written.
     """
 
     name = "rece_eraser"
+    # The host computes a patch in float32 and rounds to what is stored afterwards, where no adapter sees it. Of float32
+    # and bfloat16, the latter ends first.
+    stored: ClassVar[torch.dtype] = torch.bfloat16
 
     def __init__(self, loaded_keys: set[str], weights: tuple[Tensor, ...]) -> None:
         self.loaded_keys = loaded_keys
@@ -38,19 +46,64 @@ class EraserAdapter(WeightAdapterBase):
         intermediate_dtype: torch.dtype = torch.float32,
         original_weight: Any = None,
     ) -> Tensor:
-        """Write the patched weight into `weight` [out, d] (a slice of one must change in place), return it."""
+        """Write the patched weight into `weight` [out, d] (a slice of one must change in place), return it.
+
+        Raises:
+            NotFiniteError: the patched weight would not be finite.
+        """
         dtype = torch.promote_types(weight.dtype, torch.float32)
         source = weight.to(dtype)
+        *inner, last = (comfy.model_management.cast_to_device(factor, weight.device, dtype) for factor in self.weights)
         change = source
-        for factor in self.weights:
-            change = change @ comfy.model_management.cast_to_device(factor, weight.device, dtype)
-        change = change * strength if function is None else function(change * strength)
-        return weight.copy_(source + change)
+        for factor in inner:
+            change = change @ factor
+        # Settles it for thin factors without a look at the whole weight: with little memory, this runs in every step.
+        small = bool(inner) and function is None and abs(strength) * product_bound(change, last) < self._spare(weight)
+        change = (change @ last) * strength
+        result = source + (change if function is None else function(change))
+        if not small:
+            self._check(source, result, weight.dtype, key, strength)
+        return weight.copy_(result)
+
+    def _spare(self, weight: Tensor) -> float:
+        """A change of a finite weight below this leaves it finite: half a unit in the last place of the largest number."""
+        return min(torch.finfo(dtype).max * torch.finfo(dtype).eps / 4 for dtype in (self.stored, weight.dtype))
+
+    def _check(self, source: Tensor, result: Tensor, dtype: torch.dtype, key: str, strength: float) -> None:
+        narrow = min(self.stored, dtype, key=lambda one: torch.finfo(one).max)
+        if is_finite(result.to(narrow)):
+            return
+        if not is_finite(source):
+            raise NotFiniteError(
+                f"The weight '{key}' holds NaN or infinite values before the erasure: the checkpoint or a LoRA on it is "
+                "damaged. Load another."
+            )
+        raise NotFiniteError(
+            f"At strength {strength:g}, the erasure makes the weight '{key}', of up to {float(source.abs().max()):.3g}, too "
+            f"large for {str(narrow).removeprefix('torch.')}, which ends at {torch.finfo(narrow).max:.3g}: lower 'strength', "
+            "make the eraser again with larger 'regularization' and 'edit_regularization', or load the model in another "
+            "dtype."
+        )
+
+
+class HalfEraserAdapter(EraserAdapter):
+    """The same for weights that are stored in float16, whose largest number is 65504."""
+
+    stored = torch.float16
 
 
 def add_weight_patches(model: Model, keys: Sequence[Any], eraser: Eraser, strength: float) -> None:
     """Put `eraser` at the end of MODEL's patch chain, for all weights, or columns of them, in `keys`."""
-    model.add_patches(dict.fromkeys(keys, EraserAdapter(set(), _normal_tensors(eraser))), strength)
+    factors = _normal_tensors(eraser)
+    adapters = {kind: kind(set(), factors) for kind in (EraserAdapter, HalfEraserAdapter)}
+    model.add_patches({key: adapters[_kind(model, key)] for key in keys}, strength)
+
+
+def _kind(model: Any, key: Any) -> type[EraserAdapter]:
+    """Which adapter a weight, or a slice (key, …) of one, needs."""
+    name = key if isinstance(key, str) else key[0]
+    stored = comfy.model_patcher.get_key_weight(model.model, name)[0]
+    return HalfEraserAdapter if stored.dtype == torch.float16 else EraserAdapter
 
 
 def _normal_tensors(eraser: Eraser) -> tuple[Tensor, ...]:

@@ -2,75 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ....rece_ops import ConceptPair, Contrast
+from ....rece_ops import ConceptPair, Contrast, Differences
+from ....rece_ops.progress import Progress, Steps
 from ...request.concept_lines import ConceptLine
 from ...request.everyday_prompts import WORDS
-from ..architectures.detection import TextStream
-from .encoded import EncodedPrompt, EncodedTokens, part_label
+from ...request.methods import EncodedRequest
+from .encoded import EncodedTokens, part_label
 from .encoder import TextEncoder
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A concept in a context, and other words in its place.
+def gather_differences(
+    encoder: TextEncoder,
+    concepts: Sequence[ConceptLine],
+    contexts: Sequence[str],
+    encoded: Mapping[str, EncodedRequest],
+    grams: Mapping[str, Tensor],
+    progress: Progress,
+) -> dict[str, Differences]:
+    """Every concept next to the mean of other words, and its target, in each context and every source of a stream.
 
-    Attributes:
-        line: of the concept.
-        prompt: the concept in the context.
-        concept: the same, encoded.
-        words: the context with every other word.
-        target: the target in the context; None where the line has none.
+    One prompt after the other is encoded and gathered for all text streams, and none is kept. In the end come the tokens of
+    connected embeddings that are not their targets', next to the mean of the bare words.
+
+    Args:
+        encoder: of the prompts.
+        concepts: what to erase.
+        contexts: each with '{}' in the concept's place.
+        encoded: of every text stream.
+        grams: G [d, d] of the same, by name.
+        progress: told of every concept in each context.
     """
-
-    line: ConceptLine
-    prompt: str
-    concept: EncodedPrompt
-    words: Sequence[EncodedPrompt]
-    target: EncodedPrompt | None
-
-
-def compare_words(
-    encoder: TextEncoder, concepts: Sequence[ConceptLine], contexts: Sequence[str]
-) -> Iterator[Comparison]:
-    """Every concept in each of the contexts, which have '{}' in its place."""
+    found = {name: Differences(gram, [pair.name for pair in encoded[name].pairs]) for name, gram in grams.items()}
+    steps = Steps(progress, len(contexts) * len(concepts))
+    bare: dict[str, Tensor] = {}
     for context in contexts:
-        words = [encoder.encode(context.replace("{}", word)) for word in WORDS]
+        others = _others(encoder, context, found)
+        bare = bare or {name: sources[0][:1] for name, sources in others.items()}
         for line in concepts:
-            prompt = context.replace("{}", line.concept)
-            target = encoder.encode(context.replace("{}", line.target)) if line.target else None
-            yield Comparison(line, prompt, encoder.encode(prompt), words, target)
+            _add(found, encoder, context, line, others)
+            steps.done("comparing concepts with other words")
+    for name, differences in found.items():
+        for embedding in encoded[name].given:
+            for contrast in _of_tokens(embedding, bare[name]):
+                differences.add(contrast)
+    return found
 
 
-def contrasts(stream: TextStream, compared: Sequence[Comparison], embeddings: Sequence[ConceptPair]) -> list[Contrast]:
-    """Every concept next to the mean of the other words, and its target, in every source of the stream.
+def _add(
+    found: Mapping[str, Differences],
+    encoder: TextEncoder,
+    context: str,
+    line: ConceptLine,
+    others: Mapping[str, Sequence[Tensor]],
+) -> None:
+    prompt = context.replace("{}", line.concept)
+    concept = encoder.encode(prompt, keep=False).streams
+    target = encoder.encode(context.replace("{}", line.target), keep=False).streams if line.target else None
+    for name, differences in found.items():
+        for index, one in enumerate(concept[name]):
+            differences.add(
+                Contrast(
+                    part_label(prompt, one, len(concept[name])),
+                    one.from_subject,
+                    others[name][index],
+                    None if target is None else target[name][index].from_subject,
+                    line.weight,
+                )
+            )
 
-    Also every token of `embeddings` that is not its target's, next to the mean of the bare words.
-    """
-    if not compared:
-        return []
-    found = [contrast for comparison in compared for contrast in _of_sources(stream, comparison)]
-    word = _mean([prompt.streams[stream.name][0] for prompt in compared[0].words])[:1]
-    return [*found, *(contrast for embedding in embeddings for contrast in _of_tokens(embedding, word))]
 
-
-def _of_sources(stream: TextStream, comparison: Comparison) -> list[Contrast]:
-    encoded = comparison.concept.streams[stream.name]
-    return [
-        Contrast(
-            part_label(comparison.prompt, one, len(encoded)),
-            one.from_subject,
-            _mean([words.streams[stream.name][index] for words in comparison.words]),
-            None if comparison.target is None else comparison.target.streams[stream.name][index].from_subject,
-            comparison.line.weight,
-        )
-        for index, one in enumerate(encoded)
-    ]
+def _others(encoder: TextEncoder, context: str, streams: Iterable[str]) -> dict[str, list[Tensor]]:
+    """The mean of all other words in that context, for every source of every text stream."""
+    words = [encoder.encode(context.replace("{}", word), keep=False).streams for word in WORDS]
+    return {name: [_mean(sources) for sources in zip(*(word[name] for word in words), strict=True)] for name in streams}
 
 
 def _of_tokens(embedding: ConceptPair, word: Tensor) -> list[Contrast]:

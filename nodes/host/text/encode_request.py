@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ....rece_ops import ConceptPair, InputError
 from ....rece_ops.progress import Progress, Steps
+from ....rece_ops.texts import quoted
 from ...request.concept_lines import ConceptLine
 from ...request.erasure_request import EMPTY, ErasureRequest
 from ...request.everyday_prompts import HELD_OUT
@@ -17,7 +18,6 @@ from ...request.methods import EncodedRequest, Needs
 from ..architectures.detection import TextStream
 from .alignment import pair_tokens, repeat_to_length
 from .conditioning import Entry
-from .contrasts import compare_words, contrasts
 from .encoded import EncodedPrompt, part_label
 from .encoder import TextEncoder
 from .reader import FROM_CONDITIONING, TextReader
@@ -45,8 +45,7 @@ def encode_request(
     """
     lines = request.prompts()
     groups = ((EMPTY, *request.preserved), needs.calibration, needs.tuning, HELD_OUT)
-    comparisons = len(needs.contexts) * len(request.concepts)
-    steps = Steps(progress, len(lines) + comparisons + sum(map(len, groups)))
+    steps = Steps(progress, len(lines) + sum(map(len, groups)))
 
     def counted(items: Iterable[T]) -> list[T]:
         found = []
@@ -56,7 +55,6 @@ def encode_request(
         return found
 
     pairs = counted((encoder.encode(prompt), encoder.encode(line.target)) for line, prompt in lines)
-    compared = counted(compare_words(encoder, request.concepts, needs.contexts))
     preserved, calibration, tuning, held_out = (
         dict(counted((prompt, encoder.encode(prompt)) for prompt in group)) for group in groups
     )
@@ -72,7 +70,7 @@ def encode_request(
         return EncodedRequest(
             pairs=[*typed, *given],
             preserved=_tokens(preserved, stream),
-            contrasts=contrasts(stream, compared, given),
+            given=given,
             calibration=list(_tokens(calibration, stream).values()),
             tuning=_tokens(tuning, stream),
             held_out=_tokens(held_out, stream),
@@ -96,7 +94,7 @@ def _pairs(
             found.append(pair)
     if not found and not stream.pooled:
         raise InputError(
-            f"The concept '{prompt}' and its target '{line.target}' have the same embedding, so there is nothing to "
+            f"The concept {quoted(prompt)} and its target {quoted(line.target)} have the same embedding, so there is nothing to "
             "erase: give another target, or check that the textual inversion in it exists."
         )
     return found

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ....rece_ops import InputError
+from ....rece_ops.texts import quoted
+from ...request.typed_text import check_prompt
 from ..architectures.detection import TextStream
 from ..architectures.sources import TokenSource
 from ..errors import WrongConnectionError
@@ -25,7 +27,7 @@ _MAX_TOKENS = 77 * _MAX_WINDOWS
 
 
 class TextEncoder:
-    """Encodes prompts with a CLIP for a MODEL; a text asked for twice is encoded once.
+    """Encodes prompts with a CLIP for a MODEL; what is kept is encoded once.
 
     Raises:
         WrongConnectionError: the CLIP is None.
@@ -42,17 +44,21 @@ class TextEncoder:
         self._encoded: dict[str, EncodedPrompt] = {}
         self._conditionings: dict[str, Conditioning] = {}
 
-    def encode(self, text: str) -> EncodedPrompt:
+    def encode(self, text: str, keep: bool = True) -> EncodedPrompt:
         """The embeddings of `text`, with clip skip, textual inversions and LoRAs of the CLIP, but no weights.
+
+        What is needed once, of many, is not worth to `keep`.
 
         Raises:
             InputError: the text is too long for a concept.
             WrongConnectionError: the CLIP makes embeddings that the MODEL does not read.
         """
-        if text not in self._encoded:
-            check_cancelled()
-            self._encoded[text] = self._encode(text)
-        return self._encoded[text]
+        if text in self._encoded:
+            return self._encoded[text]
+        found = self._read(text, self._scheduled(text))
+        if keep:
+            self._encoded[text] = found
+        return found
 
     def conditioning(self, text: str) -> Conditioning:
         """`text` as CONDITIONING, with everything that the CLIP gives besides token embeddings (pooled output, …).
@@ -60,21 +66,27 @@ class TextEncoder:
         Raises:
             InputError, WrongConnectionError: see `encode`.
         """
-        self.encode(text)
+        if text not in self._conditionings:
+            self._conditionings[text] = self._scheduled(text)
+            self._encoded[text] = self._read(text, self._conditionings[text])
         return self._conditionings[text]
 
-    def _encode(self, text: str) -> EncodedPrompt:
+    def _scheduled(self, text: str) -> Conditioning:
+        check_cancelled()
+        check_prompt(text)
         tokens = tokenize(self._clip, text)
-        spans = self._spans.of(text)
-        _check_length(text, tokens, spans)
+        _check_length(text, tokens, self._spans.of(text))
         scheduled = self._clip.encode_from_tokens_scheduled(tokens)
         if len(scheduled) != 1:
             raise WrongConnectionError(
                 "This CLIP carries scheduled hooks, under which a prompt has several embeddings: connect the CLIP from "
                 "before the schedule."
             )
-        self._conditionings[text] = scheduled
-        ((embedding, values),) = scheduled
+        return scheduled
+
+    def _read(self, text: str, conditioning: Conditioning) -> EncodedPrompt:
+        spans = self._spans.of(text)
+        ((embedding, values),) = conditioning
         return EncodedPrompt(
             {stream.name: self._tokens(stream, embedding, values, spans) for stream in self.reader.streams_in(values)}
         )
@@ -138,12 +150,12 @@ def _check_length(text: str, tokens: Mapping[str, Sequence[Sequence[Any]]], span
     windows = max(len(chunks) for chunks in tokens.values())
     if windows > _MAX_WINDOWS:
         raise InputError(
-            f"The prompt '{text[:60]}…' fills {windows} windows of the text encoder; {_MAX_WINDOWS} are the limit. "
+            f"The prompt {quoted(text)} fills {windows} windows of the text encoder; {_MAX_WINDOWS} are the limit. "
             "A concept is a word or a phrase: shorten it."
         )
     length = max(span.end - span.first for span in spans.values())
     if length > _MAX_TOKENS:
         raise InputError(
-            f"The prompt '{text[:60]}…' has {length} tokens; {_MAX_TOKENS} are the limit. A concept is a word or a "
+            f"The prompt {quoted(text)} has {length} tokens; {_MAX_TOKENS} are the limit. A concept is a word or a "
             "phrase: shorten it."
         )

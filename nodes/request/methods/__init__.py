@@ -30,7 +30,7 @@ def plan_with(settings: RECESettings | ProjectionSettings) -> Plan:
     return EditPlan(RECE() if settings.epochs else UCE(), settings)
 
 
-def assessment_plan(method: str, regularization: float) -> Plan:
+def assessment_plan(method: str | None, regularization: float) -> Plan:
     """The plan by which what an eraser did is judged.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from ....rece_ops import ConceptPair, Contrast, Erasure, KeptLimits, Projection, ProjectionSettings, RECESettings
+from ....rece_ops import ConceptPair, Differences, Erasure, KeptLimits, Projection, ProjectionSettings, RECESettings
 from ....rece_ops.progress import Progress
 
 Inputs = Mapping[str, Any]
@@ -36,7 +36,8 @@ class EncodedRequest:
     Attributes:
         pairs: what to erase, and towards what.
         preserved: of the preserved prompts and the empty one, by prompt.
-        contrasts: what sets concepts apart from other words, in the contexts that the method needs.
+        given: those of the pairs that come from connected embeddings.
+        differences: what sets concepts apart from other words, in the contexts that the method needs; None without any.
         calibration: of the prompts that the method is fitted to.
         tuning: of the prompts by which epochs or scale are chosen, by prompt.
         held_out: of everyday prompts that no erasure ever sees, by prompt.
@@ -44,7 +45,8 @@ class EncodedRequest:
 
     pairs: Sequence[ConceptPair]
     preserved: Mapping[str, Tensor]
-    contrasts: Sequence[Contrast] = ()
+    given: Sequence[ConceptPair] = ()
+    differences: Differences | None = None
     calibration: Sequence[Tensor] = ()
     tuning: Mapping[str, Tensor] = field(default_factory=dict)
     held_out: Mapping[str, Tensor] = field(default_factory=dict)

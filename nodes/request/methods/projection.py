@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ....rece_ops import Erasure, InputError, Projection, ProjectionSettings, project
-from ....rece_ops.progress import Progress
+from ....rece_ops import Erasure, InputError, Projection, ProjectionSettings, project_differences
+from ....rece_ops.progress import Progress, Steps
 from .. import presets
 from ..everyday_prompts import CALIBRATION, CONTEXTS
 from ..vocabulary import CUSTOM, EXACTLY, ROBUSTNESS
@@ -40,19 +40,19 @@ class ProjectionPlan:
         return Needs(contexts=("{}", *templates) if templates else CONTEXTS, calibration=CALIBRATION)
 
     def run(self, weights: Mapping[str, Tensor], encoded: EncodedRequest, progress: Progress | None) -> Outcome:
-        """See `rece_ops.project`."""
-        return Outcome(
-            project(
-                weights,
-                encoded.pairs,
-                list(encoded.preserved.values()),
-                self.settings,
-                contrasts=encoded.contrasts,
-                neutral=encoded.calibration,
-                preserve_exactly=encoded.preserved if self.exactly else {},
-                progress=progress,
-            )
+        """See `rece_ops.project_differences`; the weights were read for G, which the differences hold."""
+        assert encoded.differences is not None  # this method has contexts
+        steps = Steps(progress, 3)
+        projection = project_differences(
+            encoded.differences,
+            encoded.pairs,
+            list(encoded.preserved.values()),
+            self.settings,
+            neutral=encoded.calibration,
+            preserve_exactly=encoded.preserved if self.exactly else {},
+            done=steps.done,
         )
+        return Outcome(projection)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""What a person typed: bounded before anything reads it, and cut into lines in linear time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...rece_ops import InputError
+from ...rece_ops.texts import quoted
+
+MAX_TEXT = 1 << 20
+MAX_LINES = 10_000
+MAX_LINE = 4_000
+
+
+def check_text(field: str, text: str) -> None:
+    """Raise InputError unless `text` is short enough to be looked at, and can be encoded."""
+    if len(text) > MAX_TEXT:
+        raise InputError(
+            f"'{field}' has {len(text):,} characters: give at most {MAX_TEXT:,}, or use several nodes one after the other."
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"'{field}' holds half a character ({quoted(text[error.start])}), which no text encoder reads: type it again."
+        ) from None
+
+
+def check_prompt(prompt: str) -> None:
+    """Raise InputError unless a text encoder can be given `prompt`; its time grows with the square of a word's length."""
+    if len(prompt) > MAX_LINE:
+        raise InputError(f"The prompt {quoted(prompt)} has {len(prompt):,} characters: give at most {MAX_LINE:,}.")
+    check_text("prompt", prompt)
+
+
+def content_lines(field: str, text: str) -> Iterator[tuple[int, str]]:
+    """Line numbers and lines that hold something after comments are cut off.
+
+    Raises:
+        InputError: the text, a line or the number of lines is too large, or the text cannot be encoded.
+    """
+    check_text(field, text)
+    lines = text.splitlines()
+    if len(lines) > MAX_LINES:
+        raise InputError(
+            f"'{field}' has {len(lines):,} lines: give at most {MAX_LINES:,}, or use several nodes one after the other."
+        )
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_LINE:
+            raise InputError(
+                f"Line {number} of '{field}' ({quoted(line)}) has {len(line):,} characters: give at most {MAX_LINE:,}."
+            )
+        content = _without_comment(line).strip()
+        if content:
+            yield number, content
+
+
+def _without_comment(line: str) -> str:
+    """`line` up to the first '#' that stands at its start or after a blank."""
+    place = line.find("#")
+    while place > 0 and not line[place - 1].isspace():
+        place = line.find("#", place + 1)
+    return line if place < 0 else line[:place]

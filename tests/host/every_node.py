@@ -1,0 +1,112 @@
+"""A graph of every node of the pack that runs in a moment, to be spoiled in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from rece_pack.rece_ops import Eraser, EraserSet
+
+from tools.graph import Graph, Node
+from tools.server import ComfyServer
+
+ERASER_NAME, TABLE_NAME = "every_node.safetensors", "every_node.csv"
+DIMENSION = 768
+Build = Callable[[Graph, Node], dict[str, Any]]
+
+
+def prepare(server: ComfyServer) -> None:
+    """Put the files that the graphs read where the server finds them."""
+    left = 0.01 * torch.randn(DIMENSION, 2, generator=torch.Generator().manual_seed(0))
+    metadata = {"method": "UCE", "architecture": "SD1", "concepts": ["nude"], "targets": [""]}
+    EraserSet({"text": Eraser(left, left.T.contiguous())}, metadata).save(
+        server.base / "models" / "erasers" / ERASER_NAME
+    )
+    (server.base / "input" / TABLE_NAME).write_text("with,without\na nude,a dress\n", encoding="utf-8")
+
+
+def graph_of(class_type: str, checkpoint: str, wrong: Mapping[str, Any]) -> Graph:
+    """A graph that shows the first output of a node, whose inputs are sound except for those in `wrong`."""
+    graph = Graph()
+    loaded = graph.load(checkpoint)
+    node = graph.node(class_type, **{**BUILD[class_type](graph, loaded), **wrong})
+    graph.node("PreviewAny", source=node)
+    return graph
+
+
+def _erase(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {"model": loaded.out(0), "clip": loaded.out(1), "concepts": "nude", "preset": "UCE only"}
+
+
+def _eraser(graph: Graph) -> Node:
+    return graph.node("RECE_LoadEraser", eraser_name=ERASER_NAME)
+
+
+def _derive(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        "model": loaded.out(0),
+        "clip": loaded.out(1),
+        "concept": "nude",
+        "regularization": 0.1,
+        "eraser": _eraser(graph),
+    }
+
+
+def _vector(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        "conditioning": graph.encode("a person", loaded.out(1)),
+        "clip": loaded.out(1),
+        "pairs": "a nude -> a dress",
+        "scale": 1.0,
+        "pairs_file": TABLE_NAME,
+    }
+
+
+def _invert(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        "model": loaded.out(0),
+        "clip": loaded.out(1),
+        "vae": loaded.out(2),
+        "images": graph.node("EmptyImage", width=32, height=32, batch_size=1, color=255),
+        "start": "a person",
+        "tokens": 1,
+        "steps": 1,
+        "seed": 0,
+    }
+
+
+def _save(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {"eraser": _eraser(graph), "file_name": "every_node_saved", "if_exists": "replace"}
+
+
+def _lora(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {**_save(graph, loaded), "model": loaded.out(0), "strength": 1.0, "max_rank": 1, "dtype": "float16"}
+
+
+def _combine(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {"first": _eraser(graph), "second": _eraser(graph), "strength_first": 1.0, "strength_second": 1.0}
+
+
+def _conditioning(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {"conditioning": graph.encode("a person", loaded.out(1)), "eraser": _eraser(graph), "strength": 1.0}
+
+
+BUILD: Mapping[str, Build] = {
+    "RECE_EraseConcepts": _erase,
+    "RECE_ApplyEraser": lambda graph, loaded: {"model": loaded.out(0), "eraser": _eraser(graph), "strength": 1.0},
+    "RECE_ApplyEraserToConditioning": _conditioning,
+    "RECE_CombineErasers": _combine,
+    "RECE_SaveEraser": _save,
+    "RECE_LoadEraser": lambda graph, loaded: {"eraser_name": ERASER_NAME},
+    "RECE_SaveEraserAsLoRA": _lora,
+    "RECE_DeriveEmbedding": _derive,
+    "RECE_ConceptVector": _vector,
+    "RECE_InvertConcept": _invert,
+    "RECE_ErasureReport": lambda graph, loaded: {
+        "model": loaded.out(0),
+        "clip": loaded.out(1),
+        "eraser": _eraser(graph),
+        "concepts": "nude",
+    },
+}
