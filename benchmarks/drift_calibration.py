@@ -106,7 +106,7 @@ def main() -> None:
     make_importable(prepare_comfyui())
     import_pack()
     sampler = Sampler(str(build("sd15", host_folder() / "checkpoints" / "sd15.safetensors")))
-    prompts = importlib.import_module("rece_pack.nodes.everyday_prompts").MEASURED[:3]
+    prompts = importlib.import_module("rece_pack.nodes.request.everyday_prompts").HELD_OUT[:3]
     originals = [sampler.latents(sampler.model, prompt) for prompt in (*prompts, "", "nudity", "a red car")]
     distances = [float((one - other).norm()) for one, other in itertools.combinations(originals, 2)]
     print(f"| concepts | epochs | λ | μ | {' | '.join(prompts)} |")

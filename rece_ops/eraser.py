@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from .errors import EraserFileError, InputError
-from .finite import check_change
 from .formats.eraser_file import Factors, of_one_stream, read_eraser_file, write_eraser_file
+from .linear.finite import check_change
 from .provenance import Provenance
 from .settings import check_strength
 from .texts import printable, quoted

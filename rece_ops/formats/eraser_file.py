@@ -19,7 +19,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..errors import EraserFileError, InputError
-from ..finite import is_finite
+from ..linear.finite import is_finite
 from ..provenance import Provenance
 from .atomic import save_atomically
 from .tensor_file import Entry, TensorDigest, TensorFile, open_tensors

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ..errors import InputError
-from ..finite import is_finite
 from ..progress import Progress, Steps
 from ..texts import quoted
+from .finite import is_finite
 from .solves import GramSum, float64_device
 
 

@@ -42,8 +42,8 @@ from torch import Tensor
 
 from ..eraser import Eraser, result_dtype
 from ..errors import InputError
-from ..finite import balanced
 from ..linear.directions import NEGLIGIBLE, Differences, metric_root
+from ..linear.finite import balanced
 from ..linear.gram import check_reads, gram_matrix
 from ..linear.moments import second_moment
 from ..linear.preserved_subspace import PreservedSubspace

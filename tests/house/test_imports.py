@@ -24,8 +24,9 @@ ROOMS = {
     "rece_ops": (
         ("errors", "progress", "texts"),
         ("settings", "provenance"),
-        ("pairs", "formats"),
+        ("pairs",),
         ("linear",),
+        ("formats",),
         ("eraser",),
         ("low_rank",),
         ("attacks",),
@@ -33,7 +34,7 @@ ROOMS = {
         ("measures",),
     ),
     "nodes.host": (
-        ("errors", "protocols", "progress", "device", "folders"),
+        ("errors", "protocols", "progress", "device", "folders", "connections"),
         ("architectures",),
         ("patching",),
         ("text",),

@@ -26,7 +26,7 @@ from rece_ops import (
     regenerate,
     relative_changes,
 )
-from rece_ops.finite import balanced, check_change, is_finite, product_bound
+from rece_ops.linear.finite import balanced, check_change, is_finite, product_bound
 from rece_ops.settings import check_strength
 
 DIMENSION, TOKENS = 32, 5

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ....rece_ops import EraserSet, lora_factors
-from ....rece_ops.finite import is_finite
+from ....rece_ops.linear.finite import is_finite
 from ....rece_ops.settings import check_strength
 from ....rece_ops.texts import quoted
 from ..architectures.detection import PREFIX, SUFFIX, Architecture

@@ -13,7 +13,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
 from ....rece_ops import Eraser
-from ....rece_ops.finite import is_finite
+from ....rece_ops.linear.finite import is_finite
 from ..errors import NotFiniteError
 from ..protocols import Model
 

@@ -12,7 +12,7 @@ from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
 from ....rece_ops import Eraser
-from ....rece_ops.finite import is_finite, product_bound
+from ....rece_ops.linear.finite import is_finite, product_bound
 from ..errors import NotFiniteError
 from ..protocols import Model
 

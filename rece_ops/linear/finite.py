@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from .errors import InputError
-from .linear.solves import float64_device, to_float64
+from ..errors import InputError
+from .solves import float64_device, to_float64
 
 
 def is_finite(tensor: Tensor) -> bool:
