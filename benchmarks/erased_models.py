@@ -124,7 +124,7 @@ class Bench:
         if setting.name in (UNEDITED, UNNAMED):
             return self.pocket.model, Eraser.identity(self.gram.shape[0])
         erasers = self.erasers(setting, concepts, embeddings)
-        return self.with_erasers(erasers), erasers["text"]
+        return self.with_erasers(erasers), erasers.transforms["text"]
 
     def with_erasers(self, erasers: Any) -> Any:
         """The MODEL with `erasers`, which may have been made on another one."""

@@ -1,7 +1,8 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
 from .attacks.derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
-from .eraser import POOLED_STREAM, Eraser, EraserSet
+from .eraser import POOLED_STREAM, Eraser
+from .eraser_set import EraserSet, Part
 from .errors import EraserFileError, InputError, NumericalError, RECEError
 from .linear.directions import Differences, concept_spectrum
 from .linear.gram import gram_matrix
@@ -15,6 +16,7 @@ from .methods.rece import Epoch, Erasure, edit, erase, iterate
 from .pairs import ConceptPair, Contrast
 from .provenance import Provenance
 from .settings import PRESETS, RECESettings
+from .weight_change import LowRank, WeightChange
 
 __version__ = "0.1.0"
 
@@ -35,14 +37,17 @@ __all__ = [
     "InputError",
     "KeptLimits",
     "Limits",
+    "LowRank",
     "Measures",
     "NumericalError",
+    "Part",
     "Projection",
     "ProjectionSettings",
     "Provenance",
     "RECEError",
     "RECESettings",
     "Regenerated",
+    "WeightChange",
     "WeightMoments",
     "concept_spectrum",
     "derive_embedding",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .errors import EraserFileError, InputError
-from .formats.eraser_file import Factors, of_one_stream, read_eraser_file, write_eraser_file
+from .formats.eraser_file import of_one_stream, read_eraser_file, write_eraser_file
+from .formats.parts import TEXT_TRANSFORM, StoredPart
 from .linear.finite import check_change
 from .provenance import Provenance
 from .settings import check_strength
@@ -20,6 +20,13 @@ from .texts import printable, quoted
 TEXT_STREAM = "text"
 # The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
 POOLED_STREAM = "pooled"
+
+
+class Factors(NamedTuple):
+    """T − I of one stream: `left` [d, r] times `right` [r, d], or `left` [d, d] alone."""
+
+    left: Tensor
+    right: Tensor | None
 
 
 class Eraser:
@@ -42,6 +49,8 @@ class Eraser:
     """
 
     __slots__ = ("_left", "_right", "provenance")
+
+    kind: ClassVar[str] = TEXT_TRANSFORM
 
     def __init__(
         self, left: Tensor, right: Tensor | None = None, metadata: Mapping[str, Any] | Provenance | None = None
@@ -193,26 +202,46 @@ class Eraser:
         """The same eraser with other provenance."""
         return Eraser(self._left, self._right, metadata)
 
+    def stored(self) -> StoredPart:
+        """As a file holds it."""
+        named = {"delta": self._left} if self._right is None else {"left": self._left, "right": self._right}
+        return StoredPart(self.kind, named)
+
+    @classmethod
+    def from_stored(cls, part: StoredPart, provenance: Provenance) -> Eraser:
+        """The eraser in a part that was read."""
+        if "delta" in part.tensors:
+            return cls(part.tensors["delta"], None, provenance)
+        return cls(part.tensors["left"], part.tensors["right"], provenance)
+
+    def describe(self) -> str:
+        """As in 'dimension 768, rank 3'."""
+        return f"dimension {self.dimension}, {'dense' if self.is_dense else f'rank {self.rank}'}"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write this eraser as a file with the one stream `text`. See `EraserSet.save`."""
-        provenance = of_one_stream(self.provenance, TEXT_STREAM, self.dimension)
-        write_eraser_file(path, {TEXT_STREAM: self.factors()}, provenance)
+        write_eraser_file(
+            path, {TEXT_STREAM: self.stored()}, of_one_stream(self.provenance, TEXT_STREAM, self.dimension)
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Eraser:
-        """Read a file with one stream.
+        """Read a file with one text stream and nothing else.
 
         Raises:
-            EraserFileError: the file is unsound (see `read_eraser_file`) or holds several streams.
+            EraserFileError: the file is unsound (see `read_eraser_file`) or holds several parts.
         """
-        streams, provenance, _ = read_eraser_file(path)
-        if len(streams) != 1:
+        parts, provenance, _ = read_eraser_file(path)
+        name = quoted(os.path.basename(path))
+        if len(parts) != 1:
             raise EraserFileError(
-                f"{quoted(os.path.basename(path))} holds {len(streams)} text streams ({printable(', '.join(sorted(streams)))}): "
+                f"{name} holds {len(parts)} text streams ({printable(', '.join(sorted(parts)))}): "
                 "load it with EraserSet.load."
             )
-        (factors,) = streams.values()
-        return cls(*factors, provenance)
+        (part,) = parts.values()
+        if part.kind != cls.kind:
+            raise EraserFileError(f"{name} holds a {part.kind} and no text transform: load it with EraserSet.load.")
+        return cls.from_stored(part, provenance)
 
     def __repr__(self) -> str:
         kind = "dense" if self.is_dense else f"rank {self.rank}"
@@ -240,97 +269,6 @@ class Eraser:
         for factor in factors[:-1]:
             change = change @ factor
         return torch.addmm(flat, change, factors[-1]).to(rows.dtype).reshape(rows.shape)
-
-
-class EraserSet(Mapping[str, Eraser]):
-    """The erasers of every text stream of one architecture, under the streams' names: an ERASER.
-
-    SD1, SD2 and SDXL have the one stream `text`; other architectures have several, each with a
-    transform and a dimension of its own.
-
-    Args:
-        streams: eraser by stream name; at least one.
-        metadata: provenance of the whole, typed or as plain JSON values.
-        notes: sentences about the file it comes from, for whoever loads it.
-
-    Attributes:
-        provenance: what the whole tells of its making.
-        notes: as given.
-
-    Raises:
-        InputError: there is no stream, or the metadata are none that a file may have.
-    """
-
-    def __init__(
-        self,
-        streams: Mapping[str, Eraser],
-        metadata: Mapping[str, Any] | Provenance | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> None:
-        if not streams:
-            raise InputError("An ERASER needs at least one text stream.")
-        self._streams = dict(streams)
-        self.provenance = Provenance.of(metadata)
-        self.notes = notes
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The provenance as plain JSON values, a copy."""
-        return self.provenance.as_dict()
-
-    def __getitem__(self, stream: str) -> Eraser:
-        return self._streams[stream]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._streams)
-
-    def __len__(self) -> int:
-        return len(self._streams)
-
-    def scaled(self, strength: float) -> EraserSet:
-        """Every stream scaled: T_s = I + s(T − I)."""
-        return EraserSet({name: eraser.scaled(strength) for name, eraser in self.items()}, self.provenance)
-
-    def combined(self, second: EraserSet, metadata: Mapping[str, Any] | Provenance) -> EraserSet:
-        """First this set, then `second`, stream by stream; one that leaves the pooled stream alone is none there.
-
-        Raises:
-            InputError: the two have different streams or dimensions.
-        """
-        if (set(self) ^ set(second)) - {POOLED_STREAM}:
-            raise InputError(
-                f"An ERASER with the text streams {printable(', '.join(sorted(self)))} cannot be combined with one that has "
-                f"{printable(', '.join(sorted(second)))}: combine erasers of the same architecture."
-            )
-        streams = {name: eraser @ second[name] if name in second else eraser for name, eraser in self.items()}
-        return EraserSet({**{name: second[name] for name in second if name not in self}, **streams}, metadata)
-
-    def save(self, path: str | os.PathLike[str], keep_existing: bool = False) -> Path:
-        """Write all streams and the provenance to one safetensors file, in one step.
-
-        Args:
-            path: of the file.
-            keep_existing: give the new file a number where there is one of that name, instead of taking its place.
-
-        Returns:
-            The path of the new file.
-
-        Raises:
-            InputError: the provenance is longer than a file may hold, or tells of other dimensions.
-            OSError: the file could not be written; an old one is left as it was.
-        """
-        streams = {name: eraser.factors() for name, eraser in self.items()}
-        return write_eraser_file(path, streams, self.provenance, keep_existing)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> EraserSet:
-        """Read a file with any number of streams.
-
-        Raises:
-            EraserFileError: see `read_eraser_file`.
-        """
-        streams, provenance, notes = read_eraser_file(path)
-        return cls({name: Eraser(*factors, provenance) for name, factors in streams.items()}, provenance, notes)
 
 
 def result_dtype(concept: Tensor) -> torch.dtype:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -209,7 +208,8 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(f"'{name}' in the provenance is {type(value).__name__}, not a number.")
-    if not math.isfinite(value) or abs(value) > MAX_WHOLE_NUMBER:
+    # Compared first: a whole number can be too large to be made a float.
+    if not abs(value) <= MAX_WHOLE_NUMBER:
         raise InputError(f"'{name}' in the provenance is not finite, or a number too large.")
     return value
 

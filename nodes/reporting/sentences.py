@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...rece_ops import POOLED_STREAM, ConceptMeasures, EraserSet, Measures, Provenance
+from ...rece_ops import POOLED_STREAM, ConceptMeasures, Eraser, EraserSet, Measures, Provenance
 from ...rece_ops.texts import QUOTED, printable, quoted
 from ..host.jobs.assess import Assessment
 from ..host.jobs.erase import ErasureResult
@@ -56,11 +56,11 @@ def measured_lines(assessment: Assessment, plan: Plan) -> list[str]:
 def eraser_description(eraser: EraserSet) -> str:
     """What an ERASER is, from its provenance and its tensors, and what its file gives to note."""
     lines = [_made_from(eraser.provenance)]
-    for name, stream in list(eraser.items())[:_MOST_CONCEPTS]:
-        kind = "dense" if stream.is_dense else f"rank {stream.rank}"
-        lines.append(f"Text stream {quoted(name)}: dimension {stream.dimension}, {kind}.")
+    for name, part in list(eraser.items())[:_MOST_CONCEPTS]:
+        what = "Text stream" if isinstance(part, Eraser) else part.kind.capitalize()
+        lines.append(f"{what} {quoted(name)}: {part.describe()}.")
     if len(eraser) > _MOST_CONCEPTS:
-        lines.append(f"… and {len(eraser) - _MOST_CONCEPTS} more text streams.")
+        lines.append(f"… and {len(eraser) - _MOST_CONCEPTS} more parts.")
     lines += [f"Note: {note}" for note in eraser.notes]
     return "\n".join(lines)
 

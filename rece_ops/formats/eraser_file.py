@@ -1,7 +1,8 @@
-"""The eraser file: safetensors with `<stream>/left` and `<stream>/right`, or `<stream>/delta`, per text stream.
+"""The eraser file: safetensors with the tensors of every part under `<part>/<tensor>`.
 
-The header's metadata holds `format`, `format_version`, `provenance` (JSON, see `Provenance`) and `sha256`, the digest of the
-tensors (see `TensorDigest`). Version 1 had no digest; its files are read still. Nothing in a file is trusted: sizes, names,
+The header's metadata holds `format`, `format_version`, `parts` (JSON: kind and attributes by the part's name, see
+`formats.parts`), `provenance` (JSON, see `Provenance`) and `sha256`, the digest of the tensors (see `TensorDigest`). In
+version 1 every part was a text transform, and there was no digest; its files are still read. Nothing in a file is trusted: sizes, names,
 shapes, dtypes, finiteness and the digest are checked before a tensor leaves this module.
 
 It is read in three layers: the header (`tensor_file`), the typed metadata, the tensors.
@@ -9,12 +10,13 @@ It is read in three layers: the header (`tensor_file`), the typed metadata, the 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -22,6 +24,7 @@ from ..errors import EraserFileError, InputError
 from ..linear.finite import is_finite
 from ..provenance import Provenance
 from .atomic import save_atomically
+from .parts import PART_NAME, TEXT_TRANSFORM, StoredPart, check_layout, dimension_of
 from .tensor_file import Entry, TensorDigest, TensorFile, open_tensors
 
 FORMAT = "rece-eraser"
@@ -29,61 +32,56 @@ FORMAT_VERSION = 2
 # Without a digest.
 OLDEST_VERSION = 1
 MAX_FILE_BYTES = 2**30
-MAX_DIMENSION = 65_536
 NO_DIGEST_NOTE = (
     "The file is of an older version of this pack and has no checksum, so that damage to its numbers would not be noticed; "
     "save it again to give it one."
 )
 
-_KEY = re.compile(r"(?P<stream>[a-z][a-z0-9_.]{0,63})/(?P<part>left|right|delta)")
-
-
-class Factors(NamedTuple):
-    """T − I of one stream: `left` [d, r] times `right` [r, d], or `left` [d, d] alone."""
-
-    left: Tensor
-    right: Tensor | None
+MAX_PARTS = 1000
+MAX_PARTS_BYTES = 2**20
 
 
 class EraserContents(NamedTuple):
-    """What an eraser file holds: factors by stream, its provenance, and sentences for whoever loads it."""
+    """What an eraser file holds: parts by name, its provenance, and sentences for whoever loads it."""
 
-    streams: dict[str, Factors]
+    parts: dict[str, StoredPart]
     provenance: Provenance
     notes: tuple[str, ...]
 
 
 class _Metadata(NamedTuple):
-    """What the header says, typed; no digest in a file of the oldest version."""
+    """What the header says, typed; neither kinds nor digest in a file of the oldest version."""
 
     provenance: Provenance
+    parts: Mapping[str, Mapping[str, Any]] | None
     digest: str | None
 
 
 def write_eraser_file(
     path: str | os.PathLike[str],
-    streams: Mapping[str, Factors],
+    parts: Mapping[str, StoredPart],
     provenance: Provenance,
     keep_existing: bool = False,
 ) -> Path:
-    """Write `streams` to `path` in one step (see `save_atomically`); returns where the file is.
+    """Write `parts` to `path` in one step (see `save_atomically`); returns where the file is.
 
     Raises:
         InputError: the provenance is too long, or tells of other dimensions.
         OSError: the file could not be written; an old one is left as it was.
     """
-    wrong = _wrong_dimension(provenance, {name: factors.left.shape[0] for name, factors in streams.items()})
+    dimensions = {
+        name: next(iter(part.tensors.values())).shape[0] for name, part in parts.items() if part.kind == TEXT_TRANSFORM
+    }
+    wrong = _wrong_dimension(provenance, dimensions)
     if wrong:
         raise InputError(f"The eraser's provenance {wrong}: give the erasers the provenance that belongs to them.")
-    tensors: dict[str, Tensor] = {}
-    for name, factors in streams.items():
-        if factors.right is None:
-            tensors[f"{name}/delta"] = factors.left
-        else:
-            tensors[f"{name}/left"], tensors[f"{name}/right"] = factors.left, factors.right
+    tensors = {f"{name}/{key}": tensor for name, part in parts.items() for key, tensor in part.tensors.items()}
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
+        "parts": json.dumps(
+            {name: {"kind": part.kind, **part.attributes} for name, part in parts.items()}, sort_keys=True
+        ),
         "provenance": provenance.as_json(),
         "sha256": TensorDigest.of(tensors),
     }
@@ -102,13 +100,21 @@ def read_eraser_file(path: str | os.PathLike[str]) -> EraserContents:
     try:
         with open_tensors(file) as reader:
             metadata = _check_metadata(file.name, reader.metadata)
-            layout = _check_layout(file.name, reader.entries)
-            _check_dimensions(file.name, metadata.provenance, layout, reader.entries)
+            entries = _entries_of_parts(file.name, reader.entries)
+            told = _check_parts(file.name, metadata, entries)
+            _check_dimensions(file.name, metadata.provenance, told, entries)
             tensors = _read_tensors(file.name, reader, metadata.digest)
     except OSError as error:
         raise EraserFileError(f"'{file.name}' cannot be read: {error.strerror}.") from error
-    streams = {name: _factors(name, parts, tensors) for name, parts in layout.items()}
-    return EraserContents(streams, metadata.provenance, () if metadata.digest else (NO_DIGEST_NOTE,))
+    parts = {
+        name: StoredPart(
+            str(attributes["kind"]),
+            {key: tensors[f"{name}/{key}"] for key in entries[name]},
+            {key: value for key, value in attributes.items() if key != "kind"},
+        )
+        for name, attributes in told.items()
+    }
+    return EraserContents(parts, metadata.provenance, () if metadata.digest else (NO_DIGEST_NOTE,))
 
 
 def _check_size(file: Path) -> None:
@@ -144,53 +150,61 @@ def _check_metadata(name: str, metadata: Mapping[str, str]) -> _Metadata:
     digest = None if old else metadata.get("sha256", "")
     if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
         raise EraserFileError(f"'{name}' has lost its checksum: save the eraser again, or get the file again.")
-    return _Metadata(provenance, digest)
+    return _Metadata(provenance, None if old else _told_parts(name, metadata.get("parts", "")), digest)
 
 
-def _check_layout(name: str, entries: Mapping[str, Entry]) -> dict[str, set[str]]:
-    layout: dict[str, set[str]] = {}
-    for key in entries:
-        match = _KEY.fullmatch(key)
-        if match is None:
-            raise EraserFileError(f"'{name}' holds a tensor {key[:80]!a} that no eraser has.")
-        layout.setdefault(match["stream"], set()).add(match["part"])
-    if not layout:
-        raise EraserFileError(f"'{name}' holds no tensor: save the eraser again.")
-    for stream, parts in layout.items():
-        if parts not in ({"left", "right"}, {"delta"}):
-            raise EraserFileError(f"'{name}' is incomplete: its stream '{stream}' has only {sorted(parts)}.")
-        _check_factors(name, {f"{stream}/{part}": entries[f"{stream}/{part}"] for part in parts})
-    return layout
+def _told_parts(name: str, text: str) -> dict[str, Mapping[str, Any]]:
+    """Kind and attributes of every part, typed and bounded."""
+    try:
+        told = json.loads(text) if len(text) <= MAX_PARTS_BYTES else None
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not 0 < len(told) <= MAX_PARTS:
+        raise EraserFileError(f"'{name}' does not say what its parts are: save the eraser again.")
+    for part, attributes in told.items():
+        if not isinstance(attributes, dict) or not isinstance(attributes.get("kind"), str):
+            raise EraserFileError(
+                f"'{name}' does not say of what kind its part {part[:80]!a} is: save the eraser again."
+            )
+        if any(not isinstance(value, (str, int, float, bool)) for value in attributes.values()):
+            raise EraserFileError(f"'{name}' says something of its part {part[:80]!a} that no part has.")
+    return told
 
 
-def _check_factors(name: str, entries: Mapping[str, Entry]) -> None:
+def _entries_of_parts(name: str, entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+    found: dict[str, dict[str, Entry]] = {}
     for key, entry in entries.items():
-        if not entry.is_float:
-            raise EraserFileError(f"'{name}' has numbers of type {entry.dtype[:20]!a} in '{key}', not floats.")
-    shapes = {key.rpartition("/")[2]: entry.shape for key, entry in entries.items()}
-    if not _shapes_fit(shapes) or len({entry.dtype for entry in entries.values()}) > 1:
-        listed = ", ".join(f"{key} {list(entry.shape)[:4]} {entry.dtype}" for key, entry in sorted(entries.items()))
-        raise EraserFileError(f"'{name}' has tensors of shapes and types that do not fit together ({listed}).")
+        part, slash, tensor = key.partition("/")
+        if not slash or not PART_NAME.fullmatch(part):
+            raise EraserFileError(f"'{name}' holds a tensor {key[:80]!a} that no eraser has.")
+        found.setdefault(part, {})[tensor] = entry
+    if not found:
+        raise EraserFileError(f"'{name}' holds no tensor: save the eraser again.")
+    return found
 
 
-def _shapes_fit(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    if any(len(shape) != 2 for shape in shapes.values()):
-        return False
-    if "delta" in shapes:
-        rows, columns = shapes["delta"]
-        return rows == columns and 0 < rows <= MAX_DIMENSION
-    (dimension, rank), (rank_right, dimension_right) = shapes["left"], shapes["right"]
-    return dimension == dimension_right and rank == rank_right <= dimension and 0 < dimension <= MAX_DIMENSION
+def _check_parts(
+    name: str, metadata: _Metadata, entries: Mapping[str, Mapping[str, Entry]]
+) -> Mapping[str, Mapping[str, Any]]:
+    """Kind and attributes of every part, which has the tensors of its kind."""
+    told = {part: {"kind": TEXT_TRANSFORM} for part in entries} if metadata.parts is None else metadata.parts
+    if set(told) != set(entries):
+        raise EraserFileError(f"'{name}' is incomplete: it says that it has other parts than it holds.")
+    for part, attributes in told.items():
+        wrong = check_layout(attributes["kind"], entries[part])
+        if wrong:
+            raise EraserFileError(f"'{name}' cannot be used: its part '{part}' {wrong}.")
+    return told
 
 
 def _check_dimensions(
-    name: str, provenance: Provenance, layout: Mapping[str, set[str]], entries: Mapping[str, Entry]
+    name: str,
+    provenance: Provenance,
+    told: Mapping[str, Mapping[str, Any]],
+    entries: Mapping[str, Mapping[str, Entry]],
 ) -> None:
-    dimensions = {
-        stream: entries[f"{stream}/{'delta' if 'delta' in parts else 'left'}"].shape[0]
-        for stream, parts in layout.items()
-    }
-    wrong = _wrong_dimension(provenance, dimensions)
+    transforms = [part for part, attributes in told.items() if attributes["kind"] == TEXT_TRANSFORM]
+    wrong = _wrong_dimension(provenance, {part: dimension_of(entries[part]) for part in transforms})
     if wrong:
         raise EraserFileError(f"'{name}' cannot be right. Its provenance {wrong}: save the eraser again.")
 
@@ -222,12 +236,6 @@ def _read_tensors(name: str, reader: TensorFile, expected: str | None) -> dict[s
         if not is_finite(tensor):
             raise EraserFileError(f"'{name}' holds NaN or infinite numbers in '{key}'.")
     return tensors
-
-
-def _factors(stream: str, parts: set[str], tensors: Mapping[str, Tensor]) -> Factors:
-    if "delta" in parts:
-        return Factors(tensors[f"{stream}/delta"], None)
-    return Factors(tensors[f"{stream}/left"], tensors[f"{stream}/right"])
 
 
 def of_one_stream(provenance: Provenance, stream: str, dimension: int) -> Provenance:

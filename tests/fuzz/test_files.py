@@ -72,11 +72,11 @@ def check(refused: Refused, tmp_path: Path) -> Callable[[bytes], None]:
             if found is None:
                 continue
             for eraser in found.values() if isinstance(found, EraserSet) else (found,):
-                assert all(bool(torch.isfinite(one).all()) for one in eraser.factors() if one is not None)
+                assert all(bool(torch.isfinite(one).all()) for one in eraser.stored().tensors.values())
             if isinstance(found, EraserSet):
                 description = eraser_description(found)
                 description.encode("utf-8")
-                assert len(description.splitlines()) == 1 + len(found)
+                assert len(description.splitlines()) == 1 + len(found) + len(found.notes)
                 assert not description.startswith(("Error:", "Warning:"))
 
     return load
@@ -122,6 +122,19 @@ def test_provenance(fuzz: Any, check: Callable[[bytes], None], tmp_path: Path) -
         check(joined({**header, "__metadata__": metadata}, data))
 
     fuzz(PROVENANCE, mutated, 200)
+
+
+def test_kinds_and_attributes(fuzz: Any, check: Callable[[bytes], None], tmp_path: Path) -> None:
+    header, data = split(sound(tmp_path / "sound.safetensors"))
+    values = st.one_of(HEADER_VALUES, st.sampled_from(["text transform", "weight change", "adapter", {}, None]))
+    names = st.sampled_from(["text", "pooled", "", "a/b", "\ud800", "x" * 99])
+
+    def mutated(parts: Any) -> None:
+        metadata = {**header["__metadata__"], "parts": parts if isinstance(parts, str) else json.dumps(parts)}
+        check(joined({**header, "__metadata__": metadata}, data))
+
+    told = st.dictionaries(names, st.dictionaries(st.sampled_from(["kind", "other"]), values, max_size=2), max_size=3)
+    fuzz(st.one_of(told, st.text(max_size=40), st.lists(values, max_size=2)), mutated, 200)
 
 
 def test_shapes_and_types(fuzz: Any, check: Callable[[bytes], None], tmp_path: Path) -> None:

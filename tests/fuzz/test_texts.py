@@ -11,7 +11,7 @@ import pytest
 from rece_pack.nodes.host.folders import checked_name
 from rece_pack.nodes.request.concept_lines import MAX_WEIGHT, parse_concepts, parse_preserved
 from rece_pack.nodes.request.prompt_pairs import pairs_of_file, typed_pairs
-from rece_pack.nodes.request.templates import TEMPLATES, widened
+from rece_pack.nodes.request.templates import TEMPLATES, expand_templates
 
 ANY = st.text(st.characters(), max_size=200)
 PIECES = [
@@ -67,8 +67,9 @@ def test_concepts_and_preserved_prompts(fuzz: Any, refused: Refused) -> None:
         assert all(0 < line.weight <= MAX_WEIGHT for line in lines)
         for line in lines[:20]:
             (line.concept + line.target).encode("utf-8")
-            assert all(widened(line.concept, name)[0] == line.concept for name in TEMPLATES)
-        assert refused(parse_preserved, text, lines) is None or all(line.weight != 1 or line.target for line in lines)
+            assert all(expand_templates(line.concept, name)[0] == line.concept for name in TEMPLATES)
+        preserved = refused(parse_preserved, text, lines) or []
+        assert not {line.concept for line in lines} & set(preserved)
 
     fuzz(TEXTS, check, 150)
 

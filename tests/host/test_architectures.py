@@ -90,7 +90,7 @@ def test_full_size_models_are_read_in_the_right_places(case: str) -> None:
     weights = model.model.state_dict()
     assert all(weights[key].shape[1] == dimension for key in stream.keys)
     assert all(".attn2.to_k." in key or ".attn2.to_v." in key for key in stream.keys)
-    names = lora_names(model, architecture)
+    names = lora_names(model, architecture, architecture.keys)
     assert len(set(names.values())) == projections + len(pooled)
     known = ("lora_unet_down", "lora_unet_mid", "lora_unet_up", "lora_unet_add_embedding_linear_1")
     assert all(name.startswith(known) for name in names.values())

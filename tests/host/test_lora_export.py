@@ -64,7 +64,7 @@ def with_lora(weight: Tensor, up: Tensor, down: Tensor, eraser: Eraser, strength
 def test_the_stock_loader_makes_the_erased_weights(model: Any, eraser: EraserSet, strength: float) -> None:
     tensors = as_lora(model, eraser, strength)
     loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
-    names = lora_names(model, architecture_of(model))
+    names = lora_names(model, architecture_of(model), architecture_of(model).keys)
     for key, weight in weights(model).items():
         factors = [tensors[f"{names[key]}.lora_{side}.weight"] for side in ("up", "down")]
         assert_within(weights(loaded)[key], with_lora(weight, *factors, eraser["text"], strength), key)
@@ -118,7 +118,7 @@ def test_diffusers_makes_the_erased_weights(model: Any, eraser: EraserSet, comfy
     )
     by_diffusers_name = _copy_projections(model, unet)
     tensors = as_lora(model, eraser)
-    names = lora_names(model, architecture_of(model))
+    names = lora_names(model, architecture_of(model), architecture_of(model).keys)
     factors = {
         _diffusers_name(model, key): [tensors[f"{names[key]}.lora_{side}.weight"] for side in ("up", "down")]
         for key in names

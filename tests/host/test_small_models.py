@@ -227,7 +227,7 @@ def test_the_stock_loader_reads_the_eraser_as_a_lora(case: SmallModel) -> None:
     architecture = architecture_of(model)
     erasers = random_erasers(architecture)
     tensors = lora_tensors(Session.open(model), erasers, 1.0, 0, torch.float32)
-    names = lora_names(model, architecture)
+    names = lora_names(model, architecture, architecture.keys)
     loaded, _ = comfy.sd.load_lora_for_models(model, None, tensors, 1.0, 0.0)
     for stream in architecture.streams:
         before, after = (Session.open(one).weights(stream) for one in (model, loaded))

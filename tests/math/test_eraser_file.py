@@ -69,7 +69,11 @@ BAD_FILES = {
     "provenance no json": ({"text/left": left, "text/right": right}, {**GOOD, "provenance": "{"}, "no JSON"),
     "provenance no object": ({"text/left": left, "text/right": right}, {**GOOD, "provenance": "[]"}, "no JSON object"),
     "provenance too deep": ({"text/left": left, "text/right": right}, {**GOOD, "provenance": "[" * 99999}, "no JSON"),
-    "foreign tensor": ({"text/left": left, "text/right": right, "text/code": left.clone()}, GOOD, "text/code"),
+    "foreign tensor": (
+        {"text/left": left, "text/right": right, "text/code": left.clone()},
+        GOOD,
+        r"'text' is incomplete: it has only \['code', 'left', 'right'\]",
+    ),
     "path as a name": ({"../left": left, "../right": right}, GOOD, "no eraser has"),
     "no tensor": ({}, GOOD, "holds no tensor"),
     "half a pair": ({"text/left": left}, GOOD, "incomplete"),

@@ -79,7 +79,8 @@ def test_every_bit_flip_in_the_tensors_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("digest", [None, "", "0" * 63, "G" * 64, "0" * 64])
 def test_a_file_without_its_checksum_is_refused(tmp_path: Path, digest: str | None) -> None:
-    metadata = {"format": "rece-eraser", "format_version": "2", "provenance": "{}"}
+    parts = '{"text": {"kind": "text transform"}}'
+    metadata = {"format": "rece-eraser", "format_version": "2", "provenance": "{}", "parts": parts}
     save_file(
         {"text/delta": torch.eye(2)},
         tmp_path / "e.safetensors",

@@ -70,21 +70,22 @@ class Architecture:
         return any(stream.pooled for stream in self.streams)
 
     @property
-    def projections(self) -> int:
-        """The number of projections in all streams."""
-        return sum(len(stream.keys) for stream in self.streams)
+    def keys(self) -> tuple[str, ...]:
+        """State-dict keys of the key and value weights of all streams."""
+        return tuple(key for stream in self.streams for key in stream.keys)
 
     def erased_by(self, eraser: EraserSet) -> list[TextStream]:
         """The streams that `eraser` changes: all, or all but the pooled one."""
-        return [stream for stream in self.streams if stream.name in eraser]
+        return [stream for stream in self.streams if stream.name in eraser.transforms]
 
     def check_eraser(self, eraser: EraserSet) -> None:
         """Raise WrongConnectionError unless `eraser` was made for this architecture, with its streams and dimensions."""
         made_for = printable(eraser.provenance.architecture or "another model", QUOTED)
-        theirs = {name: one.dimension for name, one in eraser.items()}
+        theirs = {name: one.dimension for name, one in eraser.transforms.items()}
         ours = {one.name: one.dimension for one in self.streams if one.name in theirs or one.name != POOLED_STREAM}
         # T5 gives tokens of the same size to many models, so that the size alone does not tell them apart.
-        if ours != theirs or made_for not in (self.name, "another model"):
+        fits = ours == theirs or not theirs
+        if not fits or made_for not in (self.name, "another model"):
             raise WrongConnectionError(
                 f"This ERASER was made for {made_for} (text dimension {_listed(theirs)}), but the MODEL is "
                 f"{self.name} (text dimension {_listed(ours)}): use an eraser that was made on the same base."

@@ -6,8 +6,9 @@ import comfy.utils
 
 from ....rece_ops import EraserSet
 from ....rece_ops.settings import check_strength
+from ..errors import UnsupportedModelError
 from ..patching.forwards import add_forwards
-from ..patching.weight_patch import add_weight_patches
+from ..patching.weight_patch import add_weight_changes, add_weight_patches
 from ..patching.weights import quantised_as
 from ..protocols import Model
 from ..session import Session
@@ -18,6 +19,7 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
 
     Raises:
         InputError: the strength is not finite, or the erasure is not at that strength.
+        UnsupportedModelError: MODEL is quantised or compiled, and the eraser changes weights.
         WrongConnectionError: the eraser belongs to another architecture.
     """
     check_strength(strength)
@@ -27,12 +29,20 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
         return patched
     # All streams in the same way: a file with some of them erased would be taken for the whole.
     inside = _why_inside(session)
+    if inside and eraser.weight_changes:
+        raise UnsupportedModelError(
+            f"This ERASER changes weights of the model besides those that read text, but {inside}, where a patch would round "
+            "them again or not count at all: put it on the model in half precision, before it is compiled."
+        )
     for stream in streams:
-        scaled = eraser[stream.name].scaled(strength)
+        transform = eraser.transforms[stream.name]
+        scaled = transform.scaled(strength)
         if inside:
             add_forwards(patched, stream.keys, scaled)
         else:
-            add_weight_patches(patched, stream.patch_keys(), eraser[stream.name], strength)
+            add_weight_patches(patched, stream.patch_keys(), transform, strength)
+    for change in eraser.weight_changes.values():
+        add_weight_changes(patched, change, strength)
     return patched
 
 
@@ -50,7 +60,7 @@ def describe_application(session: Session) -> str:
 def _why_inside(session: Session) -> str:
     """Why a patch would not change the weights of MODEL exactly, or not at all; empty where it would."""
     model = session.model
-    keys = [key for stream in session.architecture.streams for key in stream.keys]
+    keys = session.architecture.keys
     quantised = quantised_as(model, keys)
     if quantised:
         return f"the model is quantised ({quantised})"

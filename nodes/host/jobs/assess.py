@@ -100,7 +100,7 @@ def assess(
         assert one.differences is not None  # made above
         gram = one.differences.gram
         existing = ExistingErasure(
-            eraser[stream.name].to(gram.device),
+            eraser.transforms[stream.name].to(gram.device),
             gram,
             tuple(one.pairs),
             plan.settings,

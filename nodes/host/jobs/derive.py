@@ -102,7 +102,7 @@ def _comparison(
     session.architecture.check_eraser(eraser)
 
     def model_and_eraser(stream: TextStream, progress: Progress) -> WeightMoments:
-        return WeightMoments.of_eraser(gram_matrix(session.weights(stream), progress), eraser[stream.name])
+        return WeightMoments.of_eraser(gram_matrix(session.weights(stream), progress), eraser.transforms[stream.name])
 
     return model_and_eraser
 
@@ -117,7 +117,7 @@ def _original(session: Session, original: Session | None) -> tuple[Session, Call
                 "that was erased."
             )
         return original, lambda patch: True
-    keys = [key for stream in architecture.streams for key in stream.keys]
+    keys = architecture.keys
     patched = any(isinstance(patch[1], EraserAdapter) for key in keys for patch in model.patches.get(key, []))
     if not patched and not any(erased_forwards(model, key) for key in keys):
         raise WrongConnectionError(

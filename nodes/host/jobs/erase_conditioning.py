@@ -35,18 +35,23 @@ def erase_conditioning(conditioning: Conditioning | None, eraser: EraserSet, str
             architecture does more to the tokens before it reads them.
     """
     check_strength(strength)
+    if eraser.weight_changes:
+        raise WrongConnectionError(
+            "This ERASER also changes weights of the model, which no CONDITIONING can hold: use 'Apply Eraser' on the MODEL "
+            "instead."
+        )
     if not conditioning:
         raise WrongConnectionError("CONDITIONING is None or empty: connect the output of a text-encoding node.")
     slots = _slots(eraser)
     for embedding, values in conditioning:
         _check(embedding, values, eraser, slots)
-    transforms = {name: Transform(one.scaled(strength)) for name, one in eraser.items()}
+    transforms = {name: Transform(one.scaled(strength)) for name, one in eraser.transforms.items()}
     return [_erased(embedding, values, transforms, slots) for embedding, values in conditioning]
 
 
 def _slots(eraser: EraserSet) -> Mapping[str, Sequence[TokenSlot]]:
     """Where every text stream of the eraser comes from, but for the pooled one."""
-    names = [name for name in eraser if name != POOLED_STREAM]
+    names = [name for name in eraser.transforms if name != POOLED_STREAM]
     rows = {row.name: row for row in _rows(eraser, names) if not row.pooled}
     if set(rows) != set(names):
         raise WrongConnectionError(
@@ -91,12 +96,13 @@ def _check(
     for name, found in slots.items():
         for slot in found:
             tokens = slot.held_in(embedding, values)
-            _check_tokens(tokens, slot, eraser, eraser[name])
+            _check_tokens(tokens, slot, eraser, eraser.transforms[name])
     pooled = values.get(POOLED)
-    if POOLED_STREAM in eraser and pooled is not None and pooled.shape[-1] < eraser[POOLED_STREAM].dimension:
+    transform = eraser.transforms.get(POOLED_STREAM)
+    if transform is not None and pooled is not None and pooled.shape[-1] < transform.dimension:
         raise WrongConnectionError(
             f"The pooled output of CONDITIONING has {pooled.shape[-1]} numbers, but this ERASER ({_made_for(eraser)}) is for "
-            f"{eraser[POOLED_STREAM].dimension}: {_REMEDY}."
+            f"{transform.dimension}: {_REMEDY}."
         )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import comfy.utils
 import torch
 from torch import Tensor
 
-from ....rece_ops import EraserSet, lora_factors
+from ....rece_ops import EraserSet, LowRank, lora_factors
 from ....rece_ops.linear.finite import is_finite
 from ....rece_ops.settings import check_strength
-from ....rece_ops.texts import quoted
 from ..architectures.detection import PREFIX, SUFFIX, Architecture
 from ..errors import NotFiniteError, UnsupportedModelError
 from ..progress import JobProgress
@@ -17,16 +18,15 @@ from ..protocols import Model
 from ..session import Session
 
 
-def lora_names(model: Model, architecture: Architecture) -> dict[str, str]:
+def lora_names(model: Model, architecture: Architecture, keys: Iterable[str]) -> dict[str, str]:
     """LoRA key without suffix by state-dict key: `lora_unet_` and the layer's path, dots to underscores.
 
     The path is that of diffusers for Stable Diffusion; for everything else it is the model's own, as kohya's trainers
     write and ComfyUI reads it.
 
     Raises:
-        UnsupportedModelError: a projection has no diffusers name.
+        UnsupportedModelError: a weight has no diffusers name.
     """
-    keys = [key for stream in architecture.streams for key in stream.keys]
     if architecture.family.unet:
         diffusers = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
         # The host maps two of diffusers' names to one layer, in no order; SDXL's is an 'add_embedding'.
@@ -36,7 +36,7 @@ def lora_names(model: Model, architecture: Architecture) -> dict[str, str]:
     for key in keys:
         if key not in by_key:
             raise UnsupportedModelError(
-                f"The projection {quoted(key)} of this {architecture.name} model has no name in the LoRA conventions: "
+                f"The weight '{key}' of this {architecture.name} model has no name in the LoRA conventions: "
                 "save the eraser or the checkpoint instead."
             )
     return {key: "lora_unet_" + by_key[key].removesuffix(SUFFIX).replace(".", "_") for key in keys}
@@ -49,13 +49,13 @@ def lora_tensors(
     max_rank: int,
     dtype: torch.dtype,
 ) -> dict[str, Tensor]:
-    """The LoRA W → W + s·W·(T − I) of MODEL as it stands, `alpha` equal to the rank of each projection.
+    """The LoRA W → W + s·W·(T − I) + s·ΔW of MODEL as it stands, `alpha` equal to the rank of each weight's change.
 
     Args:
         session: the MODEL without the erasure.
         eraser: made for its architecture.
         strength: s, baked in.
-        max_rank: 0 keeps every direction.
+        max_rank: of the text transforms; 0 keeps every direction.
         dtype: of the saved factors.
 
     Raises:
@@ -64,21 +64,42 @@ def lora_tensors(
         UnsupportedModelError, WrongConnectionError: see `Session.streams_of` and `lora_names`.
     """
     check_strength(strength)
-    streams = session.streams_of(eraser)
-    names = lora_names(session.model, session.architecture)
-    progress = JobProgress(export=1)
+    found = _of_transforms(session, eraser, strength, max_rank)
+    for change in eraser.weight_changes.values():
+        for key, (up, down) in change.scaled(strength).changes.items():
+            found.setdefault(key, []).append(LowRank(up.cpu().float(), down.cpu().float()))
+    names = lora_names(session.model, session.architecture, tuple(found))
     tensors: dict[str, Tensor] = {}
+    for key, parts in found.items():
+        up, down = (torch.cat(side, dim) for side, dim in zip(zip(*parts, strict=True), (1, 0), strict=True))
+        up, down = _shaped(up, down, comfy.utils.get_attr(session.model.model, key).shape)
+        tensors[f"{names[key]}.lora_up.weight"] = _rounded(up, dtype, key)
+        tensors[f"{names[key]}.lora_down.weight"] = _rounded(down, dtype, key)
+        tensors[f"{names[key]}.alpha"] = torch.tensor(float(down.shape[0]))
+    return tensors
+
+
+def _of_transforms(session: Session, eraser: EraserSet, strength: float, max_rank: int) -> dict[str, list[LowRank]]:
+    """W·(T − I) of every key and value weight, in float32 on the CPU."""
+    streams = session.streams_of(eraser)
+    progress = JobProgress(export=1)
+    found: dict[str, list[LowRank]] = {}
     for turn, stream in enumerate(streams):
         weights = session.weights(stream)
-        scaled = eraser[stream.name].scaled(strength).to(weights.device)
+        scaled = eraser.transforms[stream.name].scaled(strength).to(weights.device)
         done = progress.part("export", turn, len(streams))
         for number, key in enumerate(stream.keys, start=1):
             up, down = lora_factors(weights[key], scaled, max_rank)
-            tensors[f"{names[key]}.lora_up.weight"] = _rounded(up, dtype, key)
-            tensors[f"{names[key]}.lora_down.weight"] = _rounded(_all_columns(down, session.model, key), dtype, key)
-            tensors[f"{names[key]}.alpha"] = torch.tensor(float(down.shape[0]))
+            found[key] = [LowRank(up, _all_columns(down, session.model, key))]
             done(number, len(stream.keys), "factoring weights")
-    return tensors
+    return found
+
+
+def _shaped(up: Tensor, down: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """The factors as LoRA files have them: those of a convolution have its kernel in `down`."""
+    if len(shape) == 2:
+        return up, down
+    return up.reshape(*up.shape, *[1] * (len(shape) - 2)), down.reshape(-1, *shape[1:])
 
 
 def _rounded(factor: Tensor, dtype: torch.dtype, key: str) -> Tensor:

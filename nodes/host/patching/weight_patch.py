@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.utils
 import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
-from ....rece_ops import Eraser
+from ....rece_ops import Eraser, LowRank, WeightChange
 from ....rece_ops.linear.finite import is_finite, product_bound
-from ..errors import NotFiniteError
+from ....rece_ops.texts import quoted
+from ..errors import NotFiniteError, WrongConnectionError
 from ..protocols import Model
 
 
@@ -53,17 +56,23 @@ class EraserAdapter(WeightAdapterBase):
         """
         dtype = torch.promote_types(weight.dtype, torch.float32)
         source = weight.to(dtype)
-        *inner, last = (comfy.model_management.cast_to_device(factor, weight.device, dtype) for factor in self.weights)
-        change = source
-        for factor in inner:
-            change = change @ factor
+        factors = [comfy.model_management.cast_to_device(factor, weight.device, dtype) for factor in self.weights]
+        left, right, thin = self._product(source, factors)
         # Settles it for thin factors without a look at the whole weight: with little memory, this runs in every step.
-        small = bool(inner) and function is None and abs(strength) * product_bound(change, last) < self._spare(weight)
-        change = (change @ last) * strength
+        small = thin and function is None and abs(strength) * product_bound(left, right) < self._spare(weight)
+        change = (left @ right).reshape(source.shape) * strength
         result = source + (change if function is None else function(change))
         if not small:
             self._check(source, result, weight.dtype, key, strength)
         return weight.copy_(result)
+
+    def _product(self, source: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, Tensor, bool]:
+        """Two matrices whose product is the change of `source` at strength 1, and whether they are thin."""
+        *inner, last = factors
+        left = source
+        for factor in inner:
+            left = left @ factor
+        return left, last, bool(inner)
 
     def _spare(self, weight: Tensor) -> float:
         """A change of a finite weight below this leaves it finite: half a unit in the last place of the largest number."""
@@ -92,21 +101,64 @@ class HalfEraserAdapter(EraserAdapter):
     stored = torch.float16
 
 
+class WeightChangeAdapter(EraserAdapter):
+    """W ← W + s·(up @ down), of a weight of any shape; `weights` holds the two factors."""
+
+    name = "rece_weight_change"
+
+    def _product(self, source: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, Tensor, bool]:
+        up, down = factors
+        return up, down, True
+
+
+class HalfWeightChangeAdapter(WeightChangeAdapter):
+    """The same for weights that are stored in float16."""
+
+    stored = torch.float16
+
+
+def add_weight_changes(model: Model, change: WeightChange, strength: float) -> None:
+    """Put `change` at the end of MODEL's patch chain.
+
+    Raises:
+        WrongConnectionError: MODEL has no such weight, or one of another size.
+    """
+    patches = {}
+    for key, factors in change.changes.items():
+        _check_fits(model, key, factors)
+        kind = HalfWeightChangeAdapter if _is_half(model, key) else WeightChangeAdapter
+        patches[key] = kind(set(), _normal_tensors(factors))
+    model.add_patches(patches, strength)
+
+
+def _check_fits(model: Any, key: str, factors: LowRank) -> None:
+    shape = tuple(comfy.utils.get_attr(model.model, key).shape) if key in model.model.state_dict() else ()
+    if not shape or (factors.up.shape[0], factors.down.shape[1]) != (shape[0], math.prod(shape[1:])):
+        raise WrongConnectionError(
+            f"This ERASER changes the weight {quoted(key)} of {factors.up.shape[0]}×{factors.down.shape[1]} numbers, but MODEL "
+            f"has {'none of that name' if not shape else 'one of ' + '×'.join(map(str, shape))}: use an eraser that was made "
+            "on the same base."
+        )
+
+
 def add_weight_patches(model: Model, keys: Sequence[Any], eraser: Eraser, strength: float) -> None:
     """Put `eraser` at the end of MODEL's patch chain, for all weights, or columns of them, in `keys`."""
-    factors = _normal_tensors(eraser)
+    factors = _normal_tensors(factor for factor in eraser.factors() if factor is not None)
     adapters = {kind: kind(set(), factors) for kind in (EraserAdapter, HalfEraserAdapter)}
     model.add_patches({key: adapters[_kind(model, key)] for key in keys}, strength)
 
 
 def _kind(model: Any, key: Any) -> type[EraserAdapter]:
     """Which adapter a weight, or a slice (key, …) of one, needs."""
-    name = key if isinstance(key, str) else key[0]
-    stored = comfy.model_patcher.get_key_weight(model.model, name)[0]
-    return HalfEraserAdapter if stored.dtype == torch.float16 else EraserAdapter
+    return HalfEraserAdapter if _is_half(model, key if isinstance(key, str) else key[0]) else EraserAdapter
 
 
-def _normal_tensors(eraser: Eraser) -> tuple[Tensor, ...]:
+def _is_half(model: Any, key: str) -> bool:
+    """Whether a weight is stored in float16."""
+    return bool(comfy.model_patcher.get_key_weight(model.model, key)[0].dtype == torch.float16)
+
+
+def _normal_tensors(factors: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The factors as tensors that also work outside inference mode (training on the patched MODEL)."""
     with torch.inference_mode(False):
-        return tuple(factor.clone() for factor in eraser.factors() if factor is not None)
+        return tuple(factor.clone() for factor in factors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import folder_paths
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rece_pack.nodes import eraser_files
 from rece_pack.nodes.eraser_files import KEEP_BOTH, REPLACE, LoadEraser, SaveEraser, SaveEraserAsLoRA
-from rece_pack.nodes.host import storage
+from rece_pack.nodes.host import folders as host_folders
 from rece_pack.rece_ops import Eraser, EraserSet, InputError
 
 NAMES = ("good", "sub/good", "凡高")
@@ -54,12 +55,12 @@ def test_only_names_that_can_be_loaded_are_listed(folders: Path) -> None:
             write(folders / "input", name, ".csv")
     (folders / "erasers" / os.fsdecode(b"half\xff.safetensors")).write_bytes(b"x")
     (folders / "input" / "folder.csv").mkdir()
-    assert storage.eraser_names() == sorted(f"{name}.safetensors" for name in NAMES)
-    assert storage.table_names() == ["good.csv", "x" * 190 + ".csv", "凡高.csv"]
-    for name in storage.eraser_names():
-        assert storage.existing_eraser(name).is_file()
-    for name in storage.table_names():
-        assert storage.existing_table(name).is_file()
+    assert host_folders.eraser_names() == sorted(f"{name}.safetensors" for name in NAMES)
+    assert host_folders.table_names() == ["good.csv", "x" * 190 + ".csv", "凡高.csv"]
+    for name in host_folders.eraser_names():
+        assert host_folders.existing_eraser(name).is_file()
+    for name in host_folders.table_names():
+        assert host_folders.existing_table(name).is_file()
 
 
 @links
@@ -70,16 +71,16 @@ def test_links_are_followed_in_model_folders_and_not_out_of_uploads(folders: Pat
     (outside / "secret.csv").write_text("a,b\n", encoding="utf-8")
     (folders / "erasers" / "link.safetensors").symlink_to(saved)
     (folders / "erasers" / "disk").symlink_to(outside, target_is_directory=True)
-    assert storage.eraser_names() == ["disk/other.safetensors", "link.safetensors"]
-    for name in storage.eraser_names():
+    assert host_folders.eraser_names() == ["disk/other.safetensors", "link.safetensors"]
+    for name in host_folders.eraser_names():
         assert LoadEraser.execute(name)[0].metadata == eraser().metadata
     (folders / "input" / "secret.csv").symlink_to(outside / "secret.csv")
     (folders / "input" / "nowhere.csv").symlink_to(outside / "nowhere.csv")
     (folders / "input" / "kept.csv").write_text("a,b\n", encoding="utf-8")
     (folders / "input" / "alias.csv").symlink_to(folders / "input" / "kept.csv")
-    assert storage.table_names() == ["alias.csv", "kept.csv"]
+    assert host_folders.table_names() == ["alias.csv", "kept.csv"]
     with pytest.raises(InputError, match="leads out of ComfyUI's input folder"):
-        storage.existing_table("secret.csv")
+        host_folders.existing_table("secret.csv")
 
 
 @links
@@ -87,8 +88,8 @@ def test_the_folders_themselves_may_be_links(folders: Path, monkeypatch: pytest.
     (folders / "input" / "kept.csv").write_text("a,b\n", encoding="utf-8")
     (folders / "elsewhere").symlink_to(folders / "input", target_is_directory=True)
     monkeypatch.setattr(folder_paths, "input_directory", str(folders / "elsewhere"))
-    assert storage.table_names() == ["kept.csv"]
-    assert storage.existing_table("kept.csv").is_file()
+    assert host_folders.table_names() == ["kept.csv"]
+    assert host_folders.existing_table("kept.csv").is_file()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -99,7 +100,7 @@ def test_what_is_saved_is_listed_and_loaded(folders: Path, name: str) -> None:
     except InputError:
         return
     folder_paths.filename_list_cache.clear()
-    assert saved.replace("/", os.sep) in storage.eraser_names()
+    assert saved.replace("/", os.sep) in host_folders.eraser_names()
     LoadEraser.execute(saved)
 
 
@@ -138,11 +139,11 @@ def test_a_name_is_refused_before_any_work(folders: Path, monkeypatch: pytest.Mo
 def test_a_path_that_windows_cannot_hold_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted with the number that 'keep both' may add, and for the file that is renamed in the end."""
     root = len(str(folders / "erasers"))
-    monkeypatch.setattr(storage, "_MAX_PATH", root + 40)
-    storage.path_to_save("erasers", "x" * (40 - 1 - 12 - 6))
+    monkeypatch.setattr(host_folders, "_MAX_PATH", root + 40)
+    host_folders.path_to_save("erasers", "x" * (40 - 1 - 12 - 6))
     for name in ("x" * (40 - 12 - 6), "sub-folder/" * 2 + "x"):
         with pytest.raises(InputError, match="too long by"):
-            storage.path_to_save("erasers", name)
+            host_folders.path_to_save("erasers", name)
 
 
 def test_an_old_file_says_so_in_its_description(folders: Path, root: Path) -> None:
@@ -158,8 +159,8 @@ def test_an_old_file_says_so_in_its_description(folders: Path, root: Path) -> No
 
 def _saving_a_lora(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Save Eraser as LoRA for a model that is not there."""
-    architecture = type("A", (), {"projections": 1, "streams": [type("S", (), {"dimension": 2})]})
-    monkeypatch.setattr(eraser_files, "architecture_of", lambda model: architecture)
+    session = SimpleNamespace(architecture=None)
+    monkeypatch.setattr(eraser_files, "Session", SimpleNamespace(open=lambda model: session))
     monkeypatch.setattr(eraser_files, "lora_metadata", lambda architecture, eraser: {"format": "pt"})
     monkeypatch.setattr(eraser_files, "lora_tensors", lambda *_: {"x.lora_up.weight": torch.ones(2, 1)})
     return lambda name, how: SaveEraserAsLoRA.execute(None, eraser(), name, how, 1.0, 0, "float32")

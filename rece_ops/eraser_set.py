@@ -1,0 +1,173 @@
+"""An ERASER: everything that one erasure does to a model, in parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
+
+from .eraser import POOLED_STREAM, Eraser
+from .errors import EraserFileError, InputError
+from .formats.eraser_file import read_eraser_file, write_eraser_file
+from .formats.parts import TEXT_TRANSFORM, WEIGHT_CHANGE, StoredPart
+from .provenance import Provenance
+from .texts import printable, quoted
+from .weight_change import WeightChange
+
+P = TypeVar("P", bound="Part")
+
+
+class Part(Protocol):
+    """One thing that an erasure does; it knows its kind, and never changes after it is made.
+
+    How each kind is put on a MODEL, `nodes.host.jobs.apply` says.
+    """
+
+    @property
+    def kind(self) -> str:
+        """One of `formats.parts.LAYOUTS`."""
+        ...
+
+    def scaled(self: P, strength: float) -> P:
+        """The same at another strength: 0 does nothing, 1 is the part itself."""
+        ...
+
+    def __matmul__(self: P, second: P) -> P:
+        """First this part, then `second`, which attaches to the same."""
+        ...
+
+    def stored(self) -> StoredPart:
+        """As a file holds it."""
+        ...
+
+    def describe(self) -> str:
+        """What it is, in a few words for a report."""
+        ...
+
+
+_READERS: Mapping[str, Callable[[StoredPart, Provenance], Part]] = MappingProxyType(
+    {
+        TEXT_TRANSFORM: Eraser.from_stored,
+        WEIGHT_CHANGE: lambda part, provenance: WeightChange.from_stored(part),
+    }
+)
+"""What makes a part of every kind that a file may hold."""
+
+
+class EraserSet(Mapping[str, Part]):
+    """The parts of an erasure under their names: an ERASER.
+
+    The transform of a text stream has the stream's name. SD1, SD2 and SDXL have the one stream `text`; other
+    architectures have several, each with a transform and a dimension of its own.
+
+    Args:
+        parts: by name; at least one.
+        metadata: provenance of the whole, typed or as plain JSON values.
+        notes: sentences about the file it comes from, for whoever loads it.
+
+    Attributes:
+        provenance: what the whole tells of its making.
+        notes: as given.
+
+    Raises:
+        InputError: there is no part, or the metadata are none that a file may have.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Part],
+        metadata: Mapping[str, Any] | Provenance | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        if not parts:
+            raise InputError("An ERASER needs at least one part.")
+        self._parts = dict(parts)
+        self.provenance = Provenance.of(metadata)
+        self.notes = notes
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The provenance as plain JSON values, a copy."""
+        return self.provenance.as_dict()
+
+    @property
+    def transforms(self) -> dict[str, Eraser]:
+        """The transforms of text streams, by the streams' names."""
+        return {name: part for name, part in self._parts.items() if isinstance(part, Eraser)}
+
+    @property
+    def weight_changes(self) -> dict[str, WeightChange]:
+        """The changes of weights, by the parts' names."""
+        return {name: part for name, part in self._parts.items() if isinstance(part, WeightChange)}
+
+    def __getitem__(self, name: str) -> Part:
+        return self._parts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def scaled(self, strength: float) -> EraserSet:
+        """Every part at another strength: T_s = I + s(T − I) of a text stream."""
+        return EraserSet({name: part.scaled(strength) for name, part in self.items()}, self.provenance)
+
+    def combined(self, second: EraserSet, metadata: Mapping[str, Any] | Provenance) -> EraserSet:
+        """First this ERASER, then `second`, part by part; one that leaves the pooled stream alone does nothing there.
+
+        Raises:
+            InputError: the two have different streams or dimensions, or parts of one name and two kinds.
+        """
+        if (set(self.transforms) ^ set(second.transforms)) - {POOLED_STREAM}:
+            raise InputError(
+                f"An ERASER with the text streams {_listed(self.transforms)} cannot be combined with one that has "
+                f"{_listed(second.transforms)}: combine erasers of the same architecture."
+            )
+        joined = {**self._parts, **{name: part for name, part in second.items() if name not in self}}
+        for name in self.keys() & second.keys():
+            if self[name].kind != second[name].kind:
+                raise InputError(
+                    f"The part {quoted(name)} is a {self[name].kind} in one ERASER and a {second[name].kind} in the other: "
+                    "apply them one after the other instead."
+                )
+            joined[name] = self[name] @ second[name]
+        return EraserSet({name: joined[name] for name in dict.fromkeys([*self, *second])}, metadata)
+
+    def save(self, path: str | os.PathLike[str], keep_existing: bool = False) -> Path:
+        """Write all parts and the provenance to one safetensors file, in one step.
+
+        Args:
+            path: of the file.
+            keep_existing: give the new file a number where there is one of that name, instead of taking its place.
+
+        Returns:
+            The path of the new file.
+
+        Raises:
+            InputError: the provenance is longer than a file may hold, or tells of other dimensions.
+            OSError: the file could not be written; an old one is left as it was.
+        """
+        return write_eraser_file(
+            path, {name: part.stored() for name, part in self.items()}, self.provenance, keep_existing
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> EraserSet:
+        """Read a file with any number of parts.
+
+        Raises:
+            EraserFileError: see `read_eraser_file`.
+        """
+        parts, provenance, notes = read_eraser_file(path)
+        try:
+            read = {name: _READERS[part.kind](part, provenance) for name, part in parts.items()}
+        except InputError as error:
+            raise EraserFileError(f"{quoted(os.path.basename(path))} cannot be used. {error}") from error
+        return cls(read, provenance, notes)
+
+
+def _listed(streams: Mapping[str, Eraser]) -> str:
+    return printable(", ".join(sorted(streams))) or "none"
