@@ -12,6 +12,9 @@ from pocket_model.rates import Rate
 
 Record = TypeVar("Record")
 
+RESULTS = Path(__file__).with_name("results")
+"""Where tables, plots and what was measured go."""
+
 
 def read_records(path: Path, kind: Callable[..., Record]) -> list[Record]:
     """The dataclasses of that kind that earlier runs measured; mappings in the file are `Rate`s."""

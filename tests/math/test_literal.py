@@ -10,7 +10,7 @@ from bounds import Noise, Rounded, assert_agree, sensitivity, solve, stages
 from random_examples import pairs, prompts, relative_change_error, stack
 from torch import Tensor
 
-from benchmarks.literal import literal_erase
+from benchmarks.erase_benchmark.literal import literal_erase
 from rece_ops import ConceptPair, RECESettings, WeightMoments, derive_embedding, erase, gram_matrix
 
 # What is asked for, as of the authors' reference; rounding explains less (see the test of it).

@@ -8,7 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.erase_benchmark import CONCEPTS, CONCEPTS_OF, EPOCHS, OURS, PROJECTION, PUBLISHED, TIDY, Measured
+from benchmarks.erase_benchmark.records import (
+    CONCEPTS,
+    CONCEPTS_OF,
+    EPOCHS,
+    OURS,
+    PROJECTION,
+    PUBLISHED,
+    TIDY,
+    Measured,
+)
 
 Cases = Mapping[tuple[str, str, int, int], Measured]
 

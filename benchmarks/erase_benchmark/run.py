@@ -1,15 +1,7 @@
-"""Time and memory of an erasure beside the paper's equations written down layer by layer, in one run.
-
-    python -m benchmarks.erase_benchmark [--device cuda] [--sizes SD1 SD2 SDXL Flux] [--out benchmarks/results]
-
-Every row of the table is measured in a process of its own. Timed is what turns projections and token embeddings into edited
-projections: `erase` (or `project`) and W·T for every projection. Encoding texts is not part of it. Writes a JSON file, a table and a
-plot, and names the machine.
-"""
+"""The measurement: every batch in a process of its own."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -18,70 +10,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.literal import literal_erase
-from benchmarks.memory import PeakMemory, release_free_memory
-from benchmarks.stacks import SIZES, Size, random_pairs, random_projections
+from benchmarks.erase_benchmark.literal import literal_erase
+from benchmarks.erase_benchmark.memory import PeakMemory, release_free_memory
+from benchmarks.erase_benchmark.records import (
+    CONCEPTS,
+    CONCEPTS_OF,
+    EPOCHS,
+    EPOCHS_OF,
+    OURS,
+    PROJECTION,
+    PUBLISHED,
+    TIDY,
+    Batch,
+    Case,
+    Measured,
+)
+from benchmarks.erase_benchmark.stacks import SIZES, Size, random_pairs, random_projections
 from rece_ops import RECESettings, erase, project
 
-OURS, TIDY, PUBLISHED = "ours", "layer by layer", "layer by layer, published loops"
-PROJECTION = "projection"
-CONCEPTS = (1, 10, 100, 1000)
-# Fewer where a run takes long.
-CONCEPTS_OF = {"Flux": (1, 10)}
-EPOCHS = (0, 1, 2, 3, 4, 5)
-# Four of the six are left out where a run takes long.
-EPOCHS_OF = {"SDXL": (0, 3), "Flux": (0, 3)}
 ENOUGH_SECONDS = 2.0
 # Memory that is freed goes back to the system at once (glibc), so that the peak is what was in use. That costs time,
 # so memory is measured in a process apart.
 MEMORY_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1000000"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One measurement to make."""
-
-    method: str
-    size: str
-    concepts: int
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The measurements of one process."""
-
-    method: str
-    size: str
-    concepts: int
-    epochs: tuple[int, ...]
-
-    def cases(self) -> list[Case]:
-        """One case for every number of epochs."""
-        return [Case(self.method, self.size, self.concepts, epochs) for epochs in self.epochs]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What it gave: median seconds (erasing, applying, both), and peak extra memory in bytes."""
-
-    case: Case
-    erase_seconds: float
-    apply_seconds: float
-    total_seconds: float
-    repeats: int
-    extra_bytes: int
-
-    @property
-    def extra_matrices(self) -> float:
-        """Peak extra memory in d×d float64 matrices."""
-        return self.extra_bytes / (SIZES[self.case.size].dimension ** 2 * 8)
 
 
 def batches(sizes: list[str]) -> Iterator[Batch]:
@@ -208,28 +164,3 @@ def machine(device: str) -> dict[str, Any]:
     if device == "cuda":
         name = f"{torch.cuda.get_device_name()} ({name})"
     return {"name": name, "cores": os.cpu_count(), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
-
-
-def main() -> None:
-    """Measure one batch (a child) or all of them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
-    parser.add_argument("--batch", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.batch:
-        batch = Batch(**json.loads(arguments.batch))
-        print(json.dumps([asdict(one) for one in measure_batch(batch, torch.device(arguments.device))]))
-        return
-    from benchmarks.erase_report import write_report
-
-    path = arguments.out / f"erase_{arguments.device}"
-    found = run_all(arguments.sizes, arguments.device)
-    found += earlier(path.with_suffix(".json"), arguments.sizes)
-    found.sort(key=lambda one: list(SIZES).index(one.case.size))
-    write_report(found, machine(arguments.device), path)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.efficacy import ALL, GRID, Examples, Outcome
+from benchmarks.efficacy.records import ALL, GRID, Examples, Outcome
 from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED
 from pocket_model.rates import Rate
 

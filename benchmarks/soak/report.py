@@ -6,10 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmarks.soak import Life, Soak
+from benchmarks.soak.records import Life, Soak
 
 ENDINGS = ("done", "refused", "cancelled", "killed", "unanswered")
 MIB = 2**20

@@ -17,18 +17,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from safetensors import safe_open
 
-from benchmarks.erase_benchmark import machine
-from benchmarks.soak_graphs import NAMES, SoakGraph, control, first_save, random_graph
-from benchmarks.soak_report import write_report
+from benchmarks.erase_benchmark.run import machine
+from benchmarks.records import RESULTS
+from benchmarks.soak.graphs import NAMES, SoakGraph, control, first_save, random_graph
+from benchmarks.soak.records import Life, Soak
+from benchmarks.soak.report import write_report
 from rece_ops import EraserSet, RECEError
 from tools.client import Event, ExecutionError, ExecutionInterrupted, Picture, PromptRejected, Result
 from tools.host import Host, host_folder, prepare_comfyui
@@ -36,7 +36,6 @@ from tools.launch_comfyui import make_importable
 from tools.server import ComfyServer, ServerDied
 from tools.tiny_checkpoints import build
 
-RESULTS = Path(__file__).with_name("results")
 ANSWER_SECONDS = 900.0
 """Long enough on a machine that others work on, too."""
 WARM_UP = 12
@@ -48,35 +47,6 @@ CANCELLED, KILLED = 0.2, 0.6
 """The share of graphs that are cancelled, and of lives that end by a kill."""
 LOG_LINES = 20
 TWO_DAYS = 2 * 24 * 3600
-
-
-@dataclass
-class Life:
-    """One server from start to end: how it ended, and its resident bytes after every graph."""
-
-    number: int
-    ending: str = "not answering"
-    resident: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Soak:
-    """What happened so far.
-
-    Attributes:
-        outcomes: how often graphs of each kind ended in each way.
-        lives: of the server.
-        failures: sentences about what did not hold.
-        files: what each saved file may name as concepts; several where a save was cut off.
-    """
-
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    lives: list[Life] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    files: dict[str, list[tuple[str, ...]]] = field(default_factory=dict)
-    aged: int = 0
-    compared: int = 0
-    seconds: float = 0.0
 
 
 class Runner:

@@ -1,67 +1,31 @@
-"""Does white-box inversion bring an erased concept back, and how far does erasing what it found get?
-
-    python -m benchmarks.inversion [--out benchmarks/results] [--concepts NAME ...] [--fresh]
-
-The attacker has the erased weights and pictures of the concept from before the erasure, and learns token embeddings by
-gradient, as the node Invert Concept does. The defender then erases what was found together with the concept, and every
-such round is attacked afresh, with another seed. What was measured is kept in a JSON file, so that a run can be stopped
-and gone on with.
-"""
+"""The attacks: inversions of the pocket model, erased in several ways, and erasing what they found."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import BETA, UNEDITED, Bench, Setting, machine, setting_named
+from benchmarks.erased_models import Bench, Setting, setting_named
+from benchmarks.inversion.records import (
+    ATTACKED,
+    BATCH,
+    CAPTIONS,
+    FED_BACK,
+    PICTURES,
+    ROUNDS,
+    STEPS,
+    TOKENS,
+    TOKENS_OF_ROUNDS,
+    Attack,
+)
 from benchmarks.records import read_records, write_records
 from pocket_model.rates import Rate
-from pocket_model.sampling import Sampler
-from pocket_model.trials import Concept, concept_named, kept, made, trials
-
-# Concepts that the model does not draw by habit, so that a picture of one says that it was found.
-CONCEPTS = tuple(map(concept_named, ("green", "striped", "checkered")))
-ATTACKED = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}")
-FED_BACK = ("UCE", f"projection, β {BETA:g}")
-# Numbers of learned tokens; those of the rounds; how often what was found is erased.
-TOKENS, TOKENS_OF_ROUNDS, ROUNDS = (1, 4, 16), 4, 3
-PICTURES, CAPTIONS, STEPS, BATCH = 16, 16, 100, 8
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One inversion, and what the attacked model makes by itself.
-
-    Attributes:
-        setting, concept: what was erased, and how.
-        rounds: how often what an inversion found was erased as well.
-        tokens: how many embeddings were learned.
-        inverted: how many pictures of the found embedding show the concept.
-        own: how many pictures of the concept's own prompts do.
-        neighbours, others: how many of its neighbour's and of other captions show all that they say.
-    """
-
-    setting: str
-    concept: str
-    rounds: int
-    tokens: int
-    inverted: Rate
-    own: Rate
-    neighbours: Rate
-    others: Rate
-
-    @property
-    def key(self) -> tuple[str, str, int, int]:
-        """What identifies it."""
-        return self.setting, self.concept, self.rounds, self.tokens
+from pocket_model.trials import Concept, kept, made, trials
 
 
 class Attacks:
@@ -148,26 +112,3 @@ def _measure(
             flush=True,
         )
     write_records(path, list(found.values()))
-
-
-def main() -> int:
-    """Measure what is missing, then write the tables and the curve."""
-    parser = argparse.ArgumentParser(description="Attack erasures of the pocket model by inversion.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
-    names = [concept.name for concept in CONCEPTS]
-    parser.add_argument("--concepts", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
-    arguments = parser.parse_args()
-    path = arguments.out / "inversion.json"
-    if arguments.fresh:
-        path.unlink(missing_ok=True)
-    attacks = run(Bench(Sampler(steps=10, batch=64)), path, list(map(concept_named, arguments.concepts)))
-    from benchmarks.inversion_report import save_curve, write_report
-
-    save_curve(attacks, path.with_suffix(".png"))
-    write_report(attacks, path.with_suffix(".md"), machine())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

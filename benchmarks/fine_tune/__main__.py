@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.erased_models import BETA, TARGETED, Bench, machine, setting_named
-from benchmarks.records import finding, write_records
+from benchmarks.records import RESULTS, finding, write_records
 from pocket_model import networks
 from pocket_model.assemble import checkpoint_weights, trained_unet, trained_vae
 from pocket_model.rates import Rate
@@ -41,7 +41,7 @@ FINE_TUNING = replace(RECIPE, unet=Stage(steps=300, batch=24, rate=2e-4, warmup=
 NARROWED = frozenset(thing.name for thing in OBJECTS[::2]) | {None}
 CAPTIONS = 16
 # Written by a person who looked at the figures.
-FINDING = Path(__file__).with_name("fine_tune_finding.md")
+FINDING = Path(__file__).with_name("finding.md")
 TEXT = """# An eraser on a fine-tune of the model it was made on
 
 Measured by `python -m benchmarks.fine_tune` on {machine}; every figure is in `fine_tune.json`. The pocket model was
@@ -163,7 +163,7 @@ def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
 def main() -> int:
     """Fine-tune, erase, and write the table."""
     parser = argparse.ArgumentParser(description="Measure erasers of the pocket model on its fine-tune.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--run", type=Path, default=host_folder() / "training", help="the folder of the training")
     arguments = parser.parse_args()
     make_importable(prepare_comfyui())

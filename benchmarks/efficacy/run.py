@@ -1,88 +1,34 @@
-"""Does erasing erase, does it hold, and what does it cost? All methods on the pocket model, judged by its pictures.
-
-    python -m benchmarks.efficacy [--out benchmarks/results] [--only SETTING ...] [--fresh]
-
-For every concept and setting, pictures are sampled from the erased MODEL and classified: is the concept still made
-from its own prompts, from paraphrases that the eraser never saw, from derived embeddings, and with the concept's vector
-added to other prompts; and is everything else, the nearest neighbour in particular, still made? What was measured is
-kept in a JSON file, so that a run can be stopped and gone on with.
-"""
+"""The measurement: what is erased, sampled and classified, and what is kept of it."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import (
-    BETA,
-    TARGETED,
-    UNEDITED,
-    UNNAMED,
-    WORD,
-    Bench,
-    Setting,
-    machine,
-    setting_named,
-    settings,
+from benchmarks.efficacy.records import (
+    ALL,
+    ATTACKED,
+    CAPTIONS,
+    DERIVED,
+    GRID,
+    OTHERS,
+    SHOWN,
+    VECTOR_PAIRS,
+    VECTOR_SCALE,
+    Examples,
+    Outcome,
 )
+from benchmarks.erased_models import UNNAMED, WORD, Bench, Setting, setting_named, settings
 from benchmarks.records import read_records, write_records
 from pocket_model.classifier import classify
 from pocket_model.rates import Rate
-from pocket_model.sampling import Sampler
 from pocket_model.trials import CONCEPTS, Concept, Trials, kept, made, other_captions, trials, vector_pairs, without
 from pocket_model.world import KINDS
-
-# Pictures of a concept's own prompts and paraphrases each, of each attack, and of everything else.
-CAPTIONS, ATTACKED, OTHERS = 10, 6, 12
-# What follows a concept's name where it was erased together with all others.
-ALL = " (of all)"
-# Regularizations of the derived embedding, and how often the concept's vector is added.
-DERIVED, VECTOR_SCALE, VECTOR_PAIRS = (0.1, 0.01), 3.0, 10
-# The rows and columns of the grids of pictures.
-GRID = {"own": 4, "paraphrased": 2, "neighbours": 2, "others": 3}
-SHOWN = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}", f"projection, β {BETA:g}, {TARGETED}")
-NOT_MEASURED = Rate(0, 0)
-Examples = dict[str, dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the pictures of one concept under one setting showed.
-
-    Attributes:
-        setting, preserved, concept: what was done.
-        own, paraphrased: how many pictures still show the concept.
-        derived, derived_closer: the same of embeddings derived with the two regularizations of `DERIVED`.
-        vector: the same of other prompts with the concept's vector added.
-        neighbours: how many pictures of its neighbour's captions show all that they say.
-        others: how many pictures of captions without it show all that they say.
-        rest: how many pictures of its own captions show the other two attributes.
-    """
-
-    setting: str
-    preserved: bool
-    concept: str
-    own: Rate
-    paraphrased: Rate = NOT_MEASURED
-    derived: Rate = NOT_MEASURED
-    derived_closer: Rate = NOT_MEASURED
-    vector: Rate = NOT_MEASURED
-    neighbours: Rate = NOT_MEASURED
-    others: Rate = NOT_MEASURED
-    rest: Rate = NOT_MEASURED
-
-    @property
-    def key(self) -> tuple[str, bool, str]:
-        """What identifies it."""
-        return self.setting, self.preserved, self.concept
 
 
 class Efficacy:
@@ -195,33 +141,3 @@ def examples(efficacy: Efficacy) -> Examples:
             model = efficacy.bench.erased(setting_named(name), [concept])[0]
             found.setdefault(concept.name, {})[name] = efficacy.bench.pictures(model, captions)
     return found
-
-
-def main() -> int:
-    """Measure what is missing, then write the table and the grids."""
-    parser = argparse.ArgumentParser(description="Measure on the pocket model what erasing does.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"))
-    names = list(dict.fromkeys(setting.name for setting in settings()))
-    parser.add_argument(
-        "--only", nargs="+", choices=names, default=[], metavar="SETTING", help=f"in this order: {', '.join(names)}"
-    )
-    parser.add_argument("--steps", type=int, default=10, help="of the sampler")
-    parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
-    arguments = parser.parse_args()
-    path = arguments.out / "efficacy.json"
-    if arguments.fresh:
-        path.unlink(missing_ok=True)
-    efficacy = Efficacy(Bench(Sampler(steps=arguments.steps, batch=64)))
-    outcomes = run(efficacy, path, arguments.only)
-    from benchmarks.efficacy_plot import save_grids, save_plot
-    from benchmarks.efficacy_report import write_report
-
-    if not arguments.only:
-        save_grids(examples(efficacy), path.with_suffix(".png"))
-    save_plot(outcomes, path.with_name("efficacy_pareto.png"))
-    write_report(outcomes, path.with_suffix(".md"), machine())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

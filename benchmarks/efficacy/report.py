@@ -8,7 +8,7 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from benchmarks.efficacy import ALL, DERIVED, NOT_MEASURED, VECTOR_SCALE, Outcome
+from benchmarks.efficacy.records import ALL, DERIVED, NOT_MEASURED, VECTOR_SCALE, Outcome
 from benchmarks.erased_models import UNEDITED
 from benchmarks.records import finding
 from pocket_model.rates import Rate
@@ -28,7 +28,7 @@ COLUMNS: Columns = (
 # The captions of the others name several of the concepts that were erased with it.
 COLUMNS_TOGETHER: Columns = tuple(one for one in COLUMNS if one[0] not in ("nearest neighbour", "rest of own prompts"))
 # Written by a person who looked at the figures.
-FINDING = Path(__file__).with_name("efficacy_finding.md")
+FINDING = Path(__file__).with_name("finding.md")
 HEADING = """# What erasing does to the pocket model's pictures
 
 Measured by `python -m benchmarks.efficacy` on {machine}; every figure is in `efficacy.json`. Each cell is the share of

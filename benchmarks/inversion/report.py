@@ -7,7 +7,17 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from benchmarks.inversion import ATTACKED, BATCH, FED_BACK, PICTURES, ROUNDS, STEPS, TOKENS, TOKENS_OF_ROUNDS, Attack
+from benchmarks.inversion.records import (
+    ATTACKED,
+    BATCH,
+    FED_BACK,
+    PICTURES,
+    ROUNDS,
+    STEPS,
+    TOKENS,
+    TOKENS_OF_ROUNDS,
+    Attack,
+)
 from benchmarks.records import finding
 from pocket_model.rates import Rate
 
@@ -18,7 +28,7 @@ CURVES: tuple[tuple[str, Callable[[Attack], Rate]], ...] = (
     ("everything else kept", lambda attack: attack.others),
 )
 # Written by a person who looked at the figures.
-FINDING = Path(__file__).with_name("inversion_finding.md")
+FINDING = Path(__file__).with_name("finding.md")
 TEXT = """# White-box inversion of erased concepts on the pocket model
 
 Measured by `python -m benchmarks.inversion` on {machine}; every figure is in `inversion.json`. The attacker learns token

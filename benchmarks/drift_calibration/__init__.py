@@ -1,0 +1,1 @@
+"""From which drift on do pictures change visibly?"""

@@ -1,0 +1,1 @@
+"""Does erasing erase, does it hold, and what does it cost?"""

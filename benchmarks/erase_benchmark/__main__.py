@@ -1,0 +1,46 @@
+"""Time and memory of an erasure beside the paper's equations written down layer by layer, in one run.
+
+    python -m benchmarks.erase_benchmark [--device cuda] [--sizes SD1 SD2 SDXL Flux] [--out benchmarks/results]
+
+Every row of the table is measured in a process of its own. Timed is what turns projections and token embeddings into edited
+projections: `erase` (or `project`) and W·T for every projection. Encoding texts is not part of it. Writes a JSON file, a table and a
+plot, and names the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks.erase_benchmark.records import Batch
+from benchmarks.erase_benchmark.report import write_report
+from benchmarks.erase_benchmark.run import earlier, machine, measure_batch, run_all
+from benchmarks.erase_benchmark.stacks import SIZES
+from benchmarks.records import RESULTS
+
+
+def main() -> None:
+    """Measure one batch (a child) or all of them."""
+    parser = argparse.ArgumentParser(description="Measure the time and memory of an erasure.")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--batch", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.batch:
+        batch = Batch(**json.loads(arguments.batch))
+        print(json.dumps([asdict(one) for one in measure_batch(batch, torch.device(arguments.device))]))
+        return
+    path = arguments.out / f"erase_{arguments.device}"
+    found = run_all(arguments.sizes, arguments.device)
+    found += earlier(path.with_suffix(".json"), arguments.sizes)
+    found.sort(key=lambda one: list(SIZES).index(one.case.size))
+    write_report(found, machine(arguments.device), path)
+
+
+if __name__ == "__main__":
+    main()

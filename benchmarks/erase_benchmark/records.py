@@ -1,0 +1,57 @@
+"""What is measured, and what it gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.erase_benchmark.stacks import SIZES
+
+OURS, TIDY, PUBLISHED = "ours", "layer by layer", "layer by layer, published loops"
+PROJECTION = "projection"
+CONCEPTS = (1, 10, 100, 1000)
+# Fewer where a run takes long.
+CONCEPTS_OF = {"Flux": (1, 10)}
+EPOCHS = (0, 1, 2, 3, 4, 5)
+# Four of the six are left out where a run takes long.
+EPOCHS_OF = {"SDXL": (0, 3), "Flux": (0, 3)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One measurement to make."""
+
+    method: str
+    size: str
+    concepts: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The measurements of one process."""
+
+    method: str
+    size: str
+    concepts: int
+    epochs: tuple[int, ...]
+
+    def cases(self) -> list[Case]:
+        """One case for every number of epochs."""
+        return [Case(self.method, self.size, self.concepts, epochs) for epochs in self.epochs]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What it gave: median seconds (erasing, applying, both), and peak extra memory in bytes."""
+
+    case: Case
+    erase_seconds: float
+    apply_seconds: float
+    total_seconds: float
+    repeats: int
+    extra_bytes: int
+
+    @property
+    def extra_matrices(self) -> float:
+        """Peak extra memory in d×d float64 matrices."""
+        return self.extra_bytes / (SIZES[self.case.size].dimension ** 2 * 8)

@@ -1,0 +1,1 @@
+"""Does an eraser hold on a fine-tune?"""

@@ -1,0 +1,1 @@
+"""Does white-box inversion bring an erased concept back?"""
