@@ -6,6 +6,7 @@ import importlib.util
 import sys
 
 from tools.host import REPOSITORY
+from tools.links import link
 
 PACK = "rece_pack"
 """The name that everything outside ComfyUI imports it by."""
@@ -13,6 +14,8 @@ PACK = "rece_pack"
 
 def import_pack() -> None:
     """Make `rece_pack` importable. What is in it is imported when asked for, and `rece_pack.nodes` needs ComfyUI."""
+    if PACK in sys.modules:
+        return
     spec = importlib.util.spec_from_file_location(
         PACK, REPOSITORY / "__init__.py", submodule_search_locations=[str(REPOSITORY)]
     )
@@ -21,3 +24,10 @@ def import_pack() -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[PACK] = module
     spec.loader.exec_module(module)
+
+
+def link_pack() -> None:
+    """Put the pack where the type checker's configuration in pyproject.toml finds it by its name."""
+    folder = REPOSITORY / ".host" / "types"
+    folder.mkdir(parents=True, exist_ok=True)
+    link(REPOSITORY, folder / PACK)

@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-from tools.host import REPOSITORY, HostError, ensure_chromium, host_folder, prepare
-from tools.links import link
-from tools.pack import PACK
+from tools.host import REPOSITORY, HostError, ensure_chromium, prepare
+from tools.pack import link_pack
 
 # Most tests wait for one core: for a server to start, a page to load, a file to be written. Two at a time share the
 # cores between them, and do not spin while they wait for each other. A file's tests share a server.
@@ -29,12 +27,11 @@ def main() -> int:
         print(f"[tests] {error}", file=sys.stderr)
         return 1
     ensure_chromium()
-    types = {"MYPYPATH": str(_pack_as_a_package())}
+    link_pack()
     steps = [
         ("linter", [python, "-m", "ruff", "check", "."], {}),
         ("formatter", [python, "-m", "ruff", "format", "--check", "."], {}),
-        ("types of rece_ops, benchmarks and tools", [python, "-m", "mypy"], {}),
-        ("types of the nodes", [python, "-m", "mypy", "-p", f"{PACK}.nodes"], types),
+        ("types", [python, "-m", "mypy"], {}),
         ("tests", [python, "-m", "pytest", *WORKERS, *sys.argv[1:]], THREADS),
     ]
     failed = [name for name, command, environment in steps if not _step(name, command, environment)]
@@ -45,14 +42,6 @@ def main() -> int:
 def _step(name: str, command: list[str], environment: dict[str, str]) -> bool:
     print(f"[tests] {name}", flush=True)
     return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=False).returncode == 0
-
-
-def _pack_as_a_package() -> Path:
-    """A folder that holds the repository under a name that can be imported, whatever the checkout is called."""
-    folder = host_folder() / "types"
-    folder.mkdir(parents=True, exist_ok=True)
-    link(REPOSITORY, folder / PACK)
-    return folder
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from rece_pack.rece_ops import ConceptPair, RECESettings
 from torch import Tensor
-
-from rece_ops import ConceptPair, RECESettings
 
 Weights = dict[str, Tensor]
 Rows = tuple[Tensor, Tensor, float]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rece_pack.rece_ops import RECESettings, erase, project
 
 from benchmarks.erase_benchmark.literal import literal_erase
 from benchmarks.erase_benchmark.memory import PeakMemory, release_free_memory
@@ -32,7 +33,6 @@ from benchmarks.erase_benchmark.records import (
     Measured,
 )
 from benchmarks.erase_benchmark.stacks import SIZES, Size, random_pairs, random_projections
-from rece_ops import RECESettings, erase, project
 
 ENOUGH_SECONDS = 2.0
 # Memory that is freed goes back to the system at once (glibc), so that the peak is what was in use. That costs time,

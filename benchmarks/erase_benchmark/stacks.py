@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from rece_pack.rece_ops import ConceptPair
 from torch import Tensor
-
-from rece_ops import ConceptPair
 
 TOKENS = 77
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from rece_pack.rece_ops import EraserSet, RECEError
 from safetensors import safe_open
 
 from benchmarks.erase_benchmark.run import machine
@@ -29,7 +30,6 @@ from benchmarks.records import RESULTS
 from benchmarks.soak.graphs import NAMES, SoakGraph, control, first_save, random_graph
 from benchmarks.soak.records import Life, Soak
 from benchmarks.soak.report import write_report
-from rece_ops import EraserSet, RECEError
 from tools.client import Event, ExecutionError, ExecutionInterrupted, Picture, PromptRejected, Result
 from tools.host import Host, host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable

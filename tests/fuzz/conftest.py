@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
+from rece_pack.rece_ops import RECEError
+from rece_pack.rece_ops.errors import MAX_MESSAGE
 
-from rece_ops import RECEError
-from rece_ops.errors import MAX_MESSAGE
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
+from rece_pack.rece_ops import ConceptPair
 from torch import Tensor
-
-from rece_ops import ConceptPair
 
 
 def stack(dimension: int, layers: int = 4, seed: int = 0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:

@@ -8,9 +8,8 @@ import torch
 from bounds import assert_same_up_to, solve, stages
 from hypothesis import given
 from random_examples import pairs, prompts, stack
-
-from rece_ops import InputError, RECESettings, WeightMoments, derive_embedding, erase, regenerate
-from rece_ops.measures.outputs import concept_regenerations
+from rece_pack.rece_ops import InputError, RECESettings, WeightMoments, derive_embedding, erase, regenerate
+from rece_pack.rece_ops.measures.outputs import concept_regenerations
 
 DIMENSION, TOKENS = 24, 4
 seeds = st.integers(0, 10_000)

@@ -12,10 +12,9 @@ import torch
 from bounds import assert_same_up_to, orthogonal, stages
 from hypothesis import given
 from random_examples import pairs, prompts, stack
+from rece_pack.rece_ops import Contrast, Differences, InputError, gram_matrix
+from rece_pack.rece_ops.linear.directions import metric_root
 from torch import Tensor
-
-from rece_ops import Contrast, Differences, InputError, gram_matrix
-from rece_ops.linear.directions import metric_root
 
 DIMENSION, TOKENS = 16, 4
 seeds = st.integers(0, 10_000)

@@ -11,9 +11,7 @@ import torch
 from bounds import Noise, assert_same_up_to, gamma, orthogonal, sensitivity, solve, stages, unit
 from hypothesis import given
 from random_examples import pairs, prompts, stack
-from torch import Tensor
-
-from rece_ops import (
+from rece_pack.rece_ops import (
     ConceptPair,
     InputError,
     NumericalError,
@@ -23,6 +21,7 @@ from rece_ops import (
     measure,
     relative_changes,
 )
+from torch import Tensor
 
 DIMENSION = 32
 TOKENS = 5

@@ -7,9 +7,8 @@ import pytest
 import torch
 from bounds import Rounded, applied, assert_agree, assert_same_up_to, assert_within, orthogonal
 from hypothesis import given
+from rece_pack.rece_ops import Eraser, EraserSet, InputError
 from torch import Tensor
-
-from rece_ops import Eraser, EraserSet, InputError
 
 DIMENSION = 20
 IDENTITY = torch.eye(DIMENSION, dtype=torch.float64)

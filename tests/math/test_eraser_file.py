@@ -9,14 +9,13 @@ import struct
 from pathlib import Path
 
 import pytest
+import rece_pack.rece_ops.formats.eraser_file
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rece_pack.rece_ops import Eraser, EraserFileError, EraserSet
+from rece_pack.rece_ops.formats.atomic import save_atomically
 from safetensors.torch import save_file
-
-import rece_ops.formats.eraser_file
-from rece_ops import Eraser, EraserFileError, EraserSet
-from rece_ops.formats.atomic import save_atomically
 
 # Of version 1, which needs no checksum; what is the matter with these files is found in files of any version.
 GOOD = {"format": "rece-eraser", "format_version": "1", "provenance": "{}"}
@@ -140,7 +139,7 @@ def test_a_header_that_promises_gigabytes_is_refused(tmp_path: Path) -> None:
 def test_a_file_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     with open(path, "wb") as file:
-        file.truncate(rece_ops.formats.eraser_file.MAX_FILE_BYTES + 1)
+        file.truncate(rece_pack.rece_ops.formats.eraser_file.MAX_FILE_BYTES + 1)
     with pytest.raises(EraserFileError, match="GiB"):
         EraserSet.load(path)
 
@@ -156,7 +155,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         with open("/dev/full", "wb", buffering=0) as disk:
             disk.write(b"x")
 
-    monkeypatch.setattr("rece_ops.formats.atomic.write_tensors", full)
+    monkeypatch.setattr("rece_pack.rece_ops.formats.atomic.write_tensors", full)
     with pytest.raises(OSError, match="No space") as caught:
         Eraser(left * 2, right).save(path)
     assert caught.value.errno == errno.ENOSPC

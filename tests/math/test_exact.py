@@ -10,10 +10,9 @@ import torch
 from bounds import assert_same_up_to, orthogonal, stages
 from hypothesis import given
 from random_examples import pairs, prompts, stack
+from rece_pack.rece_ops import ConceptPair, Eraser, InputError, ProjectionSettings, RECESettings, erase, project
+from rece_pack.rece_ops.linear.preserved_subspace import LEFT_OUT, PreservedSubspace
 from torch import Tensor
-
-from rece_ops import ConceptPair, Eraser, InputError, ProjectionSettings, RECESettings, erase, project
-from rece_ops.linear.preserved_subspace import LEFT_OUT, PreservedSubspace
 
 DIMENSION, TOKENS = 32, 5
 seeds = st.integers(0, 10_000)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from rece_pack.rece_ops import Eraser, EraserFileError, EraserSet, InputError
+from rece_pack.rece_ops.formats.atomic import UNFINISHED_KEPT_SECONDS, save_atomically
+from rece_pack.rece_ops.formats.tensor_file import TensorDigest, open_tensors
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from rece_ops import Eraser, EraserFileError, EraserSet, InputError
-from rece_ops.formats.atomic import UNFINISHED_KEPT_SECONDS, save_atomically
-from rece_ops.formats.tensor_file import TensorDigest, open_tensors
 from tests.windows_rules import WindowsRefusal, holds
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes, which Windows cannot")

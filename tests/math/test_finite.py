@@ -9,9 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from random_examples import pairs, prompts, stack
-from torch import Tensor
-
-from rece_ops import (
+from rece_pack.rece_ops import (
     Eraser,
     Erasure,
     InputError,
@@ -26,8 +24,9 @@ from rece_ops import (
     regenerate,
     relative_changes,
 )
-from rece_ops.linear.finite import balanced, check_change, is_finite, product_bound
-from rece_ops.settings import check_strength
+from rece_pack.rece_ops.linear.finite import balanced, check_change, is_finite, product_bound
+from rece_pack.rece_ops.settings import check_strength
+from torch import Tensor
 
 DIMENSION, TOKENS = 32, 5
 LARGEST = torch.finfo(torch.float32).max

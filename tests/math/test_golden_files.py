@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-
-from rece_ops import EraserSet
-from rece_ops.formats.eraser_file import NO_DIGEST_NOTE
+from rece_pack.rece_ops import EraserSet
+from rece_pack.rece_ops.formats.eraser_file import NO_DIGEST_NOTE
 
 SETTINGS = {
     "anchored": False,

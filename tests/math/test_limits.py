@@ -9,9 +9,8 @@ import pytest
 import torch
 from hypothesis import given
 from random_examples import pairs, prompts, stack
-
-from rece_ops import Erasure, InputError, Limits, RECESettings, erase, iterate, keep_limits
-from rece_ops.measures.outputs import concept_regenerations, drift
+from rece_pack.rece_ops import Erasure, InputError, Limits, RECESettings, erase, iterate, keep_limits
+from rece_pack.rece_ops.measures.outputs import concept_regenerations, drift
 
 DIMENSION, TOKENS = 24, 4
 TUNING = {f"tuning {i}": tokens for i, tokens in enumerate(prompts(3, TOKENS, DIMENSION, 99))}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from bounds import Noise, Rounded, assert_agree, sensitivity, solve, stages
 from random_examples import pairs, prompts, relative_change_error, stack
+from rece_pack.rece_ops import ConceptPair, RECESettings, WeightMoments, derive_embedding, erase, gram_matrix
 from torch import Tensor
 
 from benchmarks.erase_benchmark.literal import literal_erase
-from rece_ops import ConceptPair, RECESettings, WeightMoments, derive_embedding, erase, gram_matrix
 
 # What is asked for, as of the authors' reference; rounding explains less (see the test of it).
 TOLERANCE = 1e-7

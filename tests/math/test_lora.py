@@ -6,8 +6,7 @@ import pytest
 import torch
 from bounds import Rounded, as_lora, assert_within, orthogonal, unit
 from random_examples import pairs, stack
-
-from rece_ops import InputError, RECESettings, erase, lora_factors
+from rece_pack.rece_ops import InputError, RECESettings, erase, lora_factors
 
 
 @pytest.mark.parametrize(("concepts", "dimension"), [(1, 64), (9, 24)], ids=["thin", "dense"])

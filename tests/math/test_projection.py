@@ -8,8 +8,7 @@ import torch
 from bounds import assert_same_up_to, orthogonal, solve, stages
 from hypothesis import given
 from random_examples import pairs, prompts, stack
-
-from rece_ops import (
+from rece_pack.rece_ops import (
     ConceptPair,
     Contrast,
     InputError,
@@ -19,9 +18,9 @@ from rece_ops import (
     gram_matrix,
     project,
 )
-from rece_ops.linear.directions import METRIC_FLOOR, NEGLIGIBLE
-from rece_ops.measures.erasure import measure
-from rece_ops.measures.outputs import residuals
+from rece_pack.rece_ops.linear.directions import METRIC_FLOOR, NEGLIGIBLE
+from rece_pack.rece_ops.measures.erasure import measure
+from rece_pack.rece_ops.measures.outputs import residuals
 
 DIMENSION = 32
 TOKENS = 5

@@ -10,10 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rece_pack.rece_ops import Eraser, EraserFileError, EraserSet, InputError, Provenance
+from rece_pack.rece_ops.provenance import MAX_BYTES, MAX_DEPTH, MAX_TEXT, cleaned
 from safetensors.torch import save_file
-
-from rece_ops import Eraser, EraserFileError, EraserSet, InputError, Provenance
-from rece_ops.provenance import MAX_BYTES, MAX_DEPTH, MAX_TEXT, cleaned
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rece_pack.rece_ops import ConceptPair, Erasure, RECESettings, erase
 from safetensors import safe_open
 from torch import Tensor
-
-from rece_ops import ConceptPair, Erasure, RECESettings, erase
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
 # The agreement that the reference's README asks for; float64 on both sides.

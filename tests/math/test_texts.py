@@ -7,10 +7,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from rece_ops import InputError
-from rece_ops.errors import MAX_MESSAGE
-from rece_ops.texts import plain_json, printable, quoted
+from rece_pack.rece_ops import InputError
+from rece_pack.rece_ops.errors import MAX_MESSAGE
+from rece_pack.rece_ops.texts import plain_json, printable, quoted
 
 # Surrogates are among them.
 ANY_TEXT = st.text(st.characters(), max_size=400)

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from bounds import product
+from rece_pack.rece_ops import Eraser, EraserFileError, EraserSet, InputError, LowRank, WeightChange
 from torch import Tensor
-
-from rece_ops import Eraser, EraserFileError, EraserSet, InputError, LowRank, WeightChange
 
 
 def low_rank(rows: int, rank: int, columns: int, seed: int = 0) -> LowRank:
