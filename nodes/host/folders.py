@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import folder_paths
 
 from ...rece_ops import InputError
-from ...rece_ops.files import LONGEST_UNFINISHED
+from ...rece_ops.formats.atomic import LONGEST_UNFINISHED
 from ...rece_ops.texts import code_point, unseen_character
 
 ERASERS, LORAS = "erasers", "loras"

@@ -51,9 +51,7 @@ class LineError(InputError):
         self.line = line
 
 
-def parse_concepts(
-    text: str, default_target: str = "", targets: Mapping[str, str] = _NO_TARGETS
-) -> list[ConceptLine]:
+def parse_concepts(text: str, default_target: str = "", targets: Mapping[str, str] = _NO_TARGETS) -> list[ConceptLine]:
     """The concepts of a text field.
 
     Args:
@@ -163,7 +161,8 @@ def _split_arrow(number: int, line: str, masked: str) -> tuple[int, str | None]:
         return len(masked), None
     if len(arrows) > 1:
         raise LineError(
-            number, f"Line {number} ({quoted(line)}) has two arrows: write several concepts with commas, and one target."
+            number,
+            f"Line {number} ({quoted(line)}) has two arrows: write several concepts with commas, and one target.",
         )
     target = line[arrows[0].end() : len(masked)].strip()
     return arrows[0].start(), _unquoted(target) or target

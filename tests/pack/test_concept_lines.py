@@ -61,7 +61,10 @@ def test_commas_part_concepts(text: str) -> None:
 
 
 def test_a_target_and_a_weight_are_those_of_the_whole_list() -> None:
-    assert parse_concepts("red, blue -> grey : 0.5") == [ConceptLine("red", "grey", 0.5), ConceptLine("blue", "grey", 0.5)]
+    assert parse_concepts("red, blue -> grey : 0.5") == [
+        ConceptLine("red", "grey", 0.5),
+        ConceptLine("blue", "grey", 0.5),
+    ]
 
 
 def test_known_targets_are_for_concepts_without_an_arrow() -> None:
