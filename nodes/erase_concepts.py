@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..rece_ops.settings import check_strength
 from .host.jobs.apply import apply_eraser, describe_application
@@ -12,14 +12,14 @@ from .host.jobs.erase import erase_concepts
 from .host.protocols import Clip, Model
 from .host.session import Session
 from .host.text.conditioning import Conditioning, entries_of
-from .reporting.sentences import erasure_report, erasure_summary
-from .request import presets
-from .request.erase_inputs import CHOICES, NUMBERS
+from .reporting.panel import panel
+from .reporting.sentences import erasure_report, erasure_summary, erasure_verdict
+from .request.erase_inputs import CHOICES, NUMBERS, TARGET
 from .request.erasure_request import request_of
 from .request.templates import TEMPLATES
 from .schema.checked import checked
 from .schema.compat import build
-from .schema.inputs import choice_input, erase_inputs, model_input, strength_input, switch_input
+from .schema.inputs import choice_input, erase_inputs, model_input, preset_input, strength_input, switch_input
 from .schema.sockets import CATEGORY, Eraser
 
 
@@ -39,6 +39,7 @@ class EraseConcepts(io.ComfyNode):
                 "later can bring a concept back."
             ),
             search_aliases=["unlearn", "censor", "safety", "nsfw", "remove concept", "UCE"],
+            is_output_node=True,
             inputs=[
                 model_input(),
                 io.Clip.Input(
@@ -50,16 +51,12 @@ class EraseConcepts(io.ComfyNode):
                     default="nudity",
                     placeholder="nudity\nVan Gogh -> art\nchurch -> : 0.8",
                     tooltip=(
-                        "One concept a line. 'a -> b' maps a to b; without an arrow to the empty prompt (or to the "
-                        "preset's target). ' : 0.8' at the end weighs a line. '#' starts a comment."
+                        "One concept a line, or several between commas. 'a -> b' maps a to b; without an arrow to the "
+                        "empty prompt (or to the preset's target). ' : 0.8' at the end weighs a line. Double quotes keep "
+                        "a comma. '#' starts a comment."
                     ),
                 ),
-                io.Combo.Input(
-                    "preset",
-                    options=presets.NAMES,
-                    default=presets.DEFAULT,
-                    tooltip="The authors' settings by kind of concept; 'custom' uses the numbers below.",
-                ),
+                preset_input(),
                 io.String.Input(
                     "preserve",
                     multiline=True,
@@ -78,6 +75,7 @@ class EraseConcepts(io.ComfyNode):
                     list(TEMPLATES),
                     "none",
                     "Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
+                    advanced=True,
                 ),
                 *erase_inputs((*NUMBERS, *CHOICES)),
                 io.Conditioning.Input(
@@ -91,6 +89,7 @@ class EraseConcepts(io.ComfyNode):
                     "Erase from the pooled text embedding too, where the model reads one (SDXL, SD3, Flux, …). Without it, a "
                     "concept can leak through.",
                 ),
+                *erase_inputs((TARGET,)),
             ],
             outputs=[
                 io.Model.Output(
@@ -125,4 +124,4 @@ class EraseConcepts(io.ComfyNode):
         report, summary = (
             f"{text}\n{way}" for text in (erasure_report(request, result, strength), erasure_summary(request, result))
         )
-        return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(summary))
+        return io.NodeOutput(patched, result.eraser, report, ui=panel(summary, erasure_verdict(request, result)))

@@ -114,6 +114,14 @@ class Provenance:
         told = {name: _plain_copy(getattr(self, name)) for name in _FIELDS if getattr(self, name) is not None}
         return {**_plain_copy(self.others), **told}
 
+    def erased(self) -> dict[str, str]:
+        """Every concept with its target, those of the parts of a combined eraser too; of two, the one applied last."""
+        found = dict(zip(self.concepts or (), self.targets or (), strict=False))
+        for part in self.parts or ():
+            if part.strength != 0:
+                found.update(part.erased())
+        return found
+
     def as_json(self) -> str:
         """What is told, as a JSON object.
 

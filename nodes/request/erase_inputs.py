@@ -14,14 +14,15 @@ from ...rece_ops.methods.projection import MAX_DIRECTIONS
 from ...rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
 from . import vocabulary as words
 from .choices import check_choice
-from .input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec
+from .input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec, TextSpec
 from .methods import DEFAULT_METHOD, METHODS, Plan, methods_with
 
 _CUSTOM_PRESET: Mapping[str, tuple[str, ...]] = MappingProxyType({"preset": (words.CUSTOM,)})
 
 
-def _coefficient(name: str, tooltip: str) -> NumberSpec:
-    return NumberSpec(name=name, default=getattr(DEFAULT_SETTINGS, name), tooltip=tooltip, when=_CUSTOM_PRESET)
+def _coefficient(name: str, after: str, tooltip: str) -> NumberSpec:
+    default = getattr(DEFAULT_SETTINGS, name)
+    return NumberSpec(name=name, default=default, tooltip=tooltip, when=_CUSTOM_PRESET, advanced=False, after=after)
 
 
 NUMBERS: tuple[InputSpec, ...] = (
@@ -31,13 +32,15 @@ NUMBERS: tuple[InputSpec, ...] = (
         high=MAX_EPOCHS,
         tooltip="Derive-and-erase steps after the first edit. 0 is UCE alone.",
         when=_CUSTOM_PRESET,
+        advanced=False,
+        after="target",
     ),
     _coefficient(
-        "regularization", "λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less."
+        "regularization", "epochs", "λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less."
     ),
-    _coefficient("edit_regularization", "λ of the edit. Larger keeps the weights closer to what they were."),
-    _coefficient("erase_scale", "η, weight of the concepts in the edit."),
-    _coefficient("preserve_scale", "μ, weight of the preserved prompts in the edit."),
+    _coefficient("edit_regularization", "regularization", "λ of the edit. Larger keeps the weights closer to what they were."),
+    _coefficient("erase_scale", "edit_regularization", "η, weight of the concepts in the edit."),
+    _coefficient("preserve_scale", "erase_scale", "μ, weight of the preserved prompts in the edit."),
 )
 """The numbers that the preset 'custom' opens."""
 
@@ -46,8 +49,10 @@ CHOICES: tuple[InputSpec, ...] = (
         name="method",
         default=DEFAULT_METHOD,
         options=tuple(METHODS),
-        tooltip=" ".join(method.summary for method in METHODS.values()),
+        tooltip=" ".join(method.price for method in METHODS.values()),
         advanced=False,
+        after="concepts",
+        explained=MappingProxyType({name: method.price for name, method in METHODS.items()}),
     ),
     ChoiceSpec(
         name="robustness",
@@ -56,6 +61,7 @@ CHOICES: tuple[InputSpec, ...] = (
         tooltip="From 'gentle' (spares everything else) to 'strict' (as far from the concept as any embedding can be kept). "
         "'custom' uses beta.",
         advanced=False,
+        after="method",
     ),
     NumberSpec(
         name="beta",
@@ -64,6 +70,8 @@ CHOICES: tuple[InputSpec, ...] = (
         step=0.01,
         tooltip="β. Larger is more robust and spares less.",
         when=MappingProxyType({"robustness": (words.CUSTOM,)}),
+        advanced=False,
+        after="robustness",
     ),
     CountSpec(
         name="directions",
@@ -86,7 +94,6 @@ CHOICES: tuple[InputSpec, ...] = (
         options=words.PRESERVATIONS,
         tooltip="weighed: preserved prompts pull against the erasure. exactly: they and the empty prompt do not change at "
         "all, and less of the concepts can be erased.",
-        advanced=False,
     ),
     NumberSpec(
         name="regeneration_limit",
@@ -106,6 +113,15 @@ CHOICES: tuple[InputSpec, ...] = (
     ),
 )
 """The choice of a method, and what belongs to each."""
+
+TARGET = TextSpec(
+    name="target",
+    default="",
+    tooltip="What concepts without an arrow are mapped to; nothing is the empty prompt. The other presets have their own.",
+    when=_CUSTOM_PRESET,
+    advanced=False,
+    after="preset",
+)
 
 _BY_NAME: Mapping[str, InputSpec] = MappingProxyType({spec.name: spec for spec in (*NUMBERS, *CHOICES)})
 

@@ -93,7 +93,8 @@ def request_of(
 
     Args:
         concepts: one concept a line.
-        inputs: 'preset', 'preserve', 'templates', 'pooled' and those of `erase_inputs`; all but the preset have defaults.
+        inputs: 'preset', 'preserve', 'templates', 'pooled', 'target' and those of `erase_inputs`; all but the preset have
+            defaults.
         embeddings: see `ErasureRequest`.
 
     Raises:
@@ -101,7 +102,7 @@ def request_of(
     """
     check_choice("preset", inputs["preset"], NAMES)
     check_choice("templates", inputs.get("templates", "none"), TEMPLATES)
-    lines = parse_concepts(concepts, default_target(inputs["preset"]))
+    lines = parse_concepts(concepts, default_target(inputs["preset"], inputs.get("target", "")))
     return ErasureRequest(
         lines,
         parse_preserved(inputs.get("preserve", ""), lines),

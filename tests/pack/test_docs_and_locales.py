@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rece_pack.nodes import presets
+from rece_pack.nodes.request import presets
 from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts
 from rece_pack.nodes.request.templates import TEMPLATES
 from rece_pack.rece_ops import PRESETS, InputError, RECESettings
@@ -76,13 +76,13 @@ def test_every_page_and_locale_is_known_here(root: Path) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 def test_a_page_lists_the_inputs_with_their_defaults(root: Path, schemas: dict[str, Any], node: str) -> None:
-    listed = {_code(name): default for name, default, _ in _table(root, node, "Inputs")}
+    listed = dict(re.findall(r"^- \*\*`(\w+)`\*\* \((.+?)\): \S", _section(root, node, "Inputs"), re.MULTILINE))
     assert listed == {one.id: _shown_default(one) for one in schemas[node].inputs}
 
 
 @pytest.mark.parametrize("node", NODES)
 def test_a_page_lists_the_outputs_in_order(root: Path, schemas: dict[str, Any], node: str) -> None:
-    listed = [_code(name) for name, _ in _table(root, node, "Outputs")]
+    listed = list(_sentences(root, node, "Outputs"))
     assert listed == [output.display_name for output in schemas[node].outputs]
 
 
@@ -92,42 +92,52 @@ def test_a_page_starts_with_the_nodes_name(root: Path, schemas: dict[str, Any], 
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_every_row_of_a_page_has_as_many_cells_as_its_header(root: Path, node: str) -> None:
-    for table in re.findall(r"(?:^\|.*\n)+", _page(root, node), re.MULTILINE):
-        assert len({len(_cells(row)) for row in table.splitlines()}) == 1, table
+def test_a_page_can_be_read_in_a_narrow_column(root: Path, node: str) -> None:
+    """The sidebar has 240 pixels, out of which a table pushes what it says."""
+    page = _page(root, node)
+    assert not re.search(r"^\s*\|", page, re.MULTILINE)
+    # Code does not break within a line.
+    assert max((len(line) for block in re.findall(r"```.*?```", page, re.DOTALL) for line in block.split("\n")), default=0) < 40
 
 
 def test_the_concept_lines_of_the_page_are_read_as_it_says(root: Path) -> None:
-    rows = _table(root, "RECE_EraseConcepts", "Concept lines", header="Line | Concept")
-    said = [[ConceptLine(concept, target, float(weight))] for _, concept, target, weight in rows]
-    assert [parse_concepts(_code(line)) for line, *_ in rows] == said
+    entries = _entries(root, "RECE_EraseConcepts", "Concept lines")
+    assert len(entries) > 10
+    for line, said in entries.items():
+        concepts = [part.strip() for part in said["Concept"].split(" and ")]
+        expected = [ConceptLine(concept, said.get("Target", ""), float(said["Weight"])) for concept in concepts]
+        assert parse_concepts(_code(line)) == expected
 
 
 def test_the_lines_that_the_page_calls_refused_are(root: Path) -> None:
-    for line, _ in _table(root, "RECE_EraseConcepts", "Concept lines", header="Line | Why"):
-        with pytest.raises(InputError, match="Line 1"):
-            parse_concepts(_code(line))
+    refused = _sentences(root, "RECE_EraseConcepts", "Concept lines")
+    assert len(refused) > 5
+    for line in refused:
+        with pytest.raises(InputError, match=r"[Ll]ine 1"):
+            parse_concepts(line)
 
 
 def test_the_presets_of_the_page_are_those_of_the_code(root: Path) -> None:
-    rows = _table(root, "RECE_EraseConcepts", "Presets")
     said = {
-        _code(name): (RECESettings(int(epochs), *map(float, numbers)), target)
-        for name, epochs, *numbers, target in rows
+        _code(name): (
+            RECESettings(int(said["Epochs"]), *(float(said[symbol]) for symbol in ("λ_r", "λ", "η", "μ"))),
+            said["Target without an arrow"].replace("the empty prompt", ""),
+        )
+        for name, said in _entries(root, "RECE_EraseConcepts", "Presets").items()
     }
     assert said == {name: (one, presets.default_target(name)) for name, one in PRESETS.items()}
     assert presets.default_target(presets.CUSTOM) == ""
 
 
 def test_the_templates_of_the_page_are_those_of_the_code(root: Path) -> None:
-    rows = _table(root, "RECE_EraseConcepts", "Templates")
-    assert {_code(name): tuple(re.findall("`(.+?)`", prompts)) for name, prompts in rows} == TEMPLATES
+    said = _sentences(root, "RECE_EraseConcepts", "Templates")
+    assert {name: tuple(re.findall("`(.+?)`", prompts)) for name, prompts in said.items()} == TEMPLATES
 
 
 def test_the_limits_of_the_page_are_those_of_the_code(root: Path) -> None:
-    rows = _table(root, "RECE_EraseConcepts", "The report", header="Limit")
+    entries = _entries(root, "RECE_EraseConcepts", "The report")
     shares, conditions = (VISIBLE_DRIFT, RUINOUS_DRIFT, HIGH_RESIDUAL), (WARN_CONDITION, MAX_CONDITION)
-    said = [value for _, value, _ in rows]
+    said = [entry["Value"] for entry in entries.values()]
     assert said == [f"{100 * share:.0f} %" for share in shares] + [f"{one:.1e}" for one in conditions]
 
 
@@ -230,17 +240,21 @@ def _page(root: Path, node: str) -> str:
     return (root / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
 
 
-def _table(root: Path, node: str, heading: str, header: str = "") -> list[list[str]]:
-    """The rows of the first table under `## heading` whose header starts with `header`."""
+def _section(root: Path, node: str, heading: str) -> str:
     section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", _page(root, node), re.MULTILINE | re.DOTALL)
     assert section, f"{node}.md has no section '{heading}'"
-    table = re.search(rf"^\| {re.escape(header)}.*\n\| --- .*\n((?:\|.*\n)+)", section[1], re.MULTILINE)
-    assert table, f"{node}.md has no table '{header}' under '{heading}'"
-    return [_cells(row) for row in table[1].splitlines()]
+    return section[1]
 
 
-def _cells(row: str) -> list[str]:
-    return [cell.strip() for cell in row.removeprefix("|").removesuffix("|").split("|")]
+def _sentences(root: Path, node: str, heading: str) -> dict[str, str]:
+    """The entries under `## heading` that have a name in code and a sentence."""
+    return dict(re.findall(r"^- \*\*`(.+?)`\*\*(?: \(.+?\))?: (.+)$", _section(root, node, heading), re.MULTILINE))
+
+
+def _entries(root: Path, node: str, heading: str) -> dict[str, dict[str, str]]:
+    """The entries under `## heading` that have a name and a list of their own, by the names there."""
+    found = re.findall(r"^- \*\*(.+?)\*\*\n((?:  - .+\n)+)", _section(root, node, heading), re.MULTILINE)
+    return {name: dict(re.findall(r"^  - (.+?): (.+)$", rest, re.MULTILINE)) for name, rest in found}
 
 
 def _code(cell: str) -> str:

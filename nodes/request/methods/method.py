@@ -110,6 +110,11 @@ class Method(Protocol):
         ...
 
     @property
+    def price(self) -> str:
+        """When to take it and what it was measured to cost, in one sentence."""
+        ...
+
+    @property
     def guarantee(self) -> str:
         """What is certain after it, and what is not, in one sentence."""
         ...
@@ -138,6 +143,21 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
+class Remedies:
+    """What to do on the main node, by the name of a control that is visible whatever else was chosen; each a sentence.
+
+    Attributes:
+        left: where a concept is still there.
+        drifted: where other prompts changed too much.
+        back: where the derived embedding brings a concept back.
+    """
+
+    left: str
+    drifted: str
+    back: str
+
+
+@dataclass(frozen=True)
 class Advice:
     """What to change, each as the beginning of a sentence.
 
@@ -145,11 +165,13 @@ class Advice:
         milder: to spare more.
         stronger: to leave less of the concept.
         steadier: where a solve is ill-conditioned.
+        remedies: what to do first.
     """
 
     milder: str
     stronger: str
     steadier: str
+    remedies: Remedies
 
 
 def counted(counts: Sequence[int], what: str) -> str:
