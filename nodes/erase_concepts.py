@@ -34,9 +34,9 @@ class EraseConcepts(io.ComfyNode):
             display_name="Erase Concepts (RECE)",
             category=CATEGORY,
             description=(
-                "Removes concepts (nudity, a painter's style, an object, a person) from the weights of a loaded model, "
-                "in closed form, without training. Place it after the LoRAs that shall be erased too: a LoRA added "
-                "later can bring a concept back."
+                "Removes concepts (nudity, a painter's style, an object, a person) from a loaded model by a closed-form "
+                "edit of its weights, without training. Put your LoRAs before this node: they are erased from too. A LoRA "
+                "added after it can bring a concept back."
             ),
             search_aliases=["unlearn", "censor", "safety", "nsfw", "remove concept", "UCE"],
             is_output_node=True,
@@ -51,9 +51,9 @@ class EraseConcepts(io.ComfyNode):
                     default="nudity",
                     placeholder="nudity\nVan Gogh -> art\nchurch -> : 0.8",
                     tooltip=(
-                        "One concept a line, or several between commas. 'a -> b' maps a to b; without an arrow to the "
-                        "empty prompt (or to the preset's target). ' : 0.8' at the end weighs a line. Double quotes keep "
-                        "a comma. '#' starts a comment."
+                        "One concept a line, or several separated by commas. 'a -> b' maps a to b; without an arrow, a "
+                        "concept is mapped to the empty prompt (or to the preset's target). ' : 0.8' at the end sets the "
+                        "weight. Double quotes protect commas. '#' starts a comment."
                     ),
                 ),
                 preset_input(),
@@ -67,40 +67,43 @@ class EraseConcepts(io.ComfyNode):
                 ),
                 strength_input(
                     "strength",
-                    "How much of the erasure goes into the model: 0 none, 1 all. The ERASER output is always whole.",
+                    "How much of the erasure goes into the model: 0 is none, 1 is all. The 'eraser' output always holds the whole "
+                    "erasure.",
                     optional=True,
                 ),
                 choice_input(
                     "templates",
                     list(TEMPLATES),
                     "none",
-                    "Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
+                    "Also erase each concept inside prompt templates: 'painting by …' (artist), 'photo of …' (object).",
                     advanced=True,
                 ),
                 *erase_inputs((*NUMBERS, *CHOICES)),
                 io.Conditioning.Input(
                     "embedding",
                     optional=True,
-                    tooltip="An embedding to erase as well, such as one that 'Invert Concept' found.",
+                    tooltip="Another embedding to erase, such as one that 'Invert Concept' found.",
                 ),
                 switch_input(
                     "pooled",
                     True,
-                    "Erase from the pooled text embedding too, where the model reads one (SDXL, SD3, Flux, …). Without it, a "
-                    "concept can leak through.",
+                    "Also erase from the pooled text embedding, where the model reads one (SDXL, SD3, Flux, …). With this off, a "
+                    "concept can leak through it.",
                 ),
                 *erase_inputs((TARGET,)),
             ],
             outputs=[
                 io.Model.Output(
-                    "patched_model", display_name="model", tooltip="The model without the concepts: sample from it."
+                    "patched_model",
+                    display_name="model",
+                    tooltip="The model without the concepts. Connect it to a sampler.",
                 ),
                 Eraser.Output(
                     "eraser",
                     display_name="eraser",
-                    tooltip="The erasure itself: save it, apply it to a fine-tune, combine it.",
+                    tooltip="The erasure itself. Save it, apply it to a fine-tune or combine it with others.",
                 ),
-                io.String.Output("report", display_name="report", tooltip="What was done, in plain words and numbers."),
+                io.String.Output("report", display_name="report", tooltip="What was done, in words and numbers."),
             ],
         )
 

@@ -1,4 +1,4 @@
-"""Is it safe to ship? Numbers, a figure and a verdict on an ERASER."""
+"""A verdict on an ERASER, with the numbers behind it and a figure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ErasureReport(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Measures what an eraser does to concepts and to everything else: what is left, how well the derived "
-                "embedding brings it back, what drifts. Says whether it is safe to ship, and what to change if not."
+                "embedding brings it back, and how far other prompts drift. Says what to change where that is too much."
             ),
             is_output_node=True,
             inputs=[
@@ -56,7 +56,7 @@ class ErasureReport(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
-                    tooltip="Prompts whose drift to measure, one a line, besides the empty one and a few everyday prompts.",
+                    tooltip="Prompts whose drift to measure, one a line. The empty prompt and a few everyday prompts are always measured.",
                 ),
                 number_input(
                     "regularization", DEFAULT_SETTINGS.regularization, "λ_r of the derived embedding.", low=1e-6
@@ -66,9 +66,7 @@ class ErasureReport(io.ComfyNode):
                 io.Image.Output(
                     "figure", display_name="figure", tooltip="The numbers as a picture (needs matplotlib)."
                 ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="The verdict and the numbers in plain words."
-                ),
+                io.String.Output("report", display_name="report", tooltip="The verdict, and the numbers in words."),
                 io.String.Output("json", display_name="json", tooltip="The numbers for programs."),
             ],
         )

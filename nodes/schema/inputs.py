@@ -79,7 +79,8 @@ def preset_input() -> io.Input:
         "preset",
         options=NAMES,
         default=DEFAULT,
-        tooltip="The authors' settings by kind of concept; 'custom' starts from those of the preset before it, to be changed.",
+        tooltip="The authors' settings for each kind of concept. 'custom' starts from the preset chosen before it and lets you change "
+        "its numbers.",
     )
     return _with(made, PRESETS, {name: values_of(name) for name in NAMES if name != CUSTOM})
 

@@ -66,12 +66,12 @@ class ProjectionMethod:
 
     name: str = "projection"
     summary: str = (
-        "projection: removes the directions that set the concept apart from other words. Spares everything else best; "
+        "projection: removes the directions that set the concept apart from other words. Keeps everything else best; "
         "no embedding brings back what lies along the directions."
     )
     price: str = (
-        "projection: take it to keep everything else: on this pack's small test model 97 % of other prompts came out right, "
-        "as before; type synonyms as concepts of their own."
+        "projection: keeps everything else best: on this pack's small test model, 97 % of other prompts came out right, as "
+        "before. Type synonyms as concepts of their own."
     )
     guarantee: str = (
         "No embedding brings back what lies along the erased directions; gradients find what lies next to them."

@@ -78,12 +78,12 @@ class RECE:
 
     name: str = "RECE"
     summary: str = (
-        "RECE: the first edit, then epochs that derive and erase the embedding that would bring the concept back. "
-        "Reaches further than UCE and moves more of everything else; see the report."
+        "RECE: the first edit, then epochs that derive the embedding that would bring the concept back and erase it too. "
+        "Reaches further than UCE and changes other prompts more; see the report."
     )
     price: str = (
-        "RECE: take it against paraphrases and derived embeddings, and look at your other prompts: on this pack's small test "
-        "model 56 % of them still came out right, 97 % before."
+        "RECE: works against paraphrases and derived embeddings, but check your other prompts: on this pack's small test "
+        "model, 56 % of them still came out right (97 % before)."
     )
     guarantee: str = "The transform can be inverted, so some embedding still makes the concept."
     inputs: tuple[str, ...] = (
@@ -121,12 +121,10 @@ class UCE:
     """UCE's edit (arXiv:2308.14761), which is RECE without epochs."""
 
     name: str = "UCE"
-    summary: str = (
-        "UCE: the first edit alone, without epochs. The gentlest; synonyms and derived embeddings get past it."
-    )
+    summary: str = "UCE: the first edit alone, without epochs. Quick; synonyms and derived embeddings get past it."
     price: str = (
-        "UCE: take it for a quick, weaker erasure: on this pack's small test model 81 % of other prompts still came out "
-        "right, 97 % before."
+        "UCE: a quick, weaker erasure: on this pack's small test model, 81 % of other prompts still came out right (97 % "
+        "before)."
     )
     guarantee: str = "The transform can be inverted, so some embedding still makes the concept."
     inputs: tuple[str, ...] = (
