@@ -77,7 +77,7 @@ def verdict(
     drifted, drift = _worst_drift(measures)
     where = "On 'Erase Concepts': " if elsewhere else ""
     if left.residual > HIGH_RESIDUAL:
-        # Whoever is told to erase by name what was erased by name, has no remedy.
+        # To erase by name what was erased by name already would be no remedy.
         by_name = not named or text_key(left.name) in named
         remedy = remedies.left if by_name else f"Add {quoted(left.name, _SHORT)} to 'concepts'."
         return Verdict(BAD, headline, where + remedy)

@@ -36,7 +36,7 @@ _NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class ConceptLine:
-    """One concept to erase: its text, what it is mapped to, and its weight beside the others."""
+    """One concept to erase: its text, what it is mapped to, and its weight relative to the others."""
 
     concept: str
     target: str

@@ -62,7 +62,7 @@ function knownLists() {
   return lists;
 }
 
-/** Add the lines of a list to a field, but for those that stand there already. */
+/** Add the lines of a list to a field, except those that it already has. */
 function insert(widget, lines) {
   const there = new Set(String(widget.value).split("\n").map((one) => one.trim()));
   const kept = String(widget.value).trimEnd();

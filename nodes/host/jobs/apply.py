@@ -33,7 +33,7 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     inside = _why_inside(session)
     if inside and eraser.weight_changes:
         raise UnsupportedModelError(
-            f"This ERASER changes weights of the model besides those that read text, but {inside}, where a patch would round "
+            f"This ERASER changes more weights of the model than those that read text, but {inside}, where a patch would round "
             "them again or not count at all: put it on the model in half precision, before it is compiled."
         )
     for stream in streams:
@@ -50,7 +50,7 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
 
 
 def upstream_erasures(model: Model) -> tuple[Provenance, ...]:
-    """What the erasures in MODEL's chain tell of their making, in the order in which they were put there.
+    """How the erasures in MODEL's chain were made, in the order in which they were applied.
 
     Those that were saved in a checkpoint are weights like any other, and are not among them.
     """

@@ -16,7 +16,7 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Needs:
-    """The prompts that a method wants encoded, besides concepts, targets and what is preserved.
+    """The prompts that a method needs encoded in addition to concepts, targets and preserved prompts.
 
     Attributes:
         contexts: each with '{}' in the concept's place; concepts are compared with other words in them.
@@ -31,16 +31,16 @@ class Needs:
 
 @dataclass(frozen=True)
 class EncodedRequest:
-    """The token embeddings [n, d] of everything that an erasure of one text stream is told of or measured with.
+    """The token embeddings [n, d] of everything that an erasure of one text stream is given or measured with.
 
     Attributes:
         pairs: what to erase, and towards what.
         preserved: of the preserved prompts and the empty one, by prompt.
         given: those of the pairs that come from connected embeddings.
         differences: what sets concepts apart from other words, in the contexts that the method needs; None without any.
-        calibration: of the prompts that the method is fitted to.
-        tuning: of the prompts by which epochs or scale are chosen, by prompt.
-        held_out: of everyday prompts that no erasure ever sees, by prompt.
+        calibration: the prompts that the method is fitted to.
+        tuning: the prompts by which epochs or scale are chosen, by prompt.
+        held_out: the held-out prompts, by prompt: no erasure is ever fitted to them or chosen by them.
     """
 
     pairs: Sequence[ConceptPair]
@@ -79,7 +79,7 @@ class Plan(Protocol):
         ...
 
     def needs(self, templates: Sequence[str]) -> Needs:
-        """The prompts to encode, where concepts are widened by these templates."""
+        """The prompts to encode, where concepts are also erased inside these templates."""
         ...
 
     def run(self, weights: Mapping[str, Tensor], encoded: EncodedRequest, progress: Progress | None) -> Outcome:
@@ -88,7 +88,7 @@ class Plan(Protocol):
         Args:
             weights: key and value weights [out, d] by name, read one at a time.
             encoded: see `EncodedRequest`.
-            progress: told of every step; may raise to cancel.
+            progress: called after every step; may raise to cancel.
 
         Raises:
             InputError, NumericalError: see the method's own function in `rece_ops.methods`.
