@@ -145,7 +145,7 @@ def test_masked_tokens_and_rows_of_zeros_are_left_out(named: tuple[str, Any]) ->
     assert part.span == Span(0, 4, 5)
     whole = encoder.conditioning(TEXT)[0][0][0]
     assert len(whole) > 5
-    assert torch.equal(part.tokens, whole[part.rows])
+    assert torch.equal(part.tokens, whole[part.places])
 
 
 def test_sd3_reads_clip_and_t5_one_after_the_other() -> None:
