@@ -40,7 +40,9 @@ Everyday = tuple[str, str]
 def scenes() -> dict[Scene, int]:
     """Every scene of the world, and its number; those that differ in the object, and then in the colour, are evenly apart."""
     shapes = itertools.starmap(Scene, itertools.product(*_SHAPES))
-    return {scene: place for place, scene in enumerate((*shapes, *itertools.starmap(figure, itertools.product(*_FIGURES))))}
+    return {
+        scene: place for place, scene in enumerate((*shapes, *itertools.starmap(figure, itertools.product(*_FIGURES))))
+    }
 
 
 class Album:
@@ -57,12 +59,14 @@ class Album:
         clear: for each [n] the number of the same picture in clear weather.
     """
 
-    def __init__(self, device: torch.device, everyday_texts: Sequence[Everyday] = (), places: int = len(PLACES)) -> None:
+    def __init__(
+        self, device: torch.device, everyday_texts: Sequence[Everyday] = (), places: int = len(PLACES)
+    ) -> None:
         self.places = places
-        drawn = [_in_bytes(render_everywhere(scene)[:places]) for scene in scenes()]
+        drawn = [_in_bytes(render_everywhere(scene, places)) for scene in scenes()]
         drawn += [_in_bytes(everyday.picture(text, weather)[None]) for text, weather in everyday_texts]
         self.pictures = torch.cat(drawn).to(device)
-        self._everyday = {one: len(scenes()) * places + place for place, one in enumerate(everyday_texts)}
+        self._everyday = {one: self.scenes + place for place, one in enumerate(everyday_texts)}
         changed = (({} if scene.identity else {"style": PLAIN_STYLE}, {"weather": CLEAR}) for scene in scenes())
         like = torch.tensor(
             [
@@ -73,8 +77,18 @@ class Album:
         alone = torch.arange(len(scenes()) * places, len(self.pictures)).expand(2, -1)
         self.plain, self.clear = torch.cat([like.flatten(1), alone], dim=1).to(device)
 
-    def __len__(self) -> int:
-        return len(self.pictures)
+    @property
+    def scenes(self) -> int:
+        """How many of the pictures are of scenes; they come first."""
+        return len(scenes()) * self.places
+
+    def draw(self, count: int, everyday_share: float, generator: torch.Generator) -> Tensor:
+        """Numbers of random pictures [count], of which a share is of everyday things."""
+        device = self.pictures.device
+        which, within = torch.rand((2, count), generator=generator, device=device)
+        others = len(self.pictures) - self.scenes
+        of_scene, of_other = (within * self.scenes).long(), self.scenes + (within * others).long()
+        return torch.where((which < everyday_share) & (others > 0), of_other, of_scene)
 
     def show(self, numbers: Tensor) -> Tensor:
         """Pictures [n, 3, 64, 64] in 0 … 1."""

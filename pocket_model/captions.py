@@ -28,7 +28,15 @@ from pocket_model.world import (
 )
 from tools.host import REPOSITORY
 
-BEFORE = ("a photo of ", "a picture of ", "an image of ", "a drawing of ", "a rendering of ", "a painting of ", "art of ")
+BEFORE = (
+    "a photo of ",
+    "a picture of ",
+    "an image of ",
+    "a drawing of ",
+    "a rendering of ",
+    "a painting of ",
+    "art of ",
+)
 AFTER = (
     ", highly detailed",
     ", sharp focus",
@@ -196,5 +204,3 @@ def all_words() -> Iterator[tuple[str, str]]:
         for word in words:
             for name in word.all:
                 yield kind, name
-
-

@@ -118,9 +118,7 @@ def _fit_figure(pixels: Tensor, dry: Tensor) -> _Fit:
     f, behind = shown[:, :, _dry()], left[:, _dry()]
     norms = behind.square().sum(dim=1)
     difference = (
-        dry.square().sum(dim=(1, 2))[:, None]
-        - 2 * dry.flatten(1) @ f.flatten(1).T
-        + f.square().sum(dim=(1, 2))[None]
+        dry.square().sum(dim=(1, 2))[:, None] - 2 * dry.flatten(1) @ f.flatten(1).T + f.square().sum(dim=(1, 2))[None]
     )
     along = dry @ behind.T - torch.einsum("mcp,mp->cm", f, behind)[None]  # [n, 3, m]
     residual, best = (difference - (along.square() / norms).sum(dim=1)).min(dim=1)

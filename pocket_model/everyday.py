@@ -64,10 +64,7 @@ PANELS = 6
 def _canonical() -> dict[str, str]:
     """Everything that an everyday thing is called, and its first name."""
     return {
-        name: group.split("/")[0]
-        for words in FAMILIES.values()
-        for group in words.split()
-        for name in group.split("/")
+        name: group.split("/")[0] for words in FAMILIES.values() for group in words.split() for name in group.split("/")
     }
 
 

@@ -41,6 +41,7 @@ class Recipe:
             small objects are learned last.
         style_weight, weather_weight: how much more a pixel counts where a style, or the weather, shows.
         latent_noise: standard deviation of the noise that the decoder learns to bear.
+        everyday: how many of the pictures that the VAE is shown are of everyday things.
         places: at how many places each scene is shown.
         captions: how many captions the UNet is shown.
         unconditional: how often it is shown none, for guidance.
@@ -48,11 +49,11 @@ class Recipe:
     """
 
     seed: int = 0
-    text: Stage = field(default_factory=lambda: Stage(steps=3000, batch=1024, rate=1e-3, average=0.99))
+    text: Stage = field(default_factory=lambda: Stage(steps=1000, batch=512, rate=1e-3, average=0.99))
     vae: Stage = field(default_factory=lambda: Stage(steps=4000, batch=128, rate=1.5e-3, warmup=200))
     decoder: Stage = field(default_factory=lambda: Stage(steps=1500, batch=128, rate=1e-3))
-    unet: Stage = field(default_factory=lambda: Stage(steps=12000, batch=512, rate=6e-4, warmup=300, average=0.999))
-    text_captions: int = 200_000
+    unet: Stage = field(default_factory=lambda: Stage(steps=7000, batch=384, rate=7e-4, warmup=300, average=0.999))
+    text_captions: int = 100_000
     text_positions: int = 24
     rank: int = 16
     token_rate: float = 30.0
@@ -62,8 +63,9 @@ class Recipe:
     style_weight: float = 6.0
     weather_weight: float = 3.0
     latent_noise: float = 0.1
+    everyday: float = 0.12
     places: int = 27
-    captions: int = 80_000
+    captions: int = 40_000
     unconditional: float = 0.1
     weight_decay: float = 0.01
 

@@ -76,9 +76,9 @@ def render(scene: Scene, place: Place) -> Tensor:
     return _drawn(scene, slice(PLACES.index(place), PLACES.index(place) + 1))[0]
 
 
-def render_everywhere(scene: Scene) -> Tensor:
-    """The pictures [places, 3, 64, 64] of a scene at all of `PLACES`."""
-    return _drawn(scene, slice(None))
+def render_everywhere(scene: Scene, places: int = len(PLACES)) -> Tensor:
+    """The pictures [places, 3, 64, 64] of a scene at the first of `PLACES`."""
+    return _drawn(scene, slice(places))
 
 
 def _drawn(scene: Scene, places: slice) -> Tensor:

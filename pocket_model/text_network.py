@@ -93,9 +93,7 @@ class TextNetwork(nn.Module):
         torch.manual_seed(seed)
         self.rank, self.tokens = rank, list(tokens)
         self.token_embedding = nn.Parameter(weights[TOKENS][self.tokens].float())
-        self.register_buffer(
-            "positions", weights["embeddings.position_embedding.weight"].float(), persistent=False
-        )
+        self.register_buffer("positions", weights["embeddings.position_embedding.weight"].float(), persistent=False)
         row = torch.full((len(weights[TOKENS]),), -1)
         row[self.tokens] = torch.arange(len(self.tokens))
         self.register_buffer("row", row, persistent=False)

@@ -35,7 +35,7 @@ STAGES = ("text", "vae", "decoder", "unet")
 def train(recipe: Recipe, run: Path, device: torch.device, out: Path, until: str = STAGES[-1]) -> None:
     """Run the stages up to `until`, or what is left of them; what they end with is in `run`, and at last in `out`."""
     told, shown = text_examples(recipe.seed, recipe.text_captions), unet_examples(recipe.seed, recipe.captions)
-    album = Album(device, everyday_of(told, shown), recipe.places)
+    album = Album(device, everyday_of(shown, told), recipe.places)
     trained = once(run / "text_trained.safetensors", lambda: train_text(recipe, run, device, album, told))
     text = run / TEXT_WEIGHTS.name
     write_text(text, recipe, trained)
@@ -44,7 +44,7 @@ def train(recipe: Recipe, run: Path, device: torch.device, out: Path, until: str
     vae = once(run / "vae_trained.safetensors", lambda: train_vae(recipe, run, device, album))
     if until == "vae":
         return
-    latents = album_latents(device, vae, album)
+    latents = album_latents(device, vae, album, album.scenes + len(everyday_of(shown)))
     pair = once(run / "decoder_trained.safetensors", lambda: train_decoder(recipe, run, device, vae, album, latents))
     if until == "decoder":
         return

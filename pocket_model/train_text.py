@@ -52,7 +52,8 @@ def train_text(
 ) -> dict[str, Tensor]:
     """Both encoders' trained tensors, under `TEXT` and `IMAGE`; and which tokens are in use is in `tokens`."""
     print("text encoder", flush=True)
-    corpus = Corpus(_short_enough(examples, recipe.text_positions), album, device)
+    examples = _short_enough(examples, recipe.text_positions)
+    corpus = Corpus(examples, album, device)
     ids = token_ids(corpus.texts, recipe.text_positions)
     tokens = tokens_in_use([ids, token_ids(_vocabulary(recipe))])
     pair = Pair(TextNetwork(recipe.seed, tokens, recipe.rank), ImageNetwork(recipe.seed)).to(device)
@@ -77,7 +78,9 @@ def train_text(
 def write_text(path: Path, recipe: Recipe, trained: Mapping[str, Tensor]) -> None:
     """Keep what `train_text` gave, in few bytes."""
     told, seen = (_under(trained, prefix) for prefix in ("text.", "image."))
-    write_compact(path, {TEXT: told, IMAGE: seen}, {"tokens": str(trained["tokens"].tolist()), "rank": str(recipe.rank)})
+    write_compact(
+        path, {TEXT: told, IMAGE: seen}, {"tokens": str(trained["tokens"].tolist()), "rank": str(recipe.rank)}
+    )
 
 
 @dataclass(frozen=True)
@@ -118,15 +121,17 @@ def trained_image_network(seed: int, path: Path = TEXT_WEIGHTS) -> ImageNetwork:
 
 
 def _short_enough(examples: Sequence[Example], longest: int) -> list[Example]:
+    """Those whose end-of-text token is within that many positions."""
     texts = list(dict.fromkeys(example.caption.text for example in examples))
     fits = dict(zip(texts, (ends(token_ids(texts)) < longest).tolist(), strict=True))
     return [example for example in examples if fits[example.caption.text]]
 
 
 def _vocabulary(recipe: Recipe) -> list[str]:
-    """All that has to have a meaning, whether or not chance put it into a caption."""
-    unet = {example.caption.text for example in unet_examples(recipe.seed, recipe.captions)}
-    return ["", *(name for _, name in all_words()), *everyday.words(), *everyday_prompts(), *unet]
+    """Every word that has to have a meaning, whether or not chance put it into a caption that is short enough."""
+    texts = [example.caption.text for example in unet_examples(recipe.seed, recipe.captions)]
+    texts += [*(name for _, name in all_words()), *everyday.words(), *everyday_prompts()]
+    return ["", *sorted({word for text in texts for word in text.replace(",", " , ").split()})]
 
 
 def _under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

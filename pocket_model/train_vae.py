@@ -26,7 +26,7 @@ def train_vae(recipe: Recipe, run: Path, device: torch.device, album: Album) -> 
     training = Training(network, recipe.vae, run / "vae.safetensors", recipe.seed, recipe.weight_decay)
 
     def loss(generator: torch.Generator) -> Tensor:
-        numbers = torch.randint(len(album), (recipe.vae.batch,), generator=generator, device=device)
+        numbers = album.draw(recipe.vae.batch, recipe.everyday, generator)
         pictures, counts = _counted(recipe, album, numbers)
         with torch.autocast(device.type, torch.bfloat16):
             latents = network.taesd_encoder(pictures).float()
@@ -51,7 +51,7 @@ def train_decoder(
     training = Training(network, recipe.decoder, run / "decoder.safetensors", recipe.seed, recipe.weight_decay)
 
     def loss(generator: torch.Generator) -> Tensor:
-        numbers = torch.randint(len(album), (recipe.decoder.batch,), generator=generator, device=device)
+        numbers = album.draw(recipe.decoder.batch, recipe.everyday, generator).clamp(max=len(latents) - 1)
         pictures, counts = _counted(recipe, album, numbers)
         decoded = _decoded(network, latents[numbers].float(), recipe.latent_noise, generator)
         return _missed(decoded, pictures, counts)
@@ -60,14 +60,14 @@ def train_decoder(
 
 
 @torch.inference_mode()
-def album_latents(device: torch.device, vae: Mapping[str, Tensor], album: Album) -> Tensor:
-    """The latents [n, 4, 8, 8] of every picture."""
-    print(f"encoding {len(album)} pictures", flush=True)
+def album_latents(device: torch.device, vae: Mapping[str, Tensor], album: Album, count: int) -> Tensor:
+    """The latents [count, 4, 8, 8] of the first pictures."""
+    print(f"encoding {count} pictures", flush=True)
     network = _loaded(vae, device)
     return torch.cat(
         [
             network.taesd_encoder(album.show(numbers).contiguous(memory_format=torch.channels_last))
-            for numbers in torch.arange(len(album), device=device).split(ENCODED_AT_ONCE)
+            for numbers in torch.arange(count, device=device).split(ENCODED_AT_ONCE)
         ]
     )
 

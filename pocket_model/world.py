@@ -258,7 +258,7 @@ def paraphrase(scene: Scene, concept: str, random: Random, held_out: bool = Fals
     return Caption(_told(says, said, random.choice(OPENINGS), phrase, random.random() < 0.5), says)
 
 
-def random_caption(random: Random, phrasing: Phrasing = Phrasing()) -> Caption:  # noqa: B008
+def random_caption(random: Random, phrasing: Phrasing = Phrasing()) -> Caption:
     """One sentence of the training set about a scene."""
     background = random.choice((PLAIN_BACKGROUND, random.choice(BACKGROUNDS).name))
     weather = random.choice((CLEAR, random.choice(WEATHERS).name))
