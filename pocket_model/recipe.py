@@ -49,10 +49,10 @@ class Recipe:
     """
 
     seed: int = 0
-    text: Stage = field(default_factory=lambda: Stage(steps=1000, batch=512, rate=1e-3, average=0.99))
-    vae: Stage = field(default_factory=lambda: Stage(steps=4000, batch=128, rate=1.5e-3, warmup=200))
-    decoder: Stage = field(default_factory=lambda: Stage(steps=1500, batch=128, rate=1e-3))
-    unet: Stage = field(default_factory=lambda: Stage(steps=7000, batch=384, rate=7e-4, warmup=300, average=0.999))
+    text: Stage = field(default_factory=lambda: Stage(steps=604, batch=512, rate=1e-3, average=0.99))
+    vae: Stage = field(default_factory=lambda: Stage(steps=1988, batch=128, rate=1.5e-3, warmup=200))
+    decoder: Stage = field(default_factory=lambda: Stage(steps=887, batch=128, rate=1e-3))
+    unet: Stage = field(default_factory=lambda: Stage(steps=2713, batch=384, rate=7e-4, warmup=300, average=0.999))
     text_captions: int = 100_000
     text_positions: int = 24
     rank: int = 16
