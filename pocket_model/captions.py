@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from random import Random
-from typing import cast
 
 from pocket_model import everyday
 from pocket_model.world import (
@@ -26,7 +23,7 @@ from pocket_model.world import (
     Phrasing,
     random_caption,
 )
-from tools.host import REPOSITORY
+from tools.pack import import_pack
 
 BEFORE = (
     "a photo of ",
@@ -86,7 +83,8 @@ def is_held_out(says: Description) -> bool:
 
 def text_examples(seed: int, count: int) -> list[Example]:
     """What the text encoder is trained on: every word, in sentences and alone, with fillers, without the held-out pairs."""
-    random, found = Random(f"{seed} text"), []
+    random = Random(f"{seed} text")
+    found: list[Example] = []
     while len(found) < count:
         example = _text_example(random)
         if not is_held_out(example.caption.says):
@@ -102,7 +100,10 @@ def unet_examples(seed: int, count: int) -> list[Example]:
 
 def everyday_prompts() -> tuple[str, ...]:
     """The sentences by which the pack measures what an erasure should spare."""
-    return cast("tuple[str, ...]", _prompts().MEASURED + _prompts().SPARED)
+    import_pack()
+    from rece_pack.nodes.request.everyday_prompts import CALIBRATION, HELD_OUT
+
+    return HELD_OUT + CALIBRATION
 
 
 def _text_example(random: Random) -> Example:
@@ -187,15 +188,6 @@ def _filled(text: str, random: Random) -> str:
     while random.random() < 0.35:
         text += random.choice(AFTER)
     return text
-
-
-@cache
-def _prompts() -> object:
-    spec = importlib.util.spec_from_file_location("everyday_prompts", REPOSITORY / "nodes" / "everyday_prompts.py")
-    assert spec is not None and spec.loader is not None  # noqa: PT018
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def all_words() -> Iterator[tuple[str, str]]:

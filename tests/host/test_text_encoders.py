@@ -236,7 +236,7 @@ def test_concepts_are_projected_out_of_every_stream(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Flux", "Mochi", "HiDream", "Qwen-Image"])
 def test_what_brings_a_concept_back_is_derived_for_every_stream(name: str) -> None:
-    model, clip, result, _ = erased(name, settings=RECESettings(epochs=0))
+    model, clip, result, _ = erased(name, plan=plan_with(RECESettings(epochs=0)))
     patched = apply_eraser(Session.open(model), result.eraser, 1.0)
     by_eraser = derive_conditioning(Session.open(model, clip), "cat", 0.1, result.eraser, None)
     inside = model.clone()
