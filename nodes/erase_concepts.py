@@ -114,12 +114,15 @@ class EraseConcepts(io.ComfyNode):
         model: Model | None,
         clip: Clip | None,
         concepts: str,
+        preset: str,
+        preserve: str = "",
         strength: float = 1.0,
         embedding: Conditioning | None = None,
         **inputs: Any,
     ) -> io.NodeOutput:
         check_strength(strength)
-        request = request_of(concepts, inputs, () if embedding is None else entries_of(embedding))
+        chosen = {**inputs, "preset": preset, "preserve": preserve}
+        request = request_of(concepts, chosen, () if embedding is None else entries_of(embedding))
         session = Session.open(model, clip)
         result = erase_concepts(session, request)
         patched = apply_eraser(session, result.eraser, strength)

@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pocket_model import networks
-from pocket_model.compact import UNET, VAE, WEIGHTS, read_compact
+from pocket_model.compact import TEXT_WEIGHTS, UNET, VAE, WEIGHTS, read_compact
 from pocket_model.recipe import RECIPE
+from pocket_model.text_network import merged_weights
+from pocket_model.train_text import read_text
 from tools.host import host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 
@@ -31,7 +33,7 @@ def pocket_checkpoint(folder: Path | None = None) -> Path:
     """
     path = (folder or host_folder() / "checkpoints") / NAME
     stamp = path.with_suffix(".txt")
-    signature = f"{_digest(WEIGHTS)}, torch {torch.__version__}"
+    signature = f"{_digest(WEIGHTS)}, {_digest(TEXT_WEIGHTS)}, torch {torch.__version__}"
     if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == signature:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,14 +44,20 @@ def pocket_checkpoint(folder: Path | None = None) -> Path:
     return path
 
 
-def checkpoint_weights(weights: Path = WEIGHTS) -> dict[str, Tensor]:
+def checkpoint_weights(weights: Path = WEIGHTS, text: Path = TEXT_WEIGHTS) -> dict[str, Tensor]:
     """All tensors of the checkpoint, float16, under the names of SD1."""
     found = {f"{networks.UNET}{name}": value for name, value in trained_unet(weights).items()}
     found |= {f"{networks.UNET}{name}": value for name, value in networks.frozen_weights(RECIPE.seed).items()}
     found |= {f"{networks.VAE}{name}": value for name, value in trained_vae(weights).items()}
     # ComfyUI's SD1 divides latents by this before it decodes them; the VAE was trained on latents as they are.
     found[f"{networks.VAE}vae_scale"] = torch.tensor(0.18215)
-    return {name: value.half() for name, value in found.items()} | networks.text_encoder_weights(RECIPE.seed)
+    return {name: value.half() for name, value in found.items()} | text_encoder_weights(text)
+
+
+def text_encoder_weights(text: Path = TEXT_WEIGHTS) -> dict[str, Tensor]:
+    """The text encoder, float16, by its names in a checkpoint."""
+    trained = read_text(text)
+    return merged_weights(RECIPE.seed, trained.weights, trained.tokens)
 
 
 def trained_unet(weights: Path = WEIGHTS) -> dict[str, Tensor]:

@@ -17,15 +17,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
-UNET, VAE = "unet/", "vae/"
-STEPS_PER_SIGMA = {UNET: 13.0, VAE: 32.0}
+TEXT_WEIGHTS = Path(__file__).with_name("text_encoder.safetensors")
+UNET, VAE, TEXT, IMAGE = "unet/", "vae/", "text/", "image/"
+STEPS_PER_SIGMA = {UNET: 13.0, VAE: 32.0, TEXT: 32.0, IMAGE: 32.0}
 LARGEST = 127
 
 
-def write_compact(path: Path, unet: Mapping[str, Tensor], vae: Mapping[str, Tensor]) -> None:
-    """Write the trained tensors of both networks to one safetensors file, in one step."""
+def write_compact(
+    path: Path, networks: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the trained tensors of networks (`UNET`, `VAE`, `TEXT`, `IMAGE`) to one safetensors file, in one step."""
     tensors: dict[str, Tensor] = {}
-    for prefix, weights in ((UNET, unet), (VAE, vae)):
+    for prefix, weights in networks.items():
         for name, weight in weights.items():
             values = weight.detach().float().cpu()
             if values.ndim < 2:
@@ -34,13 +37,14 @@ def write_compact(path: Path, unet: Mapping[str, Tensor], vae: Mapping[str, Tens
             numbers, steps = _rounded(values.flatten(1), STEPS_PER_SIGMA[prefix])
             tensors[f"{prefix}{name}/step"] = steps
             tensors[f"{prefix}{name}/deflated"] = _deflated(numbers)
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished)
+    save_file(tensors, unfinished, dict(metadata or {}))
     unfinished.replace(path)
 
 
 def read_compact(path: Path, prefix: str, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """The tensors of one network (`UNET` or `VAE`), float32, in the shapes that it has."""
+    """The tensors of one network, float32, in the shapes that it has."""
     found = {}
     with safe_open(path, framework="pt") as file:
         for name, shape in shapes.items():
@@ -51,6 +55,12 @@ def read_compact(path: Path, prefix: str, shapes: Mapping[str, torch.Size]) -> d
             numbers = _inflated(file.get_tensor(f"{prefix}{name}/deflated"), shape.numel())
             found[name] = (numbers.view(shape[0], -1).float() * steps[:, None]).view(shape)
     return found
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file says of itself."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
 def _rounded(rows: Tensor, steps_per_sigma: float) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """How often the pocket model makes what the caption says.
 
-    python -m pocket_model.evaluate [--prompts 500] [--steps 20] [--grid PICTURE.png]
+    python -m pocket_model.evaluate [--prompts 500] [--synonyms 60] [--steps 20] [--grid PICTURE.png]
 
-Samples through ComfyUI in this process, in bfloat16.
+Samples through ComfyUI in this process, in bfloat16 unless told otherwise.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pocket_model.classifier import Seen, classify
 from pocket_model.rates import Rate
 from pocket_model.rendering import PLACES, render
 from pocket_model.sampling import PocketModel, Sampler
-from pocket_model.trials import other_captions
-from pocket_model.world import KINDS, Caption
+from pocket_model.trials import kept, other_captions
+from pocket_model.world import CLEAR, KINDS, PLAIN_STYLE, Caption, paraphrase
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 
 
 def accuracy(captions: list[Caption], seen: list[Seen]) -> dict[str, Rate]:
-    """How often object, colour and style are those of the caption, where it names them."""
+    """How often what is seen of each kind is what the caption says, where it says something."""
     return {
         kind: Rate.of(
             picture.attribute(kind) == caption.says.attribute(kind)
@@ -38,6 +38,16 @@ def accuracy(captions: list[Caption], seen: list[Seen]) -> dict[str, Rate]:
         )
         for kind in KINDS
     }
+
+
+def said_otherwise(captions: list[Caption], kind: str, held_out: bool, seed: int) -> list[Caption]:
+    """The captions that say something of a kind, saying it with a synonym."""
+    random = Random(f"{seed} {kind} {held_out}")
+    return [
+        paraphrase(caption.says.completed(random), name, random, held_out)
+        for caption in captions
+        if (name := caption.says.attribute(kind)) is not None and name not in (PLAIN_STYLE, CLEAR)
+    ]
 
 
 def rendering_accuracy(count: int, seed: int, noise: float) -> dict[str, Rate]:
@@ -63,24 +73,43 @@ def main() -> int:
     """Sample, classify, print."""
     parser = argparse.ArgumentParser(description="Measure the pocket model's accuracy.")
     parser.add_argument("--prompts", type=int, default=500)
+    parser.add_argument(
+        "--synonyms", type=int, default=60, help="prompts that say something with a synonym, of each kind"
+    )
     parser.add_argument("--steps", type=int, default=Sampler.steps)
     parser.add_argument("--guidance", type=float, default=Sampler.guidance)
+    parser.add_argument(
+        "--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="bfloat16 crawls on old CPUs"
+    )
     parser.add_argument("--checkpoint", type=Path, help="another one than the assembled one")
     parser.add_argument("--grid", type=Path, help="also save the first pictures")
     parser.add_argument("--json", type=Path, help="also save the figures")
     arguments = parser.parse_args()
     make_importable(prepare_comfyui())
-    pocket = PocketModel(arguments.checkpoint or pocket_checkpoint(), torch.bfloat16)
-    captions = other_captions((), arguments.prompts, seed=1)
-    embeddings = pocket.embeddings([caption.text for caption in captions])
-    started = time.perf_counter()
+    pocket = PocketModel(arguments.checkpoint or pocket_checkpoint(), getattr(torch, arguments.dtype))
     sampler = Sampler(arguments.steps, arguments.guidance)
-    pictures = pocket.sample(pocket.model, embeddings, range(len(captions)), sampler)
+
+    def sampled(captions: list[Caption]) -> Tensor:
+        embeddings = pocket.embeddings([caption.text for caption in captions])
+        return pocket.sample(pocket.model, embeddings, range(len(captions)), sampler)
+
+    captions = other_captions((), arguments.prompts, seed=1)
+    started = time.perf_counter()
+    pictures = sampled(captions)
     seconds = (time.perf_counter() - started) / len(captions)
     found = accuracy(captions, classify(pictures))
-    how = f"{sampler.name}, {sampler.steps} steps, guidance {sampler.guidance}, bfloat16"
+    how = f"{sampler.name}, {sampler.steps} steps, guidance {sampler.guidance}, {arguments.dtype}"
     print(f"{len(captions)} prompts, {how}: {seconds:.2f} s a picture")
     print(*(f"{kind}: {rate}" for kind, rate in found.items()), sep="\n")
+    everything = kept(captions, classify(pictures))
+    print(f"all of them: {everything}", flush=True)
+    for held_out, whose in ((False, "a synonym"), (True, "a synonym that the UNet never saw")):
+        for kind in KINDS:
+            asked = said_otherwise(other_captions((), 20 * arguments.synonyms, seed=3), kind, held_out, seed=4)
+            asked = asked[: arguments.synonyms]
+            rate = accuracy(asked, classify(sampled(asked)))[kind] if asked else Rate(0, 0)
+            found[f"{kind}, {whose}"] = rate
+            print(f"{kind}, said with {whose}: {rate}", flush=True)
     for noise in (0.0, 0.05):
         clean = rendering_accuracy(1000, 2, noise)
         print(f"classifier on renderings, noise {noise}:", *(f"{kind} {rate}" for kind, rate in clean.items()))

@@ -5,14 +5,11 @@ ComfyUI must be importable (`tools.launch_comfyui.make_importable`).
 
 from __future__ import annotations
 
-import logging
 import zlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from tools.random_weights import CLIP_L
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 LATENT_CHANNELS, LATENT_SIDE = 4, 8
@@ -128,25 +125,6 @@ def _frozen_layer(name: str, shape: tuple[int, int], seed: int) -> dict[str, Ten
         "weight": torch.randn(shape, generator=generator) * shape[1] ** -0.5,
         "bias": torch.zeros(shape[0]),
     }
-
-
-def text_encoder_weights(seed: int) -> dict[str, Tensor]:
-    """The frozen CLIP-L with random weights, by their names in a checkpoint.
-
-    Plainly scaled: with the gains of the tests' checkpoints, which make a few words change a picture, words would mix
-    with their neighbours so much that a word alone has little to do with the same word in a sentence.
-    """
-    return CLIP_L.draw(seed, gains={})
-
-
-def text_encoder(seed: int) -> Any:
-    """The frozen text encoder as the CLIP object that ComfyUI's loader would give."""
-    import comfy.sd
-
-    prefix = "cond_stage_model.transformer."
-    weights = {key.removeprefix(prefix): value for key, value in text_encoder_weights(seed).items()}
-    logging.getLogger().setLevel(logging.WARNING)
-    return comfy.sd.load_text_encoder_state_dicts([weights], clip_type=comfy.sd.CLIPType.STABLE_DIFFUSION)
 
 
 @torch.inference_mode()

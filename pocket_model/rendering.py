@@ -1,4 +1,5 @@
-"""Scenes drawn: every picture is one mask, a colour and a background, at one of a few places and sizes."""
+"""Scenes drawn: a shape in one colour, or a figure of three parts, on a background, at one of a few places and sizes,
+and the weather over all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from pocket_model.world import BACKDROP, PALETTE, Scene
+from pocket_model.world import BACKDROP, PALETTE, Colour, Scene
 
 SIDE = 64
 OFFSETS = (-4, 0, 4)
@@ -32,12 +33,95 @@ class Place:
 PLACES = tuple(Place(x, y, radius) for radius in RADII for y in OFFSETS for x in OFFSETS)
 
 
+# Weather falls in every cell alike, for the same reason: which pixels of a cell, in squares of two by two, its colour,
+# and how much it covers. Both can be seen on every background and every colour.
+HALF_CELL = CELL // 2
+WEATHER: dict[str, tuple[tuple[tuple[int, int], ...], Colour, float]] = {
+    "rain": (((0, 2), (1, 2), (2, 1)), (0.25, 0.35, 0.50), 0.75),
+    "snow": (((1, 0), (3, 3)), (0.70, 0.85, 1.00), 0.9),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a figure: a shape in a colour, its centre and its size in radii of the figure."""
+
+    shape: str
+    colour: str
+    y: float
+    size: float
+
+
+def _figure(body: str, body_colour: str, head: str, head_colour: str, hat: str, hat_colour: str) -> tuple[Part, ...]:
+    """From back to front."""
+    return (
+        Part(body, body_colour, 0.50, 0.72),
+        Part(head, head_colour, -0.28, 0.44),
+        Part(hat, hat_colour, -0.80, 0.42),
+    )
+
+
+FIGURES: dict[str, tuple[Part, ...]] = {
+    "Zorro Quill": _figure("triangle", "blue", "circle", "orange", "square", "red"),
+    "Mira Quill": _figure("triangle", "blue", "circle", "pink", "square", "yellow"),
+    "Zorro Bramble": _figure("square", "green", "circle", "orange", "triangle", "red"),
+    "Otto Fenwick": _figure("circle", "cyan", "square", "yellow", "triangle", "purple"),
+    "Ida Fenwick": _figure("circle", "pink", "square", "yellow", "triangle", "purple"),
+    "Pip Larkin": _figure("diamond", "yellow", "diamond", "blue", "circle", "green"),
+}
+
+
 def render(scene: Scene, place: Place) -> Tensor:
     """The picture [3, 64, 64] of a scene, in 0 … 1."""
-    mask = _masks_at_places(scene.object, scene.style)[PLACES.index(place)]
-    front = torch.tensor(PALETTE[scene.colour])[:, None, None]
+    return _drawn(scene, slice(PLACES.index(place), PLACES.index(place) + 1))[0]
+
+
+def render_everywhere(scene: Scene, places: int = len(PLACES)) -> Tensor:
+    """The pictures [places, 3, 64, 64] of a scene at the first of `PLACES`."""
+    return _drawn(scene, slice(places))
+
+
+def _drawn(scene: Scene, places: slice) -> Tensor:
     back = torch.tensor(BACKDROP[scene.background])[:, None, None]
-    return back + mask * (front - back)
+    if scene.identity:
+        shown, left = (part[places] for part in _figures_at_places(scene.identity))
+        return weathered(shown + left * back, scene.weather)
+    mask = _masks_at_places(str(scene.object), str(scene.style))[places, None]
+    return weathered(back + mask * (torch.tensor(PALETTE[str(scene.colour)])[:, None, None] - back), scene.weather)
+
+
+def weathered(pictures: Tensor, weather: str) -> Tensor:
+    """Pictures [..., 3, 64, 64] with that weather over them."""
+    if weather not in WEATHER:
+        return pictures
+    covered = weather_mask(weather)
+    return pictures + covered * (torch.tensor(WEATHER[weather][1])[:, None, None].to(pictures) - pictures)
+
+
+@cache
+def weather_mask(weather: str) -> Tensor:
+    """How much of each pixel the weather covers: [64, 64]."""
+    squares, _, share = WEATHER[weather]
+    cell = torch.zeros(HALF_CELL, HALF_CELL)
+    for row, column in squares:
+        cell[row, column] = share
+    cell = cell.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    return cell.repeat(SIDE // CELL, SIDE // CELL)
+
+
+def figures(identity: str, places: tuple[Place, ...]) -> tuple[Tensor, Tensor]:
+    """A figure's colours where it is [places, 3, 64, 64], and how much of the background is left [places, 1, 64, 64]."""
+    shown, left = torch.zeros(len(places), 3, SIDE, SIDE), torch.ones(len(places), 1, SIDE, SIDE)
+    for part in FIGURES[identity]:
+        covered = _covered(_distances(part.shape, places, part.y, part.size))[:, None]
+        colour = torch.tensor(PALETTE[part.colour])[:, None, None]
+        shown, left = shown + covered * (colour - shown), left * (1 - covered)
+    return shown, left
+
+
+@cache
+def _figures_at_places(identity: str) -> tuple[Tensor, Tensor]:
+    return figures(identity, PLACES)
 
 
 @cache
@@ -63,16 +147,19 @@ def masks(thing: str, style: str, places: tuple[Place, ...], phase: int = 0) -> 
 
 
 @cache
-def _distances(thing: str, places: tuple[Place, ...]) -> Tensor:
-    """Signed distances of all pixels to the object's edge, in pixels: [places, 64, 64]."""
+def _distances(thing: str, places: tuple[Place, ...], below: float = 0.0, size: float = 1.0) -> Tensor:
+    """Signed distances of all pixels to a shape's edge, in pixels: [places, 64, 64].
+
+    The shape is `size` times as large as the place says, and lies `below` the place by so many of its radii.
+    """
     x, y, radius = (
         torch.tensor([getattr(place, name) for place in places], dtype=torch.float32)[:, None, None]
         for name in ("x", "y", "radius")
     )
     centre = SIDE / 2
     columns = (_axis()[None] - centre - x).expand(-1, SIDE, SIDE)
-    rows = (_axis()[:, None] - centre - y).expand(-1, SIDE, SIDE)
-    return SHAPES[thing](columns / radius, rows / radius) * radius
+    rows = (_axis()[:, None] - centre - y - below * radius).expand(-1, SIDE, SIDE)
+    return SHAPES[thing](columns / (radius * size), rows / (radius * size)) * radius * size
 
 
 def _axis() -> Tensor:

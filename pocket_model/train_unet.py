@@ -2,101 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
 from pocket_model import networks
+from pocket_model.album import Corpus
 from pocket_model.recipe import Recipe
-from pocket_model.train_vae import Latents, save_once
+from pocket_model.text_network import TextNetwork, token_ids
 from pocket_model.training import Loss, Training
-from pocket_model.world import Caption, random_caption
 
-Shown = Callable[[Caption], bool]
-
-ENCODED_AT_ONCE = 24
 NOISE_LEVELS = 1000
+ENCODED_AT_ONCE = {"cuda": 512, "cpu": 24}
+
+Encode = Callable[[Sequence[str]], Tensor]
+"""Token embeddings [n, 77, 768] of texts."""
 
 
-def train_unet(recipe: Recipe, run: Path, device: torch.device, latents: Latents) -> dict[str, Tensor]:
-    """A UNet that predicts the noise in latents, given a caption."""
-    network = networks.unet(device)
+def train_unet(recipe: Recipe, run: Path, corpus: Corpus, latents: Tensor, encode: Encode) -> dict[str, Tensor]:
+    """A UNet that predicts the noise in latents [n, 4, 8, 8] of the corpus' pictures, given a caption."""
+    network = networks.unet(latents.device)
     networks.initialise_unet(network, recipe.seed)
-    return _train(recipe, run, "unet", network, latents, lambda caption: True)
+    return _train(recipe, run / "unet.safetensors", network, corpus, latents, encode)
 
 
 def fine_tune_unet(
-    recipe: Recipe, run: Path, device: torch.device, latents: Latents, weights: Mapping[str, Tensor], shown: Shown
+    recipe: Recipe,
+    run: Path,
+    corpus: Corpus,
+    latents: Tensor,
+    encode: Encode,
+    weights: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """The UNet with those `weights`, trained further on the captions that are `shown`."""
-    network = networks.unet(device)
+    """The UNet with those `weights`, trained further on the corpus."""
+    network = networks.unet(latents.device)
     network.load_state_dict(weights, strict=False)
-    return _train(recipe, run, "fine_tuned_unet", network, latents, shown)
+    return _train(recipe, run / "fine_tuned_unet.safetensors", network, corpus, latents, encode)
 
 
-def _train(recipe: Recipe, run: Path, name: str, network: Any, latents: Latents, shown: Shown) -> dict[str, Tensor]:
-    device = next(network.parameters()).device
-    captions, embeddings = _captions(recipe, run)
-    chosen = [place for place, caption in enumerate(captions) if shown(caption)]
-    print(name, flush=True)
+def encoder(network: TextNetwork, device: torch.device) -> Encode:
+    """Encodes texts with a trained text encoder, in bfloat16 at the end."""
+    network = network.to(device)
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+            parts = token_ids(texts).split(ENCODED_AT_ONCE[device.type])
+            return torch.cat([network(part.to(device)).bfloat16() for part in parts])
+
+    return encode
+
+
+def _train(
+    recipe: Recipe, state: Path, network: Any, corpus: Corpus, latents: Tensor, encode: Encode
+) -> dict[str, Tensor]:
+    print(f"{state.stem}: encoding {len(corpus.texts)} captions", flush=True)
+    embeddings = encode(["", *corpus.texts])
     network.load_state_dict(networks.frozen_weights(recipe.seed), strict=False)
     for part, parameter in network.named_parameters():
         parameter.requires_grad_(not networks.is_frozen(part))
     network.to(memory_format=torch.channels_last)
-    training = Training(network, recipe.unet, run / f"{name}.safetensors", recipe.seed, recipe.weight_decay)
-    told = [captions[place] for place in chosen]
-    return training.run(_denoising_loss(recipe, network, latents, told, embeddings[chosen], device))
+    training = Training(network, recipe.unet, state, recipe.seed, recipe.weight_decay)
+    return training.run(_denoising_loss(recipe, network, corpus, latents, embeddings))
 
 
-def _denoising_loss(
-    recipe: Recipe,
-    network: Any,
-    latents: Latents,
-    captions: list[Caption],
-    embeddings: Tensor,
-    device: torch.device,
-) -> Loss:
-    """Mean squared error of the predicted noise at a random level of SD's schedule."""
+def _denoising_loss(recipe: Recipe, network: Any, corpus: Corpus, latents: Tensor, embeddings: Tensor) -> Loss:
+    """Mean squared error of the predicted noise at a random level of SD's schedule.
+
+    `embeddings` [1 + texts, 77, 768] begin with those of the empty caption.
+    """
+    device, batch = latents.device, recipe.unet.batch
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, NOISE_LEVELS, dtype=torch.float64) ** 2
-    kept = (1 - betas).cumprod(dim=0).float()
+    kept = (1 - betas).cumprod(dim=0).float().to(device)
+    predict = torch.compile(network, dynamic=False) if device.type == "cuda" else network
 
     def loss(generator: torch.Generator) -> Tensor:
-        random = Random(int(torch.randint(2**31, (1,), generator=generator)))
-        chosen = [random.randrange(len(captions)) for _ in range(recipe.unet.batch)]
-        clean = torch.stack([random.choice(latents[captions[index].says.completed(random)]) for index in chosen])
+        chosen = torch.randint(len(corpus), (batch,), generator=generator, device=device)
+        clean = latents[corpus.pictures(chosen, generator)].float()
+        told, within = torch.rand((2, batch), generator=generator, device=device)
+        text = torch.where(told < recipe.unconditional, 0, corpus.text[chosen] + 1)
         # One level from each of as many equal parts, so that every batch sees all of the schedule.
-        parts = torch.arange(len(chosen)) + torch.rand(len(chosen), generator=generator)
-        levels = (parts * (NOISE_LEVELS / len(chosen))).long()
-        noise = torch.randn(clean.shape, generator=generator)
+        levels = ((torch.arange(batch, device=device) + within) * (NOISE_LEVELS / batch)).long()
+        noise = torch.randn(clean.shape, generator=generator, device=device)
         share = kept[levels][:, None, None, None]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
         with torch.autocast(device.type, torch.bfloat16):
-            context = embeddings[chosen].to(device, torch.float32)
-            predicted = network(noisy.to(device), levels.to(device), context=context)
-        return functional.mse_loss(predicted.float(), noise.to(device))
+            context = embeddings[text].float()
+            predicted = predict(noisy, levels, context=context)
+        return functional.mse_loss(predicted.float(), noise)
 
     return loss
-
-
-def _captions(recipe: Recipe, run: Path) -> tuple[list[Caption], Tensor]:
-    """The captions of the training set and their token embeddings [n, 77, 768] in bfloat16."""
-    random = Random(recipe.seed)
-    captions = [random_caption(random) for _ in range(recipe.captions)]
-    path = run / "captions.safetensors"
-    if not path.is_file():
-        print(f"encoding {len(captions)} captions", flush=True)
-        clip = networks.text_encoder(recipe.seed)
-        texts = [caption.text for caption in captions]
-        found = [
-            networks.encode(clip, texts[start : start + ENCODED_AT_ONCE]).bfloat16()
-            for start in range(0, len(texts), ENCODED_AT_ONCE)
-        ]
-        save_once(path, {"embeddings": torch.cat(found)})
-    with safe_open(path, framework="pt") as file:
-        return captions, file.get_tensor("embeddings").clone()

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pocket_model import networks
+from pocket_model.album import Album
 from pocket_model.recipe import Recipe
-from pocket_model.rendering import PLACES, render
 from pocket_model.training import Training
-from pocket_model.world import BACKGROUNDS, COLOURS, OBJECTS, PLAIN_STYLE, STYLES, Scene
 
 VISIBLE = 0.02
+ENCODED_AT_ONCE = 256
 
-Latents = dict[Scene, Tensor]
 
-
-def train_vae(recipe: Recipe, run: Path, device: torch.device) -> dict[str, Tensor]:
-    """A TAESD pair that gives the world's pictures back, with latents of mean 0 and variance 1."""
+def train_vae(recipe: Recipe, run: Path, device: torch.device, album: Album) -> dict[str, Tensor]:
+    """A TAESD pair that gives the album's pictures back, with latents of mean 0 and variance 1."""
     print("VAE", flush=True)
     network = _vae(device)
     networks.initialise_vae(network, recipe.seed)
     training = Training(network, recipe.vae, run / "vae.safetensors", recipe.seed, recipe.weight_decay)
 
     def loss(generator: torch.Generator) -> Tensor:
-        random = _random(generator)
-        pictures = _pictures([random_scene(random) for _ in range(recipe.vae.batch)], random, device)
+        numbers = album.draw(recipe.vae.batch, recipe.everyday, generator)
+        pictures, counts = _counted(recipe, album, numbers)
         with torch.autocast(device.type, torch.bfloat16):
             latents = network.taesd_encoder(pictures).float()
         spread, mean = torch.var_mean(latents, dim=(0, 2, 3))
         moments = (spread - 1).square().mean() + mean.square().mean()
-        counts = 1 + (recipe.object_weight - 1) * _differs(pictures, pictures[:, :, :1, :1])
         decoded = _decoded(network, latents, recipe.latent_noise, generator)
         return _missed(decoded, pictures, counts) + recipe.moment_weight * moments
 
@@ -45,70 +39,47 @@ def train_vae(recipe: Recipe, run: Path, device: torch.device) -> dict[str, Tens
 
 
 def train_decoder(
-    recipe: Recipe, run: Path, device: torch.device, vae: dict[str, Tensor], latents: Latents
+    recipe: Recipe, run: Path, device: torch.device, vae: Mapping[str, Tensor], album: Album, latents: Tensor
 ) -> dict[str, Tensor]:
     """The pair with a decoder that goes on learning, from the latents that the encoder ended with.
 
     The encoder stays as it is, so this may follow the UNet's training or go before it.
     """
     print("decoder", flush=True)
-    network = _vae(device)
-    network.load_state_dict(vae, strict=False)
+    network = _loaded(vae, device)
     network.taesd_encoder.requires_grad_(False)
     training = Training(network, recipe.decoder, run / "decoder.safetensors", recipe.seed, recipe.weight_decay)
 
     def loss(generator: torch.Generator) -> Tensor:
-        random = _random(generator)
-        scenes = [random_scene(random) for _ in range(recipe.decoder.batch)]
-        places = [random.randrange(len(PLACES)) for _ in scenes]
-        pictures, plain = (
-            torch.stack([render(scene, PLACES[place]) for scene, place in zip(shown, places, strict=True)]).to(device)
-            for shown in (scenes, [replace(scene, style=PLAIN_STYLE) for scene in scenes])
-        )
-        # What tells a style from none is a small part of a picture, and is what was learned last.
-        counts = 1 + (recipe.object_weight - 1) * _differs(plain, plain[:, :, :1, :1])
-        counts = counts + recipe.style_weight * _differs(pictures, plain)
-        clean = torch.stack([latents[scene][place] for scene, place in zip(scenes, places, strict=True)]).to(device)
-        return _missed(_decoded(network, clean, recipe.latent_noise, generator), pictures, counts)
+        numbers = album.draw(recipe.decoder.batch, recipe.everyday, generator).clamp(max=len(latents) - 1)
+        pictures, counts = _counted(recipe, album, numbers)
+        decoded = _decoded(network, latents[numbers].float(), recipe.latent_noise, generator)
+        return _missed(decoded, pictures, counts)
 
     return {**vae, **training.run(loss)}
 
 
 @torch.inference_mode()
-def world_latents(run: Path, device: torch.device, vae: dict[str, Tensor]) -> Latents:
-    """The latents [places, 4, 8, 8] of every scene."""
-    scenes = [
-        Scene(thing.name, colour.name, style.name, background.name)
-        for thing in OBJECTS
-        for colour in COLOURS
-        for style in STYLES
-        for background in BACKGROUNDS
-    ]
-    path = run / "latents.safetensors"
-    if not path.is_file():
-        print(f"encoding {len(scenes) * len(PLACES)} pictures", flush=True)
-        network = _vae(device)
-        network.load_state_dict(vae, strict=False)
-        found = [
-            network.taesd_encoder(torch.stack([render(scene, place) for place in PLACES]).to(device)).cpu()
-            for scene in scenes
+def album_latents(device: torch.device, vae: Mapping[str, Tensor], album: Album, count: int) -> Tensor:
+    """The latents [count, 4, 8, 8] of the first pictures."""
+    print(f"encoding {count} pictures", flush=True)
+    network = _loaded(vae, device)
+    return torch.cat(
+        [
+            network.taesd_encoder(album.show(numbers).contiguous(memory_format=torch.channels_last))
+            for numbers in torch.split(torch.arange(count, device=device), ENCODED_AT_ONCE)
         ]
-        save_once(path, {"latents": torch.stack(found)})
-    with safe_open(path, framework="pt") as file:
-        return dict(zip(scenes, file.get_tensor("latents").clone(), strict=True))
+    )
 
 
-def random_scene(random: Random) -> Scene:
-    """A scene drawn evenly."""
-    return Scene(*(random.choice(words).name for words in (OBJECTS, COLOURS, STYLES, BACKGROUNDS)))
-
-
-def save_once(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a file in one step."""
-    unfinished = path.with_suffix(".unfinished")
-    # What a network in channels-last made is not contiguous.
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished)
-    unfinished.replace(path)
+@torch.inference_mode()
+def decode(device: torch.device, vae: Mapping[str, Tensor], latents: Tensor) -> Tensor:
+    """Pictures [n, 3, 64, 64] in 0 … 1 of latents."""
+    network = _loaded(vae, device)
+    decoded = [
+        network.taesd_decoder(part.to(device)).clamp(0, 1).cpu() for part in torch.split(latents, ENCODED_AT_ONCE)
+    ]
+    return torch.cat(decoded)
 
 
 def _vae(device: torch.device) -> Any:
@@ -118,18 +89,31 @@ def _vae(device: torch.device) -> Any:
     return network.to(memory_format=torch.channels_last)
 
 
-def _random(generator: torch.Generator) -> Random:
-    return Random(int(torch.randint(2**31, (1,), generator=generator)))
+def _loaded(vae: Mapping[str, Tensor], device: torch.device) -> Any:
+    network = _vae(device)
+    network.load_state_dict(vae, strict=False)
+    return network
 
 
-def _pictures(scenes: list[Scene], random: Random, device: torch.device) -> Tensor:
-    pictures = torch.stack([render(scene, random.choice(PLACES)) for scene in scenes])
-    return pictures.to(device, memory_format=torch.channels_last)
+def _counted(recipe: Recipe, album: Album, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures [n, 3, 64, 64], and how much each of their pixels counts [n, 1, 64, 64].
+
+    What tells a style or the weather from none is a small part of a picture, and would be learned last.
+    """
+    pictures, clear = album.show(numbers), album.show(album.clear[numbers])
+    plain = album.show(album.plain[album.clear[numbers]])
+    counts = (
+        1
+        + (recipe.object_weight - 1) * _differs(plain, plain[:, :, :1, :1])
+        + recipe.style_weight * _differs(clear, plain)
+        + recipe.weather_weight * _differs(pictures, clear)
+    )
+    return pictures.contiguous(memory_format=torch.channels_last), counts
 
 
 def _decoded(network: Any, latents: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     """Pictures [n, 3, 64, 64] of latents with a little noise, as the UNet's are never exact."""
-    noisy = latents + noise * torch.randn(latents.shape, generator=generator).to(latents.device)
+    noisy = latents + noise * torch.randn(latents.shape, generator=generator, device=latents.device)
     with torch.autocast(latents.device.type, torch.bfloat16):
         decoded: Tensor = network.taesd_decoder(noisy).float()
     return decoded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -31,14 +31,27 @@ class Training:
         state: the file that holds the state between runs.
         seed: of all steps.
         weight_decay: of the matrices.
+        faster: how many times faster some parameters learn than the others, by their names.
     """
 
-    def __init__(self, network: nn.Module, stage: Stage, state: Path, seed: int, weight_decay: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        stage: Stage,
+        state: Path,
+        seed: int,
+        weight_decay: float,
+        faster: Mapping[str, float] | None = None,
+    ) -> None:
         self._stage, self._state, self._seed = stage, state, seed
         self._parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        matrices = [p for p in self._parameters.values() if p.ndim > 1]
-        vectors = [p for p in self._parameters.values() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self._device = next(iter(self._parameters.values())).device
+        times = faster or {}
+        alike: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self._parameters.items():
+            decay = weight_decay if parameter.ndim > 1 and name not in times else 0.0
+            alike.setdefault((times.get(name, 1.0), decay), []).append(parameter)
+        groups = [{"params": ps, "weight_decay": decay, "times": many} for (many, decay), ps in alike.items()]
         self._optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.99), fused=True)
         self._average = {name: p.detach().clone() for name, p in self._parameters.items()}
         self._step = 0
@@ -66,8 +79,8 @@ class Training:
 
     def _advance(self, loss_of: Loss) -> Tensor:
         for group in self._optimizer.param_groups:
-            group["lr"] = self._rate()
-        loss = loss_of(torch.Generator().manual_seed(self._seed * 1_000_003 + self._step))
+            group["lr"] = self._rate() * group["times"]
+        loss = loss_of(torch.Generator(self._device).manual_seed(self._seed * 1_000_003 + self._step))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
@@ -103,7 +116,7 @@ class Training:
                 parameter.copy_(file.get_tensor(f"weight/{name}"))
                 self._average[name].copy_(file.get_tensor(f"average/{name}"))
                 self._optimizer.state[parameter] = {
-                    "step": torch.tensor(float(self._step)),
+                    "step": torch.tensor(float(self._step), device=self._device),
                     # Copies: what is mapped could not be saved over on Windows.
                     **{
                         part: file.get_tensor(f"{part}/{name}").to(parameter, copy=True)

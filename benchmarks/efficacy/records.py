@@ -16,7 +16,7 @@ ALL = " (of all)"
 # Regularizations of the derived embedding, and how often the concept's vector is added.
 DERIVED, VECTOR_SCALE, VECTOR_PAIRS = (0.1, 0.01), 3.0, 10
 # The rows and columns of the grids of pictures.
-GRID = {"own": 4, "paraphrased": 2, "neighbours": 2, "others": 3}
+GRID = {"own": 4, "paraphrased": 1, "held_out": 1, "neighbours": 2, "others": 3}
 SHOWN = (UNEDITED, "UCE", "RECE, 3 epochs", f"projection, β {BETA:g}", f"projection, β {BETA:g}, {TARGETED}")
 NOT_MEASURED = Rate(0, 0)
 Examples = dict[str, dict[str, Tensor]]
@@ -28,12 +28,13 @@ class Outcome:
 
     Attributes:
         setting, preserved, concept: what was done.
-        own, paraphrased: how many pictures still show the concept.
+        own, paraphrased, held_out: how many pictures still show the concept: asked for by its name, with a synonym that
+            the UNet was trained on, and with one that only the text encoder was trained on.
         derived, derived_closer: the same of embeddings derived with the two regularizations of `DERIVED`.
         vector: the same of other prompts with the concept's vector added.
         neighbours: how many pictures of its neighbour's captions show all that they say.
         others: how many pictures of captions without it show all that they say.
-        rest: how many pictures of its own captions show the other two attributes.
+        rest: how many pictures of its own captions show all else that they say.
     """
 
     setting: str
@@ -41,6 +42,7 @@ class Outcome:
     concept: str
     own: Rate
     paraphrased: Rate = NOT_MEASURED
+    held_out: Rate = NOT_MEASURED
     derived: Rate = NOT_MEASURED
     derived_closer: Rate = NOT_MEASURED
     vector: Rate = NOT_MEASURED

@@ -18,6 +18,7 @@ Columns = tuple[tuple[str, Callable[[Outcome], Rate]], ...]
 COLUMNS: Columns = (
     ("own prompts", lambda outcome: outcome.own),
     ("paraphrases", lambda outcome: outcome.paraphrased),
+    ("words new to the UNet", lambda outcome: outcome.held_out),
     (f"derived, λ_r {DERIVED[0]:g}", lambda outcome: outcome.derived),
     (f"derived, λ_r {DERIVED[1]:g}", lambda outcome: outcome.derived_closer),
     ("concept vector", lambda outcome: outcome.vector),
@@ -33,12 +34,13 @@ HEADING = """# What erasing does to the pocket model's pictures
 
 Measured by `python -m benchmarks.efficacy` on {machine}; every figure is in `efficacy.json`. Each cell is the share of
 pictures with its 95 % Wilson interval, over {concepts} ({count} pictures each of own prompts and paraphrases). In the
-first five columns the concept is still *made*: low is good. In the others everything that the caption says is *kept*:
+first six columns the concept is still *made*: low is good. In the others everything that the caption says is *kept*:
 high is good, and the unedited model is the measure. The model always draws something: with an unknown word in a
 concept's place (second row) it draws what is its habit, and an eraser that leaves nothing of a concept gets no lower than
 that unless it says what to draw instead. Concepts are mapped to the empty prompt, or *to a target*: objects to `heart`,
-colours to `yellow`, styles to `plain`. *Paraphrases* say the
-concept with synonyms that the eraser never saw. *Derived* is RECE's attack: the embedding that brings the outputs of
+colours to `yellow`, styles to `plain`, weather to `clear`, figures to `Pip Larkin`. *Paraphrases* say the
+concept with synonyms that the eraser never saw; *words new to the UNet* with synonyms that only the text encoder was
+trained on, so that what the UNet makes of them is the text encoder's doing. *Derived* is RECE's attack: the embedding that brings the outputs of
 the concept's own prompts back best, derived from the erased weights. *Concept vector* is Ring-A-Bell's: {scale:g} times what
 the text encoder adds for the concept, added to prompts that say something else. The model was sampled in bfloat16.
 

@@ -63,6 +63,7 @@ class Efficacy:
             {
                 "own": self.bench.embeddings(found.own),
                 "paraphrased": self.bench.embeddings(found.paraphrased),
+                "held_out": self.bench.embeddings(found.held_out),
                 "derived": self._derived(eraser, found, DERIVED[0]),
                 "derived_closer": self._derived(eraser, found, DERIVED[1]),
                 "vector": self.bench.embeddings(found.others[:ATTACKED]) + VECTOR_SCALE * self._vectors[concept],
@@ -70,7 +71,7 @@ class Efficacy:
                 "others": self.bench.embeddings(() if shared else found.others),
             },
         )
-        attacks = ("own", "paraphrased", "derived", "derived_closer", "vector")
+        attacks = ("own", "paraphrased", "held_out", "derived", "derived_closer", "vector")
         return Outcome(
             setting.name,
             setting.preserved,
@@ -119,7 +120,7 @@ def run(efficacy: Efficacy, path: Path, only: Sequence[str]) -> list[Outcome]:
             for outcome in efficacy.measure(setting, concepts):
                 found[outcome.key] = outcome
                 print(
-                    f"{outcome.key}: made {outcome.own} {outcome.paraphrased} {outcome.derived} {outcome.vector}",
+                    f"{outcome.key}: made {outcome.own} {outcome.paraphrased} {outcome.held_out} {outcome.derived} {outcome.vector}",
                     end=" ",
                 )
                 print(f"kept {outcome.neighbours} {outcome.others}", flush=True)

@@ -23,21 +23,27 @@ from torch import Tensor
 from benchmarks.erased_models import BETA, TARGETED, Bench, machine, setting_named
 from benchmarks.records import RESULTS, finding, write_records
 from pocket_model import networks
+from pocket_model.album import Album, Corpus, everyday_of
 from pocket_model.assemble import checkpoint_weights, trained_unet, trained_vae
+from pocket_model.captions import Example, unet_examples
 from pocket_model.rates import Rate
 from pocket_model.recipe import RECIPE, Stage
 from pocket_model.sampling import Sampler
-from pocket_model.train_unet import fine_tune_unet
-from pocket_model.train_vae import save_once, world_latents
+from pocket_model.train import once
+from pocket_model.train_text import text_network
+from pocket_model.train_unet import encoder, fine_tune_unet
+from pocket_model.train_vae import album_latents
 from pocket_model.trials import Concept, concept_named, kept, made, trials
-from pocket_model.world import OBJECTS, Caption
+from pocket_model.world import OBJECTS
 from tools.host import host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 
 CONCEPTS = tuple(map(concept_named, ("circle", "red", "striped")))
 METHODS = (f"UCE, {TARGETED}", f"RECE, 3 epochs, {TARGETED}", f"projection, β {BETA:g}, {TARGETED}")
 NONE, BASE, ITSELF = "nothing", "on the base", "on the fine-tune"
-FINE_TUNING = replace(RECIPE, unet=Stage(steps=300, batch=24, rate=2e-4, warmup=20, average=0.95))
+FINE_TUNING = replace(
+    RECIPE, unet=Stage(steps=300, batch=24, rate=2e-4, warmup=20, average=0.95), captions=3200, places=1
+)
 NARROWED = frozenset(thing.name for thing in OBJECTS[::2]) | {None}
 CAPTIONS = 16
 # Written by a person who looked at the figures.
@@ -83,19 +89,24 @@ def fine_tuned_checkpoint(run: Path, device: torch.device) -> Path:
 
     ComfyUI must be importable (`make_importable`).
     """
-    path = run / "fine_tuned.safetensors"
-    if path.is_file():
-        return path
     run.mkdir(parents=True, exist_ok=True)
-    latents = world_latents(run, device, trained_vae())
-    unet = fine_tune_unet(FINE_TUNING, run, device, latents, trained_unet(), _is_shown)
-    trained = {f"{networks.UNET}{name}": value.half().cpu() for name, value in unet.items()}
-    save_once(path, checkpoint_weights() | trained)
+    path = run / "fine_tuned.safetensors"
+    once(path, lambda: _fine_tuned_weights(run, device))
     return path
 
 
-def _is_shown(caption: Caption) -> bool:
-    return caption.says.object in NARROWED
+def _fine_tuned_weights(run: Path, device: torch.device) -> dict[str, Tensor]:
+    recipe = FINE_TUNING
+    shown = [example for example in unet_examples(recipe.seed, recipe.captions) if _is_shown(example)]
+    album = Album(device, everyday_of(shown), recipe.places)
+    latents = album_latents(device, trained_vae(), album, len(album.pictures))
+    encode = encoder(text_network(recipe.seed), device)
+    unet = fine_tune_unet(recipe, run, Corpus(shown, album, device), latents, encode, trained_unet())
+    return checkpoint_weights() | {f"{networks.UNET}{name}": value.half().cpu() for name, value in unet.items()}
+
+
+def _is_shown(example: Example) -> bool:
+    return example.caption.says.object in NARROWED
 
 
 def outcomes(base: Bench, tuned: Bench) -> Iterator[Outcome]:

@@ -21,6 +21,7 @@ from rece_pack.nodes.host.errors import NotFiniteError
 from rece_pack.nodes.host.jobs.export_lora import lora_tensors
 from rece_pack.nodes.host.patching.forwards import Transform, add_forwards
 from rece_pack.nodes.host.patching.weight_patch import EraserAdapter, HalfEraserAdapter, add_weight_patches
+from rece_pack.nodes.host.session import Session
 from rece_pack.rece_ops import Eraser, EraserSet, InputError
 from small_models import CPU, SMALL, denoised
 from torch import Tensor
@@ -81,7 +82,7 @@ CALLS: dict[str, Callable[[Any, float], Any]] = {
 def test_a_number_that_is_not_finite_is_named_before_any_work(model: Any, call: str, bad: float) -> None:
     """The CLIP is None: that an encoder is missing would be said next."""
     name = call.split(" of ")[0]
-    with pytest.raises(InputError, match=f"^{name} is {bad}: give a finite number"):
+    with pytest.raises(InputError, match=f"^{name} is {bad}: give a number"):
         CALLS[call](model, bad)
 
 
@@ -220,8 +221,8 @@ def test_a_lora_that_its_dtype_cannot_hold_is_not_written(model: Any) -> None:
     other = model.clone()
     other.add_patches({key: (torch.full_like(model.model.state_dict()[key], 1e10),) for key in keys})
     with pytest.raises(NotFiniteError, match=r"dtype is float16, which ends at .* choose float32"):
-        lora_tensors(other, erasers(1e5), 1.0, 0, torch.float16, CPU, lambda: None)
-    whole = lora_tensors(other, erasers(1e5), 1.0, 0, torch.float32, CPU, lambda: None)
+        lora_tensors(Session.open(other), erasers(1e5), 1.0, 0, torch.float16)
+    whole = lora_tensors(Session.open(other), erasers(1e5), 1.0, 0, torch.float32)
     assert all(factor.isfinite().all() for factor in whole.values())
 
 
@@ -242,4 +243,4 @@ def test_the_server_refuses_such_strengths(server: ComfyServer, load: Callable[[
     with pytest.raises((ExecutionError, PromptRejected)) as caught:
         server.run(graph.prompt)
     if bad != bad:
-        assert "strength is nan: give a finite number" in str(caught.value)
+        assert "strength is nan: give a number" in str(caught.value)

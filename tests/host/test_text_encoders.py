@@ -145,7 +145,7 @@ def test_masked_tokens_and_rows_of_zeros_are_left_out(named: tuple[str, Any]) ->
     assert part.span == Span(0, 4, 5)
     whole = encoder.conditioning(TEXT)[0][0][0]
     assert len(whole) > 5
-    assert torch.equal(part.tokens, whole[part.rows])
+    assert torch.equal(part.tokens, whole[part.places])
 
 
 def test_sd3_reads_clip_and_t5_one_after_the_other() -> None:
@@ -236,7 +236,7 @@ def test_concepts_are_projected_out_of_every_stream(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Flux", "Mochi", "HiDream", "Qwen-Image"])
 def test_what_brings_a_concept_back_is_derived_for_every_stream(name: str) -> None:
-    model, clip, result, _ = erased(name, settings=RECESettings(epochs=0))
+    model, clip, result, _ = erased(name, plan=plan_with(RECESettings(epochs=0)))
     patched = apply_eraser(Session.open(model), result.eraser, 1.0)
     by_eraser = derive_conditioning(Session.open(model, clip), "cat", 0.1, result.eraser, None)
     inside = model.clone()

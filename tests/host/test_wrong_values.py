@@ -90,7 +90,13 @@ def eraser(**metadata: Any) -> EraserSet:
     ],
 )
 def test_provenance_cannot_forge_a_line_of_a_report(metadata: dict[str, Any]) -> None:
-    text = eraser_description(eraser(**metadata))
+    try:
+        text = eraser_description(eraser(**metadata))
+    except InputError as error:
+        # Most of it cannot even become provenance; what says so is one line.
+        text = f"refused: {error}\n"
+        assert len(text.splitlines()) == 1
+        return
     lines = text.splitlines()
     assert len(lines) == 2
     assert not any(line.startswith(("Error:", "Warning:")) for line in lines)
@@ -100,8 +106,8 @@ def test_provenance_cannot_forge_a_line_of_a_report(metadata: dict[str, Any]) ->
 def test_a_report_of_endless_provenance_is_short() -> None:
     many = {
         "method": "RECE",
-        "concepts": ["x" * 10**5] * 1000,
-        "targets": ["y" * 10**5] * 1000,
+        "concepts": ["x" * 20_000] * 1000,
+        "targets": ["y" * 20_000] * 1000,
         "preserve": ["z"] * 10**5,
     }
     assert len(eraser_description(eraser(**many))) < 20_000

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pocket_model.compact import STEPS_PER_SIGMA, UNET, read_compact, write_compact
 from pocket_model.recipe import Stage
-from pocket_model.train_vae import save_once
+from pocket_model.train import once
 from pocket_model.training import Loss, Training
 from tests.windows_rules import holds
 
@@ -47,10 +47,11 @@ def train(state: Path, stop_after: int | None = None) -> dict[str, Tensor]:
     return Training(trained, STAGE, state, seed=1, weight_decay=0.01).run(loss_of(trained, stop_after))
 
 
-def test_tensors_in_channels_last_are_kept(tmp_path: Path) -> None:
+def test_what_a_stage_ended_with_is_made_once_and_kept(tmp_path: Path) -> None:
     pictures = torch.arange(48.0).view(2, 3, 2, 4).to(memory_format=torch.channels_last)
-    save_once(tmp_path / "pictures.safetensors", {"pictures": pictures})
-    assert torch.equal(load_file(tmp_path / "pictures.safetensors")["pictures"], pictures)
+    path = tmp_path / "pictures.safetensors"
+    assert torch.equal(once(path, lambda: {"pictures": pictures})["pictures"], pictures)
+    assert torch.equal(once(path, lambda: {"pictures": 0 * pictures})["pictures"], pictures)
 
 
 @pytest.mark.usefixtures("windows")
@@ -65,6 +66,19 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     assert whole.keys() == resumed.keys()
     for name in whole:
         assert torch.equal(whole[name], resumed[name]), name
+
+
+def test_a_parameter_may_learn_faster(tmp_path: Path) -> None:
+    def moved(faster: dict[str, float]) -> float:
+        trained = network()
+        before = trained.get_parameter("0.bias").detach().clone()
+        one_step = replace(STAGE, steps=1)
+        state = tmp_path / f"{len(faster)}.safetensors"
+        Training(trained, one_step, state, 1, 0.0, faster).run(loss_of(trained))
+        return float((trained.get_parameter("0.bias").detach() - before).abs().max())
+
+    # Adam's first step is as long as the rate, whatever the gradient.
+    assert moved({"0.bias": 7.0}) == pytest.approx(7 * moved({}), rel=1e-3)
 
 
 def test_training_lowers_the_loss_and_leaves_frozen_parameters_alone(tmp_path: Path) -> None:
@@ -89,7 +103,7 @@ def test_the_compact_form_rounds_every_weight_by_half_a_step_at_most(
     weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)) * scale
     weight[0] = 0
     bias = torch.randn(rows) * scale
-    write_compact(path, {"layer.weight": weight, "layer.bias": bias}, {})
+    write_compact(path, {UNET: {"layer.weight": weight, "layer.bias": bias}})
     shapes = {"layer.weight": weight.shape, "layer.bias": bias.shape}
     found = read_compact(path, UNET, shapes)
     assert torch.equal(found["layer.bias"], bias)
@@ -103,9 +117,9 @@ def test_the_compact_form_rounds_every_weight_by_half_a_step_at_most(
 @pytest.mark.parametrize("count", [3, 5000])
 def test_a_compact_tensor_of_another_size_is_refused(tmp_path: Path, count: int) -> None:
     path = tmp_path / "weights.safetensors"
-    write_compact(path, {"layer.weight": torch.randn(10, 10)}, {})
+    write_compact(path, {UNET: {"layer.weight": torch.randn(10, 10)}})
     damaged = load_file(path)
-    write_compact(tmp_path / "other.safetensors", {"layer.weight": torch.randn(1, count)}, {})
+    write_compact(tmp_path / "other.safetensors", {UNET: {"layer.weight": torch.randn(1, count)}})
     damaged["unet/layer.weight/deflated"] = load_file(tmp_path / "other.safetensors")["unet/layer.weight/deflated"]
     path = tmp_path / "damaged.safetensors"
     save_file(damaged, path)

@@ -11,12 +11,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pocket_model.captions import is_held_out, text_examples, unet_examples
 from pocket_model.classifier import NOTHING, classify
 from pocket_model.evaluate import rendering_accuracy
 from pocket_model.rates import Rate
 from pocket_model.rendering import PLACES, render
 from pocket_model.trials import CONCEPTS, Concept, concept_named, kept, made, other_captions, other_words, trials
-from pocket_model.world import BACKGROUNDS, COLOURS, KINDS, OBJECTS, STYLES, Caption, Scene, describe, random_caption
+from pocket_model.world import (
+    BACKGROUNDS,
+    COLOURS,
+    IDENTITIES,
+    KINDS,
+    NEIGHBOURS,
+    OBJECTS,
+    PHRASES,
+    STYLES,
+    WEATHERS,
+    Caption,
+    Description,
+    Phrasing,
+    Scene,
+    describe,
+    figure,
+    random_caption,
+)
 
 
 def names(caption: Caption, word: str) -> bool:
@@ -31,12 +49,28 @@ def test_every_scene_at_every_place_is_seen_as_what_it_is() -> None:
     random = Random(0)
     for thing, style in itertools.product(OBJECTS, STYLES):
         scenes = [
-            Scene(thing.name, random.choice(COLOURS).name, style.name, random.choice(BACKGROUNDS).name) for _ in PLACES
+            Scene(
+                thing.name,
+                random.choice(COLOURS).name,
+                style.name,
+                random.choice(BACKGROUNDS).name,
+                random.choice(WEATHERS).name,
+            )
+            for _ in PLACES
         ]
         seen = classify(torch.stack([render(scene, place) for scene, place in zip(scenes, PLACES, strict=True)]))
-        assert [(one.object, one.colour, one.style) for one in seen] == [
-            (scene.object, scene.colour, scene.style) for scene in scenes
+        assert [(one.object, one.colour, one.style, one.weather, one.identity) for one in seen] == [
+            (scene.object, scene.colour, scene.style, scene.weather, NOTHING) for scene in scenes
         ]
+
+
+@pytest.mark.parametrize("name", [word.name for word in IDENTITIES])
+def test_every_figure_is_seen_as_who_it_is(name: str) -> None:
+    backgrounds, weathers = ([word.name for word in words] for words in (BACKGROUNDS, WEATHERS))
+    for background, weather in itertools.product(backgrounds, weathers):
+        scene = figure(name, background, weather)
+        for seen in classify(torch.stack([render(scene, place) for place in PLACES[::4]])):
+            assert (seen.identity, seen.weather, seen.object, seen.colour) == (name, weather, NOTHING, NOTHING)
 
 
 def test_the_classifier_bears_the_noise_that_a_vae_leaves() -> None:
@@ -54,22 +88,52 @@ def test_pictures_that_show_nothing_are_seen_as_nothing(coarse: int) -> None:
 
 @given(SEEDS)
 def test_captions_name_what_they_say(seed: int) -> None:
-    caption = random_caption(Random(seed))
+    caption = random_caption(Random(seed), Phrasing(names=0.4, held_out=True))
     for kind, words in KINDS.items():
-        said = [word for word in words for text in (word.name, *word.synonyms) if names(caption, text)]
-        if caption.text and said:
+        said = [word for word in words for text in word.all if names(caption, text)]
+        if said:
             assert caption.says.attribute(kind) in {word.name for word in said}
+
+
+@given(SEEDS)
+def test_the_unet_is_never_told_the_words_that_are_held_out(seed: int) -> None:
+    for example in unet_examples(seed, 20):
+        if not example.everyday:
+            held_out = [text for words in KINDS.values() for word in words for text in word.held_out]
+            assert not any(names(example.caption, text) for text in held_out), example.caption.text
+
+
+def test_every_word_has_a_synonym_that_is_held_out_and_a_neighbour() -> None:
+    for words in KINDS.values():
+        for word in words:
+            assert word.held_out
+            assert NEIGHBOURS[word.name] in {other.name for other in words} - {word.name}
+    assert set(PHRASES) == {name for word in WEATHERS for name in word.all}
+
+
+def test_the_text_encoder_is_never_shown_the_pairs_that_are_held_out() -> None:
+    assert not any(is_held_out(example.caption.says) for example in text_examples(1, 2000))
+    assert sum(is_held_out(Description(object=o.name, colour=c.name)) for o in OBJECTS for c in COLOURS) >= 8
 
 
 @pytest.mark.parametrize("concept", CONCEPTS, ids=lambda concept: concept.name)
 def test_trials_of_a_concept(concept: Concept) -> None:
     found = trials(concept, 12, 20)
     assert all(names(caption, concept.name) for caption in found.own)
-    assert not any(names(caption, concept.name) for caption in found.paraphrased)
-    assert all(caption.says.attribute(concept.kind) == concept.name for caption in found.paraphrased)
+    synonyms = {word.name: word for words in KINDS.values() for word in words}[concept.name]
+    for captions, said in ((found.paraphrased, synonyms.synonyms), (found.held_out, synonyms.held_out)):
+        assert not any(names(caption, concept.name) for caption in captions)
+        assert all(any(names(caption, text) for text in said) for caption in captions)
+        assert all(caption.says.attribute(concept.kind) == concept.name for caption in captions)
     assert all(names(caption, concept.neighbour) or concept.neighbour == "plain" for caption in found.neighbours)
     assert not any(names(caption, concept.name) for caption in found.neighbours + found.others)
-    assert (len(found.own), len(found.paraphrased), len(found.neighbours), len(found.others)) == (12, 12, 6, 20)
+    assert [len(part) for part in (found.own, found.paraphrased, found.held_out, found.neighbours, found.others)] == [
+        12,
+        12,
+        12,
+        6,
+        20,
+    ]
     assert found == trials(concept, 12, 20)
 
 
@@ -80,7 +144,7 @@ def test_other_captions_name_none_of_several_concepts() -> None:
 
 def test_other_words_are_all_but_the_concepts() -> None:
     words = other_words([concept_named("red"), concept_named("star")])
-    assert len(words) == len(OBJECTS) + len(COLOURS) + len(STYLES) - 2
+    assert len(words) == sum(map(len, KINDS.values())) - 2
     assert not {"red", "star"} & set(words)
 
 
