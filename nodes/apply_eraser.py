@@ -17,7 +17,7 @@ from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, model_input, strength_input
-from .schema.sockets import CATEGORY, Eraser
+from .schema.sockets import ERASE, Eraser
 
 
 class ApplyEraser(io.ComfyNode):
@@ -29,7 +29,7 @@ class ApplyEraser(io.ComfyNode):
             io.Schema,
             node_id="RECE_ApplyEraser",
             display_name="Apply Eraser (RECE)",
-            category=CATEGORY,
+            category=ERASE,
             description=(
                 "Puts an erasure on a model. One made on a base model fits its fine-tunes. LoRAs before this node are "
                 "erased too; a LoRA added after it can bring a concept back."
@@ -66,7 +66,7 @@ class CombineErasers(io.ComfyNode):
             io.Schema,
             node_id="RECE_CombineErasers",
             display_name="Combine Erasers (RECE)",
-            category=CATEGORY,
+            category=ERASE,
             description=(
                 "Makes one erasure of two, the first applied before the second. Erasing all concepts in one 'Erase "
                 "Concepts' node spares more; combine what you only have as files."

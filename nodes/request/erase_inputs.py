@@ -36,9 +36,13 @@ NUMBERS: tuple[InputSpec, ...] = (
         after="target",
     ),
     _coefficient(
-        "regularization", "epochs", "λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less."
+        "regularization",
+        "epochs",
+        "λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less.",
     ),
-    _coefficient("edit_regularization", "regularization", "λ of the edit. Larger keeps the weights closer to what they were."),
+    _coefficient(
+        "edit_regularization", "regularization", "λ of the edit. Larger keeps the weights closer to what they were."
+    ),
     _coefficient("erase_scale", "edit_regularization", "η, weight of the concepts in the edit."),
     _coefficient("preserve_scale", "erase_scale", "μ, weight of the preserved prompts in the edit."),
 )

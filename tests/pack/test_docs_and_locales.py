@@ -32,6 +32,7 @@ NODES = (
     "RECE_ConceptVector",
     "RECE_InvertConcept",
     "RECE_ErasureReport",
+    "RECE_CompareErasure",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
@@ -97,7 +98,10 @@ def test_a_page_can_be_read_in_a_narrow_column(root: Path, node: str) -> None:
     page = _page(root, node)
     assert not re.search(r"^\s*\|", page, re.MULTILINE)
     # Code does not break within a line.
-    assert max((len(line) for block in re.findall(r"```.*?```", page, re.DOTALL) for line in block.split("\n")), default=0) < 40
+    assert (
+        max((len(line) for block in re.findall(r"```.*?```", page, re.DOTALL) for line in block.split("\n")), default=0)
+        < 40
+    )
 
 
 def test_the_concept_lines_of_the_page_are_read_as_it_says(root: Path) -> None:

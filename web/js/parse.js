@@ -10,7 +10,7 @@ const FIELDS = ["concepts", "preserve", "preset", "target"];
 const EXPLAINED = "rece_explained";
 const WAIT = 200;
 const MARGIN = 10;
-const LEAST = 46;
+const LEAST = 24;
 const MOST = 110;
 
 const STYLE = `

@@ -1,0 +1,52 @@
+/** ERASER sockets have a colour, and lists of files know what was just saved. */
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+import { after } from "./widgets.js";
+
+const TYPE = "ERASER";
+const COLOUR = "#e06c9f";
+const SAVES = "RECE_SaveEraser";
+const LOADS = "RECE_LoadEraser";
+const LIST = "eraser_name";
+
+function giveColour() {
+  const { canvas } = app;
+  if (canvas?.default_connection_color_byType) canvas.default_connection_color_byType[TYPE] = COLOUR;
+  if (globalThis.LGraphCanvas?.link_type_colors) globalThis.LGraphCanvas.link_type_colors[TYPE] = COLOUR;
+  // Nodes 2.0 asks the page's style.
+  document.documentElement.style.setProperty(`--color-datatype-${TYPE}`, COLOUR);
+}
+
+/** All nodes of the workflow, those in subgraphs too. */
+function allNodes() {
+  const root = app.rootGraph ?? app.graph;
+  return [root, ...(root.subgraphs?.values() ?? [])].flatMap((graph) => [...(graph._nodes ?? graph.nodes)]);
+}
+
+/** The names in the definition of the node, which the server makes anew for whoever asks; older hosts write them first. */
+function namesIn(definition) {
+  const [first, options] = definition?.input?.required?.[LIST] ?? [];
+  return Array.isArray(first) ? first : options?.options;
+}
+
+async function refreshLists() {
+  const answer = await api.fetchApi(`/object_info/${LOADS}`);
+  if (!answer.ok) return;
+  const names = namesIn((await answer.json())[LOADS]);
+  if (!Array.isArray(names)) return;
+  // For nodes that are yet to come, and for those that are there.
+  namesIn(globalThis.LiteGraph?.registered_node_types?.[LOADS]?.nodeData)?.splice(0, Infinity, ...names);
+  for (const node of allNodes()) {
+    const widget = node.comfyClass === LOADS && node.widgets?.find(({ name }) => name === LIST);
+    if (widget) widget.options.values = [...names];
+  }
+}
+
+app.registerExtension({
+  name: "RECE.Erasers",
+  setup: giveColour,
+  nodeCreated(node) {
+    if (node.comfyClass === SAVES) after(node, "onExecuted", refreshLists);
+  },
+});
