@@ -150,7 +150,7 @@ def _columns(session: Session, inputs: dict[str, Any], strengths: list[float]) -
         if isinstance(erased, EraserSet):
             for strength in strengths:
                 label = _label(erased.provenance, name)
-                suffix = f" × {strength:g}" if strengths != [1.0] else ""
+                suffix = f" at {strength:g}" if strengths != [1.0] else ""
                 found.append((label + suffix, apply_eraser(session, erased, strength)))
         elif erased is not None:
             check_connection("MODEL", name, erased)
