@@ -10,12 +10,27 @@ const SAVES = "RECE_SaveEraser";
 const LOADS = "RECE_LoadEraser";
 const LIST = "eraser_name";
 
+/** A palette that does not know a type takes its colour away, whenever one is loaded: then it has ours again. */
+function keepColour(colours) {
+  if (!colours) return;
+  let chosen = colours[TYPE];
+  Object.defineProperty(colours, TYPE, {
+    get: () => chosen || COLOUR,
+    set: (colour) => {
+      chosen = colour;
+    },
+    configurable: true,
+    enumerable: true,
+  });
+}
+
 function giveColour() {
-  const { canvas } = app;
-  if (canvas?.default_connection_color_byType) canvas.default_connection_color_byType[TYPE] = COLOUR;
-  if (globalThis.LGraphCanvas?.link_type_colors) globalThis.LGraphCanvas.link_type_colors[TYPE] = COLOUR;
-  // Nodes 2.0 asks the page's style.
-  document.documentElement.style.setProperty(`--color-datatype-${TYPE}`, COLOUR);
+  keepColour(app.canvas?.default_connection_color_byType);
+  keepColour(globalThis.LGraphCanvas?.link_type_colors);
+  // Nodes 2.0 asks the page's style, in which a palette's own colour comes before this one.
+  const style = document.createElement("style");
+  style.textContent = `:root { --color-datatype-${TYPE}: ${COLOUR}; }`;
+  document.head.append(style);
 }
 
 /** All nodes of the workflow, those in subgraphs too. */
