@@ -109,7 +109,14 @@ function setUp(node, definition) {
     node.showAdvanced = !node.showAdvanced;
     update(node, changing, button, true);
   };
-  const button = changing.some(([, options]) => options.advanced) ? addButton(node, toggle) : undefined;
+  let button;
+  changeWidgets(
+    node,
+    () => {
+      button = changing.some(([, options]) => options.advanced) ? addButton(node, toggle) : undefined;
+    },
+    true,
+  );
   const choices = new Set(changing.flatMap(([, options]) => Object.keys(options[COUNTS_FOR] ?? {})));
   for (const choice of choices) {
     const widget = widgetOf(node, choice);
