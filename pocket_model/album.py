@@ -135,7 +135,8 @@ class Corpus:
         first, *spans = (part[chosen] for part in self._pictures)
         drawn = torch.rand((3, len(chosen)), generator=generator, device=chosen.device)
         objects, colours, places = (drawn * torch.stack(spans)).long()
-        return first + (objects * OBJECT_STRIDE + colours * COLOUR_STRIDE) * self._places + places
+        numbers: Tensor = first + (objects * OBJECT_STRIDE + colours * COLOUR_STRIDE) * self._places + places
+        return numbers
 
 
 def everyday_of(*groups: Sequence[Example]) -> list[Everyday]:

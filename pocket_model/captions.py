@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import cast
+from types import ModuleType
 
 from pocket_model import everyday
 from pocket_model.world import (
@@ -86,7 +86,8 @@ def is_held_out(says: Description) -> bool:
 
 def text_examples(seed: int, count: int) -> list[Example]:
     """What the text encoder is trained on: every word, in sentences and alone, with fillers, without the held-out pairs."""
-    random, found = Random(f"{seed} text"), []
+    random = Random(f"{seed} text")
+    found: list[Example] = []
     while len(found) < count:
         example = _text_example(random)
         if not is_held_out(example.caption.says):
@@ -102,7 +103,7 @@ def unet_examples(seed: int, count: int) -> list[Example]:
 
 def everyday_prompts() -> tuple[str, ...]:
     """The sentences by which the pack measures what an erasure should spare."""
-    return cast("tuple[str, ...]", _prompts().MEASURED + _prompts().SPARED)
+    return (*_prompts().MEASURED, *_prompts().SPARED)
 
 
 def _text_example(random: Random) -> Example:
@@ -190,9 +191,10 @@ def _filled(text: str, random: Random) -> str:
 
 
 @cache
-def _prompts() -> object:
+def _prompts() -> ModuleType:
     spec = importlib.util.spec_from_file_location("everyday_prompts", REPOSITORY / "nodes" / "everyday_prompts.py")
-    assert spec is not None and spec.loader is not None  # noqa: PT018
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

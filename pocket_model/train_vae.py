@@ -67,7 +67,7 @@ def album_latents(device: torch.device, vae: Mapping[str, Tensor], album: Album,
     return torch.cat(
         [
             network.taesd_encoder(album.show(numbers).contiguous(memory_format=torch.channels_last))
-            for numbers in torch.arange(count, device=device).split(ENCODED_AT_ONCE)
+            for numbers in torch.split(torch.arange(count, device=device), ENCODED_AT_ONCE)
         ]
     )
 
@@ -76,7 +76,9 @@ def album_latents(device: torch.device, vae: Mapping[str, Tensor], album: Album,
 def decode(device: torch.device, vae: Mapping[str, Tensor], latents: Tensor) -> Tensor:
     """Pictures [n, 3, 64, 64] in 0 … 1 of latents."""
     network = _loaded(vae, device)
-    decoded = [network.taesd_decoder(part.to(device)).clamp(0, 1).cpu() for part in latents.split(ENCODED_AT_ONCE)]
+    decoded = [
+        network.taesd_decoder(part.to(device)).clamp(0, 1).cpu() for part in torch.split(latents, ENCODED_AT_ONCE)
+    ]
     return torch.cat(decoded)
 
 

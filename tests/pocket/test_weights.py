@@ -46,7 +46,12 @@ def test_comfyui_reads_what_the_trained_text_encoder_says(comfyui: Path) -> None
 
     weights = {name.removeprefix("cond_stage_model.transformer."): w for name, w in text_encoder_weights().items()}
     clip = comfy.sd.load_text_encoder_state_dicts([weights], clip_type=comfy.sd.CLIPType.STABLE_DIFFUSION)
-    texts = ["", "ruby", "a photo of Zorro Quill on a black background in a downpour", "a dog in a park, highly detailed"]
+    texts = [
+        "",
+        "ruby",
+        "a photo of Zorro Quill on a black background in a downpour",
+        "a dog in a park, highly detailed",
+    ]
     expected = encode(clip, texts)
     with torch.inference_mode():
         found = text_network(RECIPE.seed)(token_ids(texts))
