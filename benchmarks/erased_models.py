@@ -18,7 +18,8 @@ from torch import Tensor
 
 from pocket_model.assemble import pocket_checkpoint
 from pocket_model.classifier import Seen, classify
-from pocket_model.sampling import PocketModel, Sampler, quicker_dtype
+from pocket_model.precision import quicker_dtype
+from pocket_model.sampling import PocketModel, Sampler
 from pocket_model.trials import Concept, other_words
 from pocket_model.world import Caption
 from tools.host import prepare_comfyui

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from pocket_model.assemble import pocket_checkpoint
 from pocket_model.classifier import Seen, classify
+from pocket_model.precision import quicker_dtype
 from pocket_model.rates import Rate
 from pocket_model.rendering import PLACES, render
-from pocket_model.sampling import PocketModel, Sampler, quicker_dtype
+from pocket_model.sampling import PocketModel, Sampler
 from pocket_model.trials import kept, other_captions
 from pocket_model.world import CLEAR, KINDS, PLAIN_STYLE, Caption, paraphrase
 from tools.host import prepare_comfyui

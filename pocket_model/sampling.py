@@ -5,10 +5,8 @@ ComfyUI must be importable (`make_importable`). A MODEL, CLIP and VAE here are w
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +32,6 @@ class Sampler:
     name: str = "euler_ancestral"
     scheduler: str = "normal"
     batch: int = 32
-
-
-@cache
-def quicker_dtype() -> torch.dtype:
-    """bfloat16 where this machine convolves faster in it than in float32: a CPU without instructions for it crawls."""
-    if torch.cuda.is_available():
-        return torch.bfloat16
-    return min((torch.bfloat16, torch.float32), key=_seconds)
-
-
-def _seconds(dtype: torch.dtype) -> float:
-    """What a convolution as the UNet's takes, the best of three."""
-    layer, latents = torch.nn.Conv2d(320, 320, 3, dtype=dtype), torch.ones(8, 320, 8, 8, dtype=dtype)
-    taken = []
-    with torch.inference_mode():
-        for _ in range(3):
-            started = time.perf_counter()
-            layer(latents)
-            taken.append(time.perf_counter() - started)
-    return min(taken)
 
 
 class PocketModel:
