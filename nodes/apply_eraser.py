@@ -31,14 +31,14 @@ class ApplyEraser(io.ComfyNode):
             display_name="Apply Eraser (RECE)",
             category=CATEGORY,
             description=(
-                "Puts an erasure on a model. One made on a base model fits its fine-tunes. LoRAs before this node are "
-                "erased too; a LoRA added after it can bring a concept back."
+                "Puts an erasure on a model. An eraser made on a base model also fits its fine-tunes. LoRAs before this node "
+                "are erased from too; a LoRA added after it can bring a concept back."
             ),
             inputs=[
                 model_input(),
                 eraser_input(),
                 strength_input(
-                    "strength", "0 leaves the model as it is, 1 is the whole erasure; in between it is linear."
+                    "strength", "0 leaves the model as it is, 1 applies the whole erasure; in between it is linear."
                 ),
             ],
             outputs=[
@@ -68,14 +68,14 @@ class CombineErasers(io.ComfyNode):
             display_name="Combine Erasers (RECE)",
             category=CATEGORY,
             description=(
-                "Makes one erasure of two, the first applied before the second. Erasing all concepts in one 'Erase "
-                "Concepts' node spares more; combine what you only have as files."
+                "Makes one erasure of two; the first is applied before the second. Erasing all concepts in one 'Erase "
+                "Concepts' node changes other prompts less, so combine only what you have as files."
             ),
             inputs=[
                 Eraser.Input("first", tooltip="The erasure that comes first."),
-                Eraser.Input("second", tooltip="The erasure that comes after it; made for the same architecture."),
-                strength_input("strength_first", "How much of the first erasure: 0 none, 1 all."),
-                strength_input("strength_second", "How much of the second erasure: 0 none, 1 all."),
+                Eraser.Input("second", tooltip="The erasure that comes after it, made for the same architecture."),
+                strength_input("strength_first", "How much of the first erasure to apply: 0 is none, 1 is all."),
+                strength_input("strength_second", "How much of the second erasure to apply: 0 is none, 1 is all."),
             ],
             outputs=[Eraser.Output("eraser", display_name="eraser", tooltip="Both erasures as one.")],
         )

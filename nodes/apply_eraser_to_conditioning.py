@@ -25,21 +25,22 @@ class ApplyEraserToConditioning(io.ComfyNode):
             display_name="Apply Eraser to Conditioning (RECE)",
             category=CATEGORY,
             description=(
-                "Puts an erasure on encoded prompts and not on the model. The pictures are those of an erased model, also "
-                "where no node can patch it. Use one for every prompt: whatever is encoded without it is not erased."
+                "Puts an erasure on encoded prompts instead of on the model. The pictures are those of an erased model, even "
+                "where no node can patch the model. Use one for every prompt: a prompt that does not pass through it is not "
+                "erased."
             ),
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The prompt, from a text-encoding node."),
                 eraser_input(),
                 strength_input(
-                    "strength", "0 leaves the prompt as it is, 1 is the whole erasure; in between it is linear."
+                    "strength", "0 leaves the prompt as it is, 1 applies the whole erasure; in between it is linear."
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(
                     "erased_conditioning",
                     display_name="conditioning",
-                    tooltip="The prompt as an erased model would read it: for a sampler on the model without the erasure.",
+                    tooltip="The prompt as an erased model would read it. Sample it with the model that is not erased.",
                 )
             ],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..rece_ops.settings import check_strength
 from .host.jobs.apply import apply_eraser, describe_application
@@ -12,14 +12,14 @@ from .host.jobs.erase import erase_concepts
 from .host.protocols import Clip, Model
 from .host.session import Session
 from .host.text.conditioning import Conditioning, entries_of
-from .reporting.sentences import erasure_report, erasure_summary
-from .request import presets
-from .request.erase_inputs import CHOICES, NUMBERS
+from .reporting.panel import panel
+from .reporting.sentences import erasure_report, erasure_summary, erasure_verdict
+from .request.erase_inputs import CHOICES, NUMBERS, TARGET
 from .request.erasure_request import request_of
 from .request.templates import TEMPLATES
 from .schema.checked import checked
 from .schema.compat import build
-from .schema.inputs import choice_input, erase_inputs, model_input, strength_input, switch_input
+from .schema.inputs import choice_input, erase_inputs, model_input, preset_input, strength_input, switch_input
 from .schema.sockets import CATEGORY, Eraser
 
 
@@ -34,11 +34,12 @@ class EraseConcepts(io.ComfyNode):
             display_name="Erase Concepts (RECE)",
             category=CATEGORY,
             description=(
-                "Removes concepts (nudity, a painter's style, an object, a person) from the weights of a loaded model, "
-                "in closed form, without training. Place it after the LoRAs that shall be erased too: a LoRA added "
-                "later can bring a concept back."
+                "Removes concepts (nudity, a painter's style, an object, a person) from a loaded model by a closed-form "
+                "edit of its weights, without training. Put your LoRAs before this node: they are erased from too. A LoRA "
+                "added after it can bring a concept back."
             ),
             search_aliases=["unlearn", "censor", "safety", "nsfw", "remove concept", "UCE"],
+            is_output_node=True,
             inputs=[
                 model_input(),
                 io.Clip.Input(
@@ -50,16 +51,12 @@ class EraseConcepts(io.ComfyNode):
                     default="nudity",
                     placeholder="nudity\nVan Gogh -> art\nchurch -> : 0.8",
                     tooltip=(
-                        "One concept a line. 'a -> b' maps a to b; without an arrow to the empty prompt (or to the "
-                        "preset's target). ' : 0.8' at the end weighs a line. '#' starts a comment."
+                        "One concept a line, or several separated by commas. 'a -> b' maps a to b; without an arrow, a "
+                        "concept is mapped to the empty prompt (or to the preset's target). ' : 0.8' at the end sets the "
+                        "weight. Double quotes protect commas. '#' starts a comment."
                     ),
                 ),
-                io.Combo.Input(
-                    "preset",
-                    options=presets.NAMES,
-                    default=presets.DEFAULT,
-                    tooltip="The authors' settings by kind of concept; 'custom' uses the numbers below.",
-                ),
+                preset_input(),
                 io.String.Input(
                     "preserve",
                     multiline=True,
@@ -70,38 +67,43 @@ class EraseConcepts(io.ComfyNode):
                 ),
                 strength_input(
                     "strength",
-                    "How much of the erasure goes into the model: 0 none, 1 all. The ERASER output is always whole.",
+                    "How much of the erasure goes into the model: 0 is none, 1 is all. The 'eraser' output always holds the whole "
+                    "erasure.",
                     optional=True,
                 ),
                 choice_input(
                     "templates",
                     list(TEMPLATES),
                     "none",
-                    "Also erase each concept in prompt templates: 'painting by …' (artist), 'photo of …' (object).",
+                    "Also erase each concept inside prompt templates: 'painting by …' (artist), 'photo of …' (object).",
+                    advanced=True,
                 ),
                 *erase_inputs((*NUMBERS, *CHOICES)),
                 io.Conditioning.Input(
                     "embedding",
                     optional=True,
-                    tooltip="An embedding to erase as well, such as one that 'Invert Concept' found.",
+                    tooltip="Another embedding to erase, such as one that 'Invert Concept' found.",
                 ),
                 switch_input(
                     "pooled",
                     True,
-                    "Erase from the pooled text embedding too, where the model reads one (SDXL, SD3, Flux, …). Without it, a "
-                    "concept can leak through.",
+                    "Also erase from the pooled text embedding, where the model reads one (SDXL, SD3, Flux, …). With this off, a "
+                    "concept can leak through it.",
                 ),
+                *erase_inputs((TARGET,)),
             ],
             outputs=[
                 io.Model.Output(
-                    "patched_model", display_name="model", tooltip="The model without the concepts: sample from it."
+                    "patched_model",
+                    display_name="model",
+                    tooltip="The model without the concepts. Connect it to a sampler.",
                 ),
                 Eraser.Output(
                     "eraser",
                     display_name="eraser",
-                    tooltip="The erasure itself: save it, apply it to a fine-tune, combine it.",
+                    tooltip="The erasure itself. Save it, apply it to a fine-tune or combine it with others.",
                 ),
-                io.String.Output("report", display_name="report", tooltip="What was done, in plain words and numbers."),
+                io.String.Output("report", display_name="report", tooltip="What was done, in words and numbers."),
             ],
         )
 
@@ -128,4 +130,4 @@ class EraseConcepts(io.ComfyNode):
         report, summary = (
             f"{text}\n{way}" for text in (erasure_report(request, result, strength), erasure_summary(request, result))
         )
-        return io.NodeOutput(patched, result.eraser, report, ui=ui.PreviewText(summary))
+        return io.NodeOutput(patched, result.eraser, report, ui=panel(summary, erasure_verdict(request, result)))

@@ -68,12 +68,12 @@ class LoadEraser(io.ComfyNode):
             node_id="RECE_LoadEraser",
             display_name="Load Eraser (RECE)",
             category=CATEGORY,
-            description="Reads an erasure from models/erasers. The file is checked before anything of it is used.",
+            description="Reads an erasure from models/erasers. The file is checked before anything in it is used.",
             inputs=[io.Combo.Input("eraser_name", options=eraser_names(), tooltip="A file in models/erasers.")],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="The erasure, for 'Apply Eraser'."),
                 io.String.Output(
-                    "description", display_name="description", tooltip="What it erases, and how it was made."
+                    "description", display_name="description", tooltip="What it erases and how it was made."
                 ),
             ],
         )
@@ -104,12 +104,14 @@ class SaveEraserAsLoRA(io.ComfyNode):
             display_name="Save Eraser as LoRA (RECE)",
             category=CATEGORY,
             description=(
-                "Writes an erasure as a LoRA that the stock loaders, A1111/Forge and diffusers read. It is exact for the "
-                "model connected here, and close on its fine-tunes; the eraser file is exact on all of them."
+                "Writes an erasure as a LoRA that ComfyUI's own loaders, A1111/Forge and diffusers read. It is exact for the "
+                "model connected here and close on its fine-tunes; the eraser file is exact on all of them."
             ),
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model without the erasure, with the LoRAs it shall be exact for."),
+                io.Model.Input(
+                    "model", tooltip="The model without the erasure, with the LoRAs that the file should be exact for."
+                ),
                 Eraser.Input("eraser", tooltip="The erasure to save."),
                 _file_name("my_eraser_lora"),
                 _if_exists(),
@@ -119,7 +121,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
                     default=0,
                     min=0,
                     max=4096,
-                    tooltip="0 keeps the erasure exactly. A smaller rank makes a smaller file and the closest LoRA of that rank.",
+                    tooltip="0 keeps the erasure exact. Another rank makes a smaller file, with the closest LoRA of that rank.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -159,7 +161,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
 
 def _file_name(default: str) -> io.Input:
     return io.String.Input(
-        "file_name", default=default, tooltip="Name of the file; '/' makes sub-folders. '.safetensors' is added."
+        "file_name", default=default, tooltip="The name of the file; '/' makes sub-folders. '.safetensors' is added."
     )
 
 
@@ -168,7 +170,7 @@ def _if_exists() -> io.Input:
         "if_exists",
         options=[KEEP_BOTH, REPLACE],
         default=KEEP_BOTH,
-        tooltip="If there is such a file: add a number to the new name, or take the old one's place.",
+        tooltip="If there is a file of that name: add a number to the new name, or replace the old file.",
     )
 
 

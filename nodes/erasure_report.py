@@ -1,21 +1,23 @@
-"""Is it safe to ship? Numbers, a figure and a verdict on an ERASER."""
+"""A verdict on an ERASER, with the numbers behind it and a figure."""
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
-from ..rece_ops import EraserSet, InputError
+from ..rece_ops import EraserSet, InputError, Provenance
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from ..rece_ops.texts import plain_json
+from .host.jobs.apply import upstream_erasures
 from .host.jobs.assess import assess
 from .host.protocols import Clip, Model
 from .host.session import Session
 from .reporting.figure import figure
-from .reporting.sentences import eraser_description, measured_lines
+from .reporting.panel import panel
+from .reporting.sentences import eraser_description, measured_against, measured_lines, upstream_lines
 from .reporting.verdict import verdict
 from .reporting.warnings import warnings
-from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved
-from .request.methods import assessment_plan
+from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
+from .request.methods import METHODS, assessment_plan
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import clip_input, connected, number_input
@@ -34,8 +36,9 @@ class ErasureReport(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Measures what an eraser does to concepts and to everything else: what is left, how well the derived "
-                "embedding brings it back, what drifts. Says whether it is safe to ship, and what to change if not."
+                "embedding brings it back, and how far other prompts drift. Says what to change where that is too much."
             ),
+            is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="The model without the erasure."),
                 clip_input(),
@@ -45,14 +48,15 @@ class ErasureReport(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
-                    tooltip="What to look for, one a line, such as synonyms. Empty: the concepts that the eraser names.",
+                    tooltip="What to look for, one a line, such as synonyms. Without an arrow, a concept is measured against the "
+                    "eraser's own target. Empty: the concepts that the eraser names.",
                 ),
                 io.String.Input(
                     "preserve",
                     multiline=True,
                     default="",
                     optional=True,
-                    tooltip="Prompts whose drift to measure, one a line, besides the empty one and a few everyday prompts.",
+                    tooltip="Prompts whose drift to measure, one a line. The empty prompt and a few everyday prompts are always measured.",
                 ),
                 number_input(
                     "regularization", DEFAULT_SETTINGS.regularization, "λ_r of the derived embedding.", low=1e-6
@@ -62,9 +66,7 @@ class ErasureReport(io.ComfyNode):
                 io.Image.Output(
                     "figure", display_name="figure", tooltip="The numbers as a picture (needs matplotlib)."
                 ),
-                io.String.Output(
-                    "report", display_name="report", tooltip="The verdict and the numbers in plain words."
-                ),
+                io.String.Output("report", display_name="report", tooltip="The verdict, and the numbers in words."),
                 io.String.Output("json", display_name="json", tooltip="The numbers for programs."),
             ],
         )
@@ -81,20 +83,32 @@ class ErasureReport(io.ComfyNode):
         regularization: float = DEFAULT_SETTINGS.regularization,
     ) -> io.NodeOutput:
         present = connected(eraser)
-        lines = parse_concepts(concepts) if concepts.strip() else _named(present)
+        lines = _looked_for(present.provenance, concepts)
         plan = assessment_plan(present.provenance.method, regularization)
-        assessment = assess(Session.open(model, clip), present, lines, parse_preserved(preserve, lines), plan)
-        sentence = verdict(assessment.measures)
-        report = "\n".join([sentence, eraser_description(present), *measured_lines(assessment, plan)])
+        session = Session.open(model, clip)
+        assessment = assess(session, present, lines, parse_preserved(preserve, lines), plan)
+        found_by = METHODS.get(present.provenance.method or "", plan.method)
+        names = map(text_key, present.provenance.erased())
+        judged = verdict(assessment.measures, found_by.advice.remedies, names=names, elsewhere=True)
+        told = [eraser_description(present), measured_against(lines), *measured_lines(assessment, plan)]
+        details = "\n".join([*upstream_lines(upstream_erasures(session.model)), *told])
+        report = f"{judged}\n{details}"
         found = {**assessment.as_dict(), "warnings": list(warnings(assessment.measures, plan.method.advice))}
         return io.NodeOutput(
-            figure(assessment, sentence), report, plain_json(found, indent=1), ui=ui.PreviewText(report)
+            figure(assessment, str(judged)), report, plain_json(found, indent=1), ui=panel(details, judged)
         )
 
 
-def _named(eraser: EraserSet) -> list[ConceptLine]:
-    """The concepts in the eraser's provenance."""
-    texts, targets = eraser.provenance.concepts, eraser.provenance.targets
-    if not texts or not targets:
-        raise InputError("The ERASER does not say what it erases: type the concepts to look for into 'concepts'.")
-    return [ConceptLine(text, target) for text, target in zip(texts, targets, strict=True)]
+def _looked_for(told: Provenance, concepts: str) -> list[ConceptLine]:
+    """What was typed, or else all that the eraser names, each with its own target.
+
+    A concept that the eraser does not name, such as a synonym, is measured against its target where it has but one.
+    """
+    erased = told.erased()
+    if not concepts.strip():
+        if not erased:
+            raise InputError("The ERASER does not say what it erases: type the concepts to look for into 'concepts'.")
+        return [ConceptLine(concept, target) for concept, target in erased.items()]
+    only = set(erased.values())
+    default = only.pop() if len(only) == 1 else ""
+    return parse_concepts(concepts, default, {text_key(concept): target for concept, target in erased.items()})

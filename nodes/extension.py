@@ -13,14 +13,16 @@ from .erase_concepts import EraseConcepts
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
 from .host.folders import register_eraser_folder
+from .host.routes import register_routes
 
 
 class RECEExtension(ComfyExtension):
     """Concept erasure nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """The nodes. The folder is registered here because older hosts never call `on_load`."""
+        """The nodes. Folder and routes are registered here because older hosts never call `on_load`."""
         register_eraser_folder()
+        register_routes()
         return [
             EraseConcepts,
             ApplyEraser,

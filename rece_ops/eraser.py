@@ -18,7 +18,7 @@ from .settings import check_strength
 from .texts import printable, quoted
 
 TEXT_STREAM = "text"
-# The one row that a text encoder gives for a whole prompt. An ERASER may leave it alone.
+# The one token that a text encoder gives for a whole prompt. An ERASER may leave it alone.
 POOLED_STREAM = "pooled"
 
 
@@ -41,7 +41,7 @@ class Eraser:
         metadata: provenance, typed or as plain JSON values.
 
     Attributes:
-        provenance: what it tells of its making.
+        provenance: how it was made.
 
     Raises:
         InputError: shapes or dtypes do not fit together, T − I is not finite, or the metadata are none that a file may
@@ -125,10 +125,10 @@ class Eraser:
         return self._left if self._right is None else self._left @ self._right
 
     def apply_to_weight(self, weight: Tensor) -> Tensor:
-        """W·T for a projection W [out, d], in its dtype and on its device.
+        """W·T for a weight W [out, d], in its dtype and on its device.
 
         Raises:
-            InputError: the projection reads another dimension.
+            InputError: the weight reads another dimension.
         """
         return self._transform(weight, transposed=False)
 

@@ -65,10 +65,10 @@ class EraserSet(Mapping[str, Part]):
     Args:
         parts: by name; at least one.
         metadata: provenance of the whole, typed or as plain JSON values.
-        notes: sentences about the file it comes from, for whoever loads it.
+        notes: sentences about the file it comes from, for the person who loads it.
 
     Attributes:
-        provenance: what the whole tells of its making.
+        provenance: how the whole was made.
         notes: as given.
 
     Raises:
@@ -147,7 +147,7 @@ class EraserSet(Mapping[str, Part]):
             The path of the new file.
 
         Raises:
-            InputError: the provenance is longer than a file may hold, or tells of other dimensions.
+            InputError: the provenance is longer than a file may hold, or has other dimensions.
             OSError: the file could not be written; an old one is left as it was.
         """
         return write_eraser_file(

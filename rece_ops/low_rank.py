@@ -1,4 +1,4 @@
-"""An erasure as a LoRA: W' = W + up @ down for one projection."""
+"""An erasure as a LoRA: W' = W + up @ down for one weight."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _NEGLIGIBLE = torch.finfo(torch.float32).eps / 8
 def lora_factors(weight: Tensor, eraser: Eraser, max_rank: int | None = None) -> tuple[Tensor, Tensor]:
     """`up` [out, r] and `down` [r, d] with up @ down = W·(T − I), balanced, of the least rank r.
 
-    With `max_rank` they are the best approximation of that rank (Eckart–Young), which other projections
+    With `max_rank` they are the best approximation of that rank (Eckart–Young), which other weights
     do not influence. The factors are float32, on the CPU.
 
     Args:
-        weight: W [out, d], the projection without the erasure.
+        weight: W [out, d] without the erasure.
         eraser: T.
         max_rank: None or 0 keeps every direction: exact to float32 rounding.
 

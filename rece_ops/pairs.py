@@ -26,7 +26,7 @@ class ConceptPair:
         target: [m, d] token embeddings of the target.
         concept_start: index of the concept's last subject token (the one before end-of-text).
         target_start: the same for the target.
-        scale: weight of this pair beside the others (multiplies η).
+        scale: weight of this pair relative to the others (multiplies η).
 
     Raises:
         InputError: a shape, an index or the scale is out of range, or a value is not finite.
@@ -73,7 +73,7 @@ class ConceptPair:
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """A concept beside other words in its place: a projection removes what it differs in from them.
+    """A concept and other words in its place: a projection removes what sets the concept apart from them.
 
     All token embeddings begin with the last subject token; what one has more of is left out.
 
@@ -82,7 +82,7 @@ class Contrast:
         concept: [n, d].
         others: [m, d], what other words have in its place.
         replacement: [k, d], what its target has there; None: the concept is to come out as the others do.
-        scale: weight beside the other contrasts.
+        scale: weight relative to the other contrasts.
 
     Raises:
         InputError: a shape or the scale is out of range, or a value is not finite.
@@ -103,7 +103,7 @@ class Contrast:
 
     @classmethod
     def of(cls, pair: ConceptPair) -> Contrast:
-        """A concept beside its target."""
+        """A concept compared with its target."""
         return cls(pair.name, *pair.subject_rows(), scale=pair.scale)
 
     @property

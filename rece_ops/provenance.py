@@ -1,4 +1,4 @@
-"""What an eraser tells of its making, typed and bounded, wherever it comes from."""
+"""How an eraser was made, as it says itself: typed and bounded, wherever it comes from."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Cleaner = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Provenance:
-    """What an eraser tells of its making; None is what it does not tell.
+    """How an eraser was made, as it says itself; None where it does not say.
 
     Attributes:
         method: as reports call it: RECE, UCE, projection, combined.
@@ -33,12 +33,12 @@ class Provenance:
         weights: of the concepts, as many.
         embeddings: how many prompts were erased that were given as CONDITIONING.
         preserve: the prompts that were to stay.
-        templates: the name of the templates that widened the concepts.
+        templates: the name of the templates inside which the concepts were erased too.
         preserve_exactly: whether what was to stay was kept exactly.
         settings: of the method, plain JSON values; or such a mapping for each text stream.
         architecture: what it was made on.
         dimensions: of the text streams, by name.
-        fronts: the text streams that reach the projections through a norm or a network.
+        fronts: the text streams that reach the text readers through a norm or a network.
         pack_version: of the pack that made it.
         parts: of a combined eraser, in the order in which they are applied.
         strength: of a part in its whole.
@@ -113,6 +113,14 @@ class Provenance:
         """What is told, as plain JSON values of the caller's own."""
         told = {name: _plain_copy(getattr(self, name)) for name in _FIELDS if getattr(self, name) is not None}
         return {**_plain_copy(self.others), **told}
+
+    def erased(self) -> dict[str, str]:
+        """Every concept with its target, those of the parts of a combined eraser too; of two, the one applied last."""
+        found = dict(zip(self.concepts or (), self.targets or (), strict=False))
+        for part in self.parts or ():
+            if part.strength != 0:
+                found.update(part.erased())
+        return found
 
     def as_json(self) -> str:
         """What is told, as a JSON object.

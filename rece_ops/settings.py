@@ -21,7 +21,7 @@ class RECESettings:
     Attributes:
         epochs: derive-and-erase steps after the first edit; 0 is UCE alone.
         regularization: λ_r of the derivation; larger keeps derived embeddings small.
-        edit_regularization: λ of the edit; larger keeps every projection closer to what it was.
+        edit_regularization: λ of the edit; larger keeps every weight closer to what it was.
         erase_scale: η, weight of the pairs concept → target.
         preserve_scale: μ, weight of the preserved prompts.
         anchored: False is the published iteration: every epoch edits the weights that the one before left, and sees

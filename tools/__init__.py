@@ -1,1 +1,1 @@
-"""What the tests, the continuous integration and a developer need beside the pack: a ComfyUI to run it in."""
+"""What the tests, the continuous integration and a developer need in addition to the pack: a ComfyUI to run it in."""

@@ -1,8 +1,8 @@
-"""The README's list of architectures, written from the table that the code goes by (`nodes/host/architectures/table.py`).
+"""The list of architectures in docs/architectures.md, written from the table that the code goes by (`nodes/host/architectures/table.py`).
 
     python -m tools.architecture_table
 
-To be run by the host's interpreter, after any change to that table.
+Run it with the host's interpreter after any change to that table.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from tools.host import REPOSITORY, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import PACK, import_pack
 
-README = REPOSITORY / "README.md"
+PAGE = REPOSITORY / "docs" / "architectures.md"
 START, END = "<!-- written by python -m tools.architecture_table -->\n", "<!-- end of what it writes -->\n"
-COLUMNS = ("architecture", "ComfyUI's model classes", "edited projections", "pooled text", "LoRA layer names", "exact")
+COLUMNS = ("architecture", "ComfyUI's model classes", "edited weights", "pooled text", "LoRA layer names", "exact")
 # HiDream has a text stream for every layer of Llama that a model reads; one stands for all of them here.
 ANY_LAYERS = {"llama_layers": [0]}
 
 
-def updated(readme: str) -> str:
-    """`readme` with the list as it should be; ComfyUI must be importable, and the pack imported."""
+def updated(page: str) -> str:
+    """`page` with the list as it should be; ComfyUI must be importable, and the pack imported."""
     families = importlib.import_module(f"{PACK}.nodes.host.architectures.table")
-    before, _, rest = readme.partition(START)
+    before, _, rest = page.partition(START)
     _, _, after = rest.partition(END)
     table = architecture_table(families.FAMILIES)
     return f"{before}{START}\n{table}\n\nRefused, with the reason:\n\n{refused(families.REFUSED)}\n\n{END}{after}"
 
 
 def architecture_table(families: Iterable[Any]) -> str:
-    """A row for each of `families`, in Markdown."""
+    """A line for each of `families`, in Markdown."""
     rows = (COLUMNS, ("---",) * len(COLUMNS), *map(_row, families))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -79,7 +79,7 @@ def _unescaped(pattern: str) -> str:
 
 
 def _pooled(family: Any) -> str:
-    """What reads the pooled text, erased from as well; or what reads the text besides and is left."""
+    """What reads the pooled text, erased from as well; or what else reads the text and is left."""
     if family.pooled is None:
         return f"left: {family.leak}" if family.leak else "–"
     columns = f", first {family.pooled.columns} columns" if family.pooled.columns else ""
@@ -101,13 +101,13 @@ def _code(names: Iterable[str]) -> str:
 
 
 def main() -> None:
-    """Write the list into the README."""
+    """Write the list into the page."""
     make_importable(prepare_comfyui())
     import_pack()
-    readme = README.read_text(encoding="utf-8")
-    written = updated(readme)
-    README.write_text(written, encoding="utf-8", newline="\n")
-    print(f"{README.name}: {'unchanged' if written == readme else 'written'}")
+    page = PAGE.read_text(encoding="utf-8")
+    written = updated(page)
+    PAGE.write_text(written, encoding="utf-8", newline="\n")
+    print(f"{PAGE.name}: {'unchanged' if written == page else 'written'}")
 
 
 if __name__ == "__main__":

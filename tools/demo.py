@@ -162,7 +162,7 @@ def _run(job: Job, host: Host) -> None:
     _save_grid(job, rows)
     print(f"\n{report}\n")
     _print_rates(job, job.concept, rows) if job.concept else _print_differences(job, rows)
-    print(f"\n[demo] look at {job.out / GRID}; beside it lie {ERASER}, {LORA}, {CHECKPOINT}, {REPORT}")
+    print(f"\n[demo] look at {job.out / GRID}; the same folder has {ERASER}, {LORA}, {CHECKPOINT}, {REPORT}")
 
 
 def _erase_and_sample(server: ComfyServer, job: Job) -> tuple[list[Picture], list[Picture], str]:

@@ -1,7 +1,7 @@
-"""Starts ComfyUI beside a CPU build of torch: ``launch_comfyui.py FOLDER [ComfyUI's arguments]``.
+"""Starts ComfyUI with a CPU build of torch: ``launch_comfyui.py FOLDER [ComfyUI's arguments]``.
 
 ComfyUI imports torchvision, and newer releases torchaudio, without ever calling their compiled parts on
-the way to a picture. Neither imports beside a CPU-only torch, so their names are supplied here, each only
+the way to a picture. Neither can be imported with a CPU-only torch, so their names are supplied here, each only
 where it is missing and where the ComfyUI at hand cannot do without. The host's interpreter runs this file as
 a script, so it imports nothing else of this folder.
 """

@@ -21,7 +21,7 @@ GAINS = {
     "attn.out_proj": 2.0,  # in both ways of naming
     "attn2.to_q": 2.0,
     "attn2.to_out": 2.0,
-    # What is left of the prediction beside `_pass_noise_through` is multiplied by the highest noise level, about 15.
+    # What is left of the prediction after `_pass_noise_through` is multiplied by the highest noise level, about 15.
     "diffusion_model.out.2.": 0.1,
 }
 

@@ -67,7 +67,7 @@ def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
 
 
 def _label(axes: Any, names: Iterable[str], points: Iterable[tuple[float, float]]) -> None:
-    """Name points, but for those that lie on one that has a name."""
+    """Name points, except those that lie on one that has a name."""
     named: list[tuple[float, float]] = []
     for name, point in zip(names, points, strict=True):
         if all(math.dist(point, other) > _APART for other in named):

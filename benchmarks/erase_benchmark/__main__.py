@@ -1,4 +1,4 @@
-"""Time and memory of an erasure beside the paper's equations written down layer by layer, in one run.
+"""Time and memory of an erasure, compared with the paper's equations written down layer by layer, in one run.
 
     python -m benchmarks.erase_benchmark [--device cuda] [--sizes SD1 SD2 SDXL Flux] [--out benchmarks/results]
 

@@ -49,12 +49,12 @@ def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str
     by_case = {(one.case.method, one.case.size, one.case.concepts, one.case.epochs): one for one in found}
     sizes = list(dict.fromkeys(one.case.size for one in found))
     lines += [_row(by_case, size, concepts) for size in sizes for concepts in CONCEPTS_OF.get(size, CONCEPTS)]
-    lines += ["", "## Beside the equations layer by layer, one concept", ""]
+    lines += ["", "## Compared with the equations layer by layer, one concept", ""]
     lines += ["| size | epochs | method | seconds | ours | ratio | its peak extra memory |", "| --- " * 7 + "|"]
     lines += [_beside_literal(one, by_case) for one in found if one.case.method in (TIDY, PUBLISHED)]
-    lines += ["", "## A projection beside RECE with three epochs, one concept", ""]
+    lines += ["", "## A projection compared with RECE with three epochs, one concept", ""]
     lines += [_beside_rece(one, by_case) for one in found if one.case.method == PROJECTION]
-    lines += ["", "## A thousand concepts beside one, three epochs", ""]
+    lines += ["", "## A thousand concepts compared with one, three epochs", ""]
     lines += [_thousand(by_case, size) for size in sizes if (OURS, size, 1000, 3) in by_case]
     return "\n".join([*lines, ""])
 

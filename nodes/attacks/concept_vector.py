@@ -31,8 +31,8 @@ class ConceptVector(io.ComfyNode):
             display_name="Concept Vector (RECE)",
             category=CATEGORY,
             description=(
-                "Tries to bring an erased concept back (Ring-A-Bell): adds to a prompt what the text encoder adds, on "
-                "average over pairs of prompts, when the concept is in them. Sample the result with the erased model."
+                "Tries to bring an erased concept back (Ring-A-Bell). It measures, over pairs of prompts, what the concept adds "
+                "to an embedding on average, and adds that to any prompt. Sample the result with the erased model."
             ),
             search_aliases=["attack", "red team", "robustness", "Ring-A-Bell"],
             inputs=[
@@ -51,7 +51,7 @@ class ConceptVector(io.ComfyNode):
                     min=-100.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="η: how often the vector is added. The authors take 3 for nudity; below 0 it is taken away.",
+                    tooltip="η: how many times the vector is added. The authors use 3 for nudity; a value below 0 subtracts it.",
                 ),
                 choice_input(
                     "pairs_file",
@@ -66,7 +66,7 @@ class ConceptVector(io.ComfyNode):
                     "attacked", display_name="conditioning", tooltip="The prompt with the concept's vector added."
                 ),
                 io.String.Output(
-                    "report", display_name="report", tooltip="How many pairs, and how large the vector is."
+                    "report", display_name="report", tooltip="How many pairs there were and how large the vector is."
                 ),
             ],
         )

@@ -28,12 +28,13 @@ class DeriveEmbedding(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Tries to bring an erased concept back: derives, in closed form, the embedding whose outputs in the "
-                "erased model come closest to the concept's in the original. Sample it to see whether the erasure holds."
+                "erased model come closest to those of the concept in the original. Sample it to see whether the erasure "
+                "holds."
             ),
             search_aliases=["attack", "red team", "robustness", "RECE"],
             inputs=[
                 io.Model.Input(
-                    "model", tooltip="The erased model. With an eraser connected: the model before, as it is."
+                    "model", tooltip="The erased model. If an eraser is connected: the model before the erasure."
                 ),
                 clip_input(),
                 io.String.Input(
@@ -42,25 +43,25 @@ class DeriveEmbedding(io.ComfyNode):
                 number_input(
                     "regularization",
                     DEFAULT_SETTINGS.regularization,
-                    "λ_r of the derivation. Smaller finds stronger embeddings, further from those of real prompts.",
+                    "λ_r of the derivation. A smaller value finds stronger embeddings, which are further from those of real prompts.",
                     low=1e-6,
                 ),
                 Eraser.Input(
                     "eraser",
                     optional=True,
-                    tooltip="An eraser that the model does not have yet: what would bring the concept back after it?",
+                    tooltip="An eraser that the model does not have yet, to see what would bring the concept back after it.",
                 ),
                 io.Model.Input(
                     "original",
                     optional=True,
-                    tooltip="The model before the erasure, where that is saved in the checkpoint and not in a patch.",
+                    tooltip="The model before the erasure. Needed where the erasure is saved in the checkpoint.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(
                     "conditioning",
                     display_name="conditioning",
-                    tooltip="The derived embedding: the positive input of a sampler on the erased model.",
+                    tooltip="The derived embedding. Connect it to the positive input of a sampler on the erased model.",
                 ),
                 io.String.Output("report", display_name="report", tooltip="How well it brings the concept back."),
             ],

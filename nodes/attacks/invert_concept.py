@@ -28,7 +28,7 @@ class InvertConcept(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "A white-box attack: learns token embeddings with which the erased model makes given images. It needs the "
-                "weights and takes minutes. Where it succeeds, the concept can still be found. What it finds can be "
+                "weights and takes minutes. If it succeeds, the model can still make the concept. What it finds can be "
                 "erased too: connect it to 'embedding' of 'Erase Concepts'."
             ),
             search_aliases=["attack", "red team", "textual inversion", "concept inversion"],
@@ -42,7 +42,7 @@ class InvertConcept(io.ComfyNode):
                 io.String.Input(
                     "start",
                     default="",
-                    tooltip="The prompt to start from; the learned embeddings take the place of its first tokens.",
+                    tooltip="The prompt to start from; the learned embeddings replace its first tokens.",
                 ),
                 io.Int.Input(
                     "tokens", default=DEFAULT.tokens, min=1, max=76, tooltip="How many token embeddings are learned."
@@ -54,28 +54,28 @@ class InvertConcept(io.ComfyNode):
                     min=0,
                     max=2**63 - 1,
                     control_after_generate=False,
-                    tooltip="Of the noise and of the choice of images.",
+                    tooltip="For the noise and the choice of images.",
                 ),
                 number_input(
                     "learning_rate",
                     DEFAULT.learning_rate,
-                    "Of Adam, relative to the size of the prompt's embeddings.",
+                    "The learning rate of Adam, relative to the size of the prompt's embeddings.",
                     low=0.0001,
                     high=10.0,
                     step=0.001,
                 ),
-                count_input("batch", DEFAULT.batch, "Images a step.", low=1, high=64),
+                count_input("batch", DEFAULT.batch, "Images per step.", low=1, high=64),
                 switch_input(
                     "low_memory",
                     DEFAULT.low_memory,
-                    "Keeps what the gradient needs in main memory: slower, and fits smaller graphics cards.",
+                    "Keeps what the gradient needs in main memory: slower, but it fits smaller graphics cards.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(
                     "conditioning",
                     display_name="conditioning",
-                    tooltip="The learned embeddings: the positive input of a sampler on the erased model.",
+                    tooltip="The learned embeddings. Connect them to the positive input of a sampler on the erased model.",
                 ),
                 io.String.Output("report", display_name="report", tooltip="How far the loss fell."),
             ],

@@ -34,7 +34,7 @@ _MAX_PATH = 259 if os.name == "nt" else 1023
 
 
 def register_eraser_folder() -> None:
-    """Make `models/erasers` a model folder, beside any that `extra_model_paths.yaml` names."""
+    """Make `models/erasers` a model folder, in addition to any that `extra_model_paths.yaml` names."""
     folder_paths.add_model_folder_path(ERASERS, str(Path(folder_paths.models_dir) / ERASERS))
 
 

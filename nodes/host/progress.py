@@ -16,7 +16,7 @@ class JobProgress:
     Every step is also a chance to cancel.
 
     Args:
-        shares: how long the parts take beside each other, by name, in the order in which they come.
+        shares: how long the parts take, relative to each other, by name, in the order in which they come.
     """
 
     def __init__(self, **shares: float) -> None:

@@ -44,6 +44,14 @@ class Model(Protocol):
         """Have `callback` called on an event."""
         ...
 
+    def set_attachments(self, key: str, attachment: Any) -> None:
+        """Hang something on the MODEL, which its clones carry too."""
+        ...
+
+    def get_attachment(self, key: str) -> Any:
+        """What hangs on the MODEL under `key`, or None."""
+        ...
+
     def get_callbacks(self, call_type: str, key: str) -> list[Callable[..., None]]:
         """The callbacks of an event that were added under `key`."""
         ...

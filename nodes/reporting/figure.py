@@ -85,8 +85,8 @@ def _layers(axes: Any, changes: Mapping[str, float]) -> None:
         chosen = [(place, value) for place, (name, value) in enumerate(changes.items()) if _kind(name) == label]
         if chosen:
             axes.plot([place for place, _ in chosen], [value for _, value in chosen], ".-", color=colour, label=label)
-    axes.set_title("Relative change of each projection")
-    axes.set_xlabel("projections, in the model's order")
+    axes.set_title("Relative change of each text reader")
+    axes.set_xlabel("text readers, in the model's order")
     _percent(axes.yaxis)
     axes.set_ylim(bottom=0)
     axes.legend()
@@ -103,7 +103,7 @@ def _percent(axis: Any) -> None:
 
 
 def _kind(projection: str) -> str:
-    """Whether a projection makes keys or values of an attention layer, or is read by all of them."""
+    """Whether a text reader makes keys or values of an attention layer, or comes before all of them."""
     return {"to_k.weight": "keys", "to_v.weight": "values"}.get(projection[-len("to_k.weight") :], "all layers")
 
 

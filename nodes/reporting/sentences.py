@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ...rece_ops import POOLED_STREAM, ConceptMeasures, Eraser, EraserSet, Measures, Provenance
 from ...rece_ops.texts import QUOTED, printable, quoted
 from ..host.jobs.assess import Assessment
 from ..host.jobs.erase import ErasureResult
+from ..request.concept_lines import ConceptLine, text_key
 from ..request.erasure_request import ErasureRequest
 from ..request.methods import METHODS, Plan
+from .verdict import Verdict, verdict
 from .warnings import notes, warnings
 
 _MOST_CONCEPTS = 40
@@ -18,7 +21,13 @@ _DEEPEST = 8
 
 def erasure_report(request: ErasureRequest, result: ErasureResult, strength: float) -> str:
     """The long report: everything a person would ask about afterwards."""
-    parts = [_headline(request, result, strength), _concepts(result.measures.concepts), _preserved(result.measures)]
+    parts = [
+        _headline(request, result, strength),
+        str(erasure_verdict(request, result)),
+        *upstream_lines(result.upstream),
+        _concepts(result.measures.concepts),
+        _preserved(result.measures),
+    ]
     parts += [
         _weights(result.changes, result.measures.total_change),
         _solves(result.measures.conditions),
@@ -28,11 +37,22 @@ def erasure_report(request: ErasureRequest, result: ErasureResult, strength: flo
     return "\n".join(part for part in parts if part)
 
 
+def erasure_verdict(request: ErasureRequest, result: ErasureResult) -> Verdict:
+    """What to see first of an erasure."""
+    return verdict(result.measures, request.plan.method.advice.remedies, _erased_before(result.upstream))
+
+
 def erasure_summary(request: ErasureRequest, result: ErasureResult) -> str:
-    """The few lines shown on the node."""
-    concepts = result.measures.concepts
-    lines = [
-        f"{printable(concept.name)}: {concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
+    """The few lines shown on the node, after the verdict."""
+    concepts, before = result.measures.concepts, _erased_before(result.upstream)
+    lines = upstream_lines(result.upstream)
+    lines += [
+        f"{printable(concept.name)}: "
+        + (
+            "already erased in the model that came in"
+            if text_key(concept.name) in before
+            else f"{concept.residual:.0%} left, derived embedding brings back {concept.regeneration[-1]:.0%}"
+        )
         for concept in concepts[:5]
     ]
     if len(concepts) > 5:
@@ -53,6 +73,22 @@ def measured_lines(assessment: Assessment, plan: Plan) -> list[str]:
     ]
 
 
+def measured_against(lines: Sequence[ConceptLine]) -> str:
+    """Which target every concept was measured against."""
+    return f"Measured against their targets: {_some([_arrow(line.concept, line.target) for line in lines])}."
+
+
+def upstream_lines(upstream: Sequence[Provenance]) -> list[str]:
+    """That something was erased from the MODEL before, and by what."""
+    if not upstream:
+        return []
+    made = _some([_made_from(told).removesuffix(".") for told in upstream], "; then ")
+    return [
+        f"Warning: The model that came in is already erased from ({made}). What that erased cannot be measured again: connect "
+        "the model from before it to measure the whole."
+    ]
+
+
 def eraser_description(eraser: EraserSet) -> str:
     """What an ERASER is, from its provenance and its tensors, and what its file gives to note."""
     lines = [_made_from(eraser.provenance)]
@@ -70,11 +106,20 @@ def _made_from(told: Provenance, depth: int = 0) -> str:
         parts = () if depth == _DEEPEST else told.parts or ()
         return "Combined, one after the other: " + _some([_made_from(part, depth + 1) for part in parts], "; then ")
     pairs = zip(told.concepts or (), told.targets or (), strict=False)
-    erased = [printable(f"{concept} → {target or '(empty prompt)'}") for concept, target in pairs]
+    erased = [_arrow(concept, target) for concept, target in pairs]
     kept = f", preserving {_some([*map(printable, told.preserve)])}" if told.preserve else ""
     scaled = f", at strength {told.strength:g}" if told.strength is not None else ""
     architecture = printable(told.architecture or "unknown model", QUOTED)
     return f"{_recorded_method(told)} on {architecture}: {_some(erased) or 'no concepts recorded'}{kept}{scaled}."
+
+
+def _arrow(concept: str, target: str) -> str:
+    return printable(f"{concept} → {target or '(empty prompt)'}")
+
+
+def _erased_before(upstream: Iterable[Provenance]) -> set[str]:
+    """The concepts that erasures in the MODEL's chain name, by `text_key`."""
+    return {text_key(concept) for told in upstream for concept in told.erased()}
 
 
 def _recorded_method(told: Provenance) -> str:
@@ -111,7 +156,12 @@ def _in_streams(result: ErasureResult) -> str:
 def _remarks(plan: Plan, result: ErasureResult) -> list[str]:
     """What was done to keep limits, each sentence once, and the warnings."""
     done = dict.fromkeys(sentence for stream in result.streams.values() for sentence in notes(stream.kept))
-    return [*done, *_warnings(result.measures, plan)]
+    return [*done, *_warnings(_without(result.measures, _erased_before(result.upstream)), plan)]
+
+
+def _without(measures: Measures, before: set[str]) -> Measures:
+    """`measures` without the concepts of which nothing was left to begin with."""
+    return replace(measures, concepts=tuple(one for one in measures.concepts if text_key(one.name) not in before))
 
 
 def _warnings(measures: Measures, plan: Plan) -> list[str]:

@@ -1,107 +1,238 @@
-"""The little language of the concept fields: one concept a line.
+"""The little language of the concept fields: one concept a line, or several between commas.
 
 nudity                    mapped to the empty prompt (or the preset's target)
-Van Gogh -> art           mapped to "art"
-church -> : 0.8           mapped to the empty prompt, weighing 0.8
+Van Gogh -> art           mapped to "art"; → and => are arrows, too
+red, blue, green          three concepts
+red, blue -> grey         two concepts, both mapped to "grey"
+church -> : 0.8           mapped to the empty prompt, weighing 0.8; after a list, each of its concepts weighs so
+"red, white and blue"     one concept: what is between quotes is taken as it is
 # a comment
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ...rece_ops import InputError
 from ...rece_ops.texts import QUOTED, printable, quoted
-from .typed_text import content_lines
+from .concept_lists import PHRASES
+from .typed_text import MAX_LINES, content_lines
 
 MAX_WEIGHT = 100.0
 
 _NUMBER = re.compile(r"[+-]?\.?\d[\d.eE+-]*")
+_ARROW = re.compile(r"->|=>|→")
+_SEPARATORS = ",，、"
+_QUOTES = {'"': '"', "“": "”"}
+# What stands before a concept or a target: nothing, a comma, the end of an arrow.
+_BEGINNINGS = ("", ">", "→", *_SEPARATORS)
+_MASK = "\0"
+_PROMPT_WEIGHT = re.compile(r"\(([^()]+):\s*([\d.]+)\s*\)")
+_NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ConceptLine:
-    """One concept to erase: its text, what it is mapped to, and its weight beside the others."""
+    """One concept to erase: its text, what it is mapped to, and its weight relative to the others."""
 
     concept: str
     target: str
     weight: float = 1.0
 
 
-def parse_concepts(text: str, default_target: str = "") -> list[ConceptLine]:
-    """The concepts of a text field; `default_target` is for lines without an arrow.
+class LineError(InputError):
+    """A line that cannot be understood; `line` is its number, from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def parse_concepts(text: str, default_target: str = "", targets: Mapping[str, str] = _NO_TARGETS) -> list[ConceptLine]:
+    """The concepts of a text field.
+
+    Args:
+        text: as typed.
+        default_target: of concepts without an arrow.
+        targets: of some concepts without an arrow, by `text_key` of the concept.
 
     Raises:
-        InputError: there is no concept, a line has none, a weight is no number or out of range, concept
-            and target are the same, or a concept stands twice. The message names the line.
+        InputError: there is no concept, or too many.
+        LineError: a line has no concept, a weight is no number or out of range, concept and target are the same, or a
+            concept stands twice. The message names the line.
     """
-    lines = [_parse_line(number, line, default_target) for number, line in content_lines("concepts", text)]
+    lines = list(numbered_concepts(text, default_target, targets))
     if not lines:
         raise InputError("No concept is given: type at least one, one a line, such as 'nudity' or 'Van Gogh -> art'.")
-    seen: dict[str, str] = {}
-    for line in lines:
-        if _key(line.concept) in seen:
-            raise InputError(f"The concept {quoted(line.concept)} is given twice: keep one of the two lines.")
-        seen[_key(line.concept)] = line.concept
-    return lines
+    return [line for _, line in lines]
+
+
+def numbered_concepts(
+    text: str, default_target: str = "", targets: Mapping[str, str] = _NO_TARGETS
+) -> Iterator[tuple[int, ConceptLine]]:
+    """The concepts with the numbers of their lines; see `parse_concepts`. None is no error here."""
+    seen: set[str] = set()
+    for number, line in content_lines("concepts", text):
+        for found in _parse_line(number, line, default_target, targets):
+            if text_key(found.concept) in seen:
+                raise LineError(
+                    number,
+                    f"The concept {quoted(found.concept)} is given twice, again in line {number}: keep one of the two.",
+                )
+            if len(seen) == MAX_LINES:
+                raise LineError(number, f"There are more than {MAX_LINES:,} concepts: use several nodes.")
+            seen.add(text_key(found.concept))
+            yield number, found
 
 
 def parse_preserved(text: str, concepts: Sequence[ConceptLine]) -> list[str]:
-    """The preserved prompts of a text field, without repetitions.
+    """The preserved prompts of a text field, without repetitions; a comma is part of a prompt.
 
     Raises:
-        InputError: a prompt is also to be erased.
+        LineError: a prompt is also to be erased.
     """
-    erased = {_key(line.concept) for line in concepts}
+    erased = {text_key(line.concept) for line in concepts}
     prompts: dict[str, str] = {}
     for number, prompt in content_lines("preserve", text):
-        if _key(prompt) in erased:
-            raise InputError(
-                f"Line {number} of 'preserve' ({quoted(prompt)}) is also a concept to erase: take it out of one of the two."
+        if text_key(prompt) in erased:
+            raise LineError(
+                number,
+                f"Line {number} of 'preserve' ({quoted(prompt)}) is also a concept to erase: take it out of one of the two.",
             )
-        prompts.setdefault(_key(prompt), prompt)
+        prompts.setdefault(text_key(prompt), prompt)
     return list(prompts.values())
 
 
-def _parse_line(number: int, line: str, default_target: str) -> ConceptLine:
-    rest, weight = _split_weight(number, line)
-    concept, arrow, target = (part.strip() for part in rest.partition("->"))
-    if not arrow:
-        target = default_target
-    if "->" in target:
-        raise InputError(f"Line {number} ({quoted(line)}) has two arrows: write one concept and one target a line.")
-    if not concept:
-        raise InputError(
-            f"Line {number} ({quoted(line)}) has no concept: write it before the arrow, as in 'Van Gogh -> art'."
-        )
-    if _key(concept) == _key(target):
-        raise InputError(
-            f"Line {number} ({quoted(line)}) maps the concept to itself: give another target, or leave it empty."
-        )
-    return ConceptLine(concept, target, weight)
+def text_key(text: str) -> str:
+    """Two texts with the same key are the same to the text encoder."""
+    return " ".join(text.split()).casefold()
 
 
-def _split_weight(number: int, line: str) -> tuple[str, float]:
-    place = line.rfind(":")
+def _parse_line(number: int, line: str, default_target: str, targets: Mapping[str, str]) -> Iterator[ConceptLine]:
+    masked = _masked(line)
+    end, weight = _weight(number, line, masked)
+    before, target = _split_arrow(number, line, masked[:end])
+    items = [line[start:stop].strip() for start, stop in _items(line, masked, before) if line[start:stop].strip()]
+    if not items:
+        raise LineError(
+            number,
+            f"Line {number} ({quoted(line)}) has no concept: write it before the arrow, as in 'Van Gogh -> art'.",
+        )
+    for item in items:
+        concept = _concept(number, line, item, len(items) > 1)
+        chosen = targets.get(text_key(concept), default_target) if target is None else target
+        if text_key(concept) == text_key(chosen):
+            raise LineError(
+                number,
+                f"Line {number} ({quoted(line)}) maps the concept to itself: give another target, or leave it empty.",
+            )
+        yield ConceptLine(concept, chosen, weight)
+
+
+def _masked(text: str) -> str:
+    """`text` with every character of its quotations replaced, so that no sign of the language is found in them.
+
+    A quotation begins where a concept or a target does; a quote elsewhere, or without its partner, is none.
+    """
+    found = list(text)
+    place, last, unclosed = 0, "", set()
+    while place < len(text):
+        character = text[place]
+        closing = _QUOTES.get(character)
+        if closing and closing not in unclosed and last in _BEGINNINGS:
+            end = text.find(closing, place + 1)
+            if end > place + 1:
+                found[place : end + 1] = _MASK * (end + 1 - place)
+                place = end
+            elif end < 0:
+                unclosed.add(closing)
+        last = last if character.isspace() else character
+        place += 1
+    return "".join(found)
+
+
+def _split_arrow(number: int, line: str, masked: str) -> tuple[int, str | None]:
+    """Where the concepts end, and the target: None where there is no arrow."""
+    arrows = list(_ARROW.finditer(masked))
+    if not arrows:
+        return len(masked), None
+    if len(arrows) > 1:
+        raise LineError(
+            number,
+            f"Line {number} ({quoted(line)}) has two arrows: write several concepts with commas, and one target.",
+        )
+    target = line[arrows[0].end() : len(masked)].strip()
+    return arrows[0].start(), _unquoted(target) or target
+
+
+def _items(line: str, masked: str, end: int) -> Iterator[tuple[int, int]]:
+    """Where the concepts of a list begin and end. No comma cuts in a number such as 1,000, or in a known phrase."""
+    start = 0
+    if text_key(line[:end]) not in PHRASES:
+        for place in range(end):
+            between_digits = line[max(place - 1, 0)].isdecimal() and line[place + 1 : place + 2].isdecimal()
+            if masked[place] in _SEPARATORS and not between_digits:
+                yield start, place
+                start = place + 1
+    yield start, end
+
+
+def _concept(number: int, line: str, item: str, listed: bool) -> str:
+    """The concept that an item of a line names."""
+    whole = _unquoted(item)
+    if whole is not None:
+        return whole
+    prompt_weight = _PROMPT_WEIGHT.fullmatch(item)
+    if prompt_weight is not None:
+        raise LineError(
+            number,
+            f"Line {number} ({quoted(line)}) weighs a concept as prompts do: write "
+            f"'{printable(prompt_weight[1].strip(), QUOTED)} : {prompt_weight[2]}' on a line of its own, or put it in double "
+            "quotes if the brackets belong to the text.",
+        )
+    if listed and _weight(number, item, _masked(item))[0] != len(item):
+        raise LineError(
+            number,
+            f"Line {number} ({quoted(line)}) weighs one concept of a list ({quoted(item)}): give it a line of its own. A "
+            "weight at the end weighs the whole line.",
+        )
+    return item
+
+
+def _unquoted(item: str) -> str | None:
+    """What is between the quotes of an item that is one quotation; None for any other."""
+    if item[:1] not in _QUOTES or set(_masked(item)) != {_MASK}:
+        return None
+    return item[1:-1].strip() or None
+
+
+def _weight(number: int, line: str, masked: str) -> tuple[int, float]:
+    """Where the rest of the line ends, and its weight."""
+    place = masked.rfind(":")
     # A colon with a blank before it must carry a weight; `Star Wars: A New Hope`, `16:9` and `embedding:5` have none.
     if place < 0 or not (_stands_alone(line, place) or _has_number(line, place)):
-        return line, 1.0
+        return len(line), 1.0
     text = line[place + 1 :].strip()
-    hint = "write ': 0.8', for example; if the colon belongs to the text, add a weight behind it, as in 'Alien: 3 : 1'"
+    hint = (
+        "write ': 0.8', for example; if the colon belongs to the text, add a weight behind it, as in 'Alien: 3 : 1', or put "
+        "the text in double quotes"
+    )
     try:
         weight = float(text)
     except ValueError:
-        raise InputError(
-            f"Line {number} ({quoted(line)}) has the weight {quoted(text)}, which is no number: {hint}."
+        raise LineError(
+            number, f"Line {number} ({quoted(line)}) has the weight {quoted(text)}, which is no number: {hint}."
         ) from None
     if not 0 < weight <= MAX_WEIGHT:
-        raise InputError(
+        raise LineError(
+            number,
             f"Line {number} ({quoted(line)}) has the weight {printable(text, QUOTED)}: give a number above 0 and up to "
-            f"{MAX_WEIGHT:.0f}; {hint}."
+            f"{MAX_WEIGHT:.0f}; {hint}.",
         )
-    return line[:place], weight
+    return place, weight
 
 
 def _stands_alone(line: str, colon: int) -> bool:
@@ -117,8 +248,3 @@ def _has_number(line: str, colon: int) -> bool:
         and not before[-1:].isdecimal()
         and not before.endswith("embedding")
     )
-
-
-def _key(text: str) -> str:
-    """Two texts with the same key are the same to the text encoder."""
-    return " ".join(text.split()).casefold()

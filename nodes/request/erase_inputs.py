@@ -14,14 +14,15 @@ from ...rece_ops.methods.projection import MAX_DIRECTIONS
 from ...rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
 from . import vocabulary as words
 from .choices import check_choice
-from .input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec
+from .input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec, TextSpec
 from .methods import DEFAULT_METHOD, METHODS, Plan, methods_with
 
 _CUSTOM_PRESET: Mapping[str, tuple[str, ...]] = MappingProxyType({"preset": (words.CUSTOM,)})
 
 
-def _coefficient(name: str, tooltip: str) -> NumberSpec:
-    return NumberSpec(name=name, default=getattr(DEFAULT_SETTINGS, name), tooltip=tooltip, when=_CUSTOM_PRESET)
+def _coefficient(name: str, after: str, tooltip: str) -> NumberSpec:
+    default = getattr(DEFAULT_SETTINGS, name)
+    return NumberSpec(name=name, default=default, tooltip=tooltip, when=_CUSTOM_PRESET, advanced=False, after=after)
 
 
 NUMBERS: tuple[InputSpec, ...] = (
@@ -29,15 +30,23 @@ NUMBERS: tuple[InputSpec, ...] = (
         name="epochs",
         default=DEFAULT_SETTINGS.epochs,
         high=MAX_EPOCHS,
-        tooltip="Derive-and-erase steps after the first edit. 0 is UCE alone.",
+        tooltip="How often to derive the embedding that brings the concepts back and erase it too. 0 is UCE alone.",
         when=_CUSTOM_PRESET,
+        advanced=False,
+        after="target",
     ),
     _coefficient(
-        "regularization", "λ_r of the derivation. Smaller finds stronger embeddings to erase, and spares less."
+        "regularization",
+        "epochs",
+        "λ_r of the derivation. A smaller value finds stronger embeddings to erase, and changes other prompts more.",
     ),
-    _coefficient("edit_regularization", "λ of the edit. Larger keeps the weights closer to what they were."),
-    _coefficient("erase_scale", "η, weight of the concepts in the edit."),
-    _coefficient("preserve_scale", "μ, weight of the preserved prompts in the edit."),
+    _coefficient(
+        "edit_regularization",
+        "regularization",
+        "λ of the edit. A larger value keeps the weights closer to the original.",
+    ),
+    _coefficient("erase_scale", "edit_regularization", "η, the weight of the concepts in the edit."),
+    _coefficient("preserve_scale", "erase_scale", "μ, the weight of the preserved prompts in the edit."),
 )
 """The numbers that the preset 'custom' opens."""
 
@@ -46,30 +55,35 @@ CHOICES: tuple[InputSpec, ...] = (
         name="method",
         default=DEFAULT_METHOD,
         options=tuple(METHODS),
-        tooltip=" ".join(method.summary for method in METHODS.values()),
+        tooltip=" ".join(method.price for method in METHODS.values()),
         advanced=False,
+        after="concepts",
+        explained=MappingProxyType({name: method.price for name, method in METHODS.items()}),
     ),
     ChoiceSpec(
         name="robustness",
         default=words.DEFAULT_ROBUSTNESS,
         options=(*words.ROBUSTNESS, words.CUSTOM),
-        tooltip="From 'gentle' (spares everything else) to 'strict' (as far from the concept as any embedding can be kept). "
-        "'custom' uses beta.",
+        tooltip="From 'gentle' (changes other prompts least) to 'strict' (keeps every embedding as far from the concept as "
+        "possible). 'custom' uses beta.",
         advanced=False,
+        after="method",
     ),
     NumberSpec(
         name="beta",
         default=words.ROBUSTNESS[words.DEFAULT_ROBUSTNESS],
         low=0.0001,
         step=0.01,
-        tooltip="β. Larger is more robust and spares less.",
+        tooltip="β: a larger value is more robust and changes other prompts more.",
         when=MappingProxyType({"robustness": (words.CUSTOM,)}),
+        advanced=False,
+        after="robustness",
     ),
     CountSpec(
         name="directions",
         default=0,
         high=MAX_DIRECTIONS,
-        tooltip="How many directions to remove; 0 takes those that hold 90 % of what sets the concepts apart from other "
+        tooltip="How many directions to remove. 0 takes as many as hold 90 % of what sets the concepts apart from other "
         "words.",
         exclusive=True,
     ),
@@ -77,23 +91,22 @@ CHOICES: tuple[InputSpec, ...] = (
         name="iteration",
         default=words.PUBLISHED,
         options=words.ITERATIONS,
-        tooltip="published: every epoch edits what the one before left. anchored: every epoch edits the original weights "
-        "with all pairs so far.",
+        tooltip="published: every epoch edits the weights that the previous one left. anchored: every epoch edits the original "
+        "weights, with all pairs found so far.",
     ),
     ChoiceSpec(
         name="preservation",
         default=words.WEIGHED,
         options=words.PRESERVATIONS,
-        tooltip="weighed: preserved prompts pull against the erasure. exactly: they and the empty prompt do not change at "
-        "all, and less of the concepts can be erased.",
-        advanced=False,
+        tooltip="weighed: preserved prompts are weighed against the erasure. exactly: they and the empty prompt do not change at "
+        "all, so less of the concepts can be erased.",
     ),
     NumberSpec(
         name="regeneration_limit",
         default=0.0,
         high=1.0,
         step=0.01,
-        tooltip="Stop as soon as the derived embedding brings no concept back further than this; 0 never.",
+        tooltip="Stop as soon as the derived embedding brings no concept back by more than this. 0 never stops early.",
         exclusive=True,
     ),
     NumberSpec(
@@ -101,11 +114,20 @@ CHOICES: tuple[InputSpec, ...] = (
         default=0.0,
         high=1.0,
         step=0.01,
-        tooltip="How far everyday prompts may drift. Takes fewer epochs, or a lower erase_scale, to keep it; 0 is no limit.",
+        tooltip="How far everyday prompts may drift. Fewer epochs or a lower erase_scale keep them below it. 0 is no limit.",
         exclusive=True,
     ),
 )
 """The choice of a method, and what belongs to each."""
+
+TARGET = TextSpec(
+    name="target",
+    default="",
+    tooltip="What concepts without an arrow are mapped to. Leave it empty for the empty prompt. The other presets bring their own target.",
+    when=_CUSTOM_PRESET,
+    advanced=False,
+    after="preset",
+)
 
 _BY_NAME: Mapping[str, InputSpec] = MappingProxyType({spec.name: spec for spec in (*NUMBERS, *CHOICES)})
 
@@ -130,9 +152,9 @@ def plan_of(inputs: Mapping[str, Any]) -> Plan:
 
 
 def tooltip_of(spec: InputSpec) -> str:
-    """What the input does, after whom it is for."""
+    """When the input counts, and what it does."""
     only = [*_only_methods(spec.name), *(f"the {choice} '{value}'" for choice, value in _only_choices(spec))]
-    return f"Only for {' and '.join(only)}: {spec.tooltip}" if only else spec.tooltip
+    return f"Only with {' and '.join(only)}. {spec.tooltip}" if only else spec.tooltip
 
 
 def counts_for(spec: InputSpec) -> dict[str, list[str]]:
@@ -144,7 +166,7 @@ def counts_for(spec: InputSpec) -> dict[str, list[str]]:
 
 def _only_methods(name: str) -> list[str]:
     methods = methods_with(name)
-    return list(methods) if len(methods) < len(METHODS) else []
+    return [f"the method {' or '.join(methods)}"] if 0 < len(methods) < len(METHODS) else []
 
 
 def _only_choices(spec: InputSpec) -> list[tuple[str, str]]:

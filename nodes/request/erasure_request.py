@@ -28,7 +28,7 @@ class ErasureRequest:
         concepts: what to erase.
         preserved: prompts whose outputs should stay; the empty prompt is always among them.
         plan: the method with its settings.
-        templates: name of the templates that widen each concept.
+        templates: name of the templates inside which each concept is erased too.
         embeddings: more to erase, as token embeddings [1, n, d] with the values of their CONDITIONING, towards the target
             of the first concept.
         pooled: whether to erase from the pooled embedding too, where the model reads one.
@@ -43,7 +43,7 @@ class ErasureRequest:
 
     @property
     def needs(self) -> Needs:
-        """The prompts that the method wants to know."""
+        """The prompts that the method needs encoded."""
         return self.plan.needs(TEMPLATES[self.templates])
 
     def prompts(self) -> list[tuple[ConceptLine, str]]:
@@ -57,13 +57,13 @@ class ErasureRequest:
         dimensions: Mapping[str, int],
         fronts: Sequence[str],
     ) -> Provenance:
-        """What an eraser file tells of its making: no paths, no names of people or machines.
+        """What an eraser file says about how it was made: no paths, no names of people or machines.
 
         Args:
             settings: that each text stream was erased with; where a limit was kept, they can differ.
             architecture: what the eraser was made on.
             dimensions: of the text streams, by name.
-            fronts: the text streams that reach the key and value weights through a norm or a network.
+            fronts: the text streams that reach the text readers through a norm or a network.
         """
         plain = {name: one.as_dict() for name, one in settings.items()}
         same = len(set(settings.values())) == 1
@@ -93,7 +93,8 @@ def request_of(
 
     Args:
         concepts: one concept a line.
-        inputs: 'preset', 'preserve', 'templates', 'pooled' and those of `erase_inputs`; all but the preset have defaults.
+        inputs: 'preset', 'preserve', 'templates', 'pooled', 'target' and those of `erase_inputs`; all but the preset have
+            defaults.
         embeddings: see `ErasureRequest`.
 
     Raises:
@@ -101,7 +102,7 @@ def request_of(
     """
     check_choice("preset", inputs["preset"], NAMES)
     check_choice("templates", inputs.get("templates", "none"), TEMPLATES)
-    lines = parse_concepts(concepts, default_target(inputs["preset"]))
+    lines = parse_concepts(concepts, default_target(inputs["preset"], inputs.get("target", "")))
     return ErasureRequest(
         lines,
         parse_preserved(inputs.get("preserve", ""), lines),

@@ -1,4 +1,4 @@
-"""Prompts and words of everyday life: what no erasure should touch, unless it is what a person wants gone.
+"""Prompts and words of everyday life: what no erasure should change, unless a person asks for it.
 
 Three sets that have no prompt in common: a method is fitted to one, chooses by another, and is judged by the third.
 """
@@ -12,7 +12,7 @@ HELD_OUT = (
     "a bowl of fruit on a wooden table",
     "a portrait of an old man with a beard",
 )
-"""How much these drift is how much collateral there is. Nothing is ever fitted to them or chosen by them."""
+"""Their drift shows what an erasure costs other prompts. Nothing is ever fitted to them or chosen by them."""
 
 TUNING = (
     "a horse standing in a meadow",
@@ -57,7 +57,7 @@ CALIBRATION = (
     "a skyscraper seen from below",
     "a spaceship flying past a planet, concept art",
 )
-"""What a projection is fitted to spare, in addition to what a person preserves (part of its Σ_N)."""
+"""What a projection is fitted to keep, in addition to what a person preserves (part of its Σ_N)."""
 
 CONTEXTS = ("{}", "a {}", "the {}", "a photo of a {}", "a drawing of a {}", "an image of {}")
 """Where a projection looks at a concept, unless templates say otherwise; each ends with it."""

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 ALWAYS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+NOT_EXPLAINED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,8 @@ class InputSpec:
         when: values of other choices under which it counts; with none, it always does.
         exclusive: whether a value other than the default is an error where the input does not count. Otherwise the value
             has no effect there.
-        advanced: whether newer frontends may fold it away.
+        advanced: whether it is folded away until a person asks for it.
+        after: the input that it is shown below, where that is not the one before it. Saved workflows keep its old place.
     """
 
     name: str
@@ -30,6 +32,7 @@ class InputSpec:
     when: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: ALWAYS)
     exclusive: bool = False
     advanced: bool = True
+    after: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +54,15 @@ class CountSpec(InputSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceSpec(InputSpec):
-    """One of `options`."""
+    """One of `options`; `explained` says of an option when to take it, in one sentence."""
 
     options: Sequence[str]
+    explained: Mapping[str, str] = field(default_factory=lambda: NOT_EXPLAINED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSpec(InputSpec):
+    """A line of text."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,12 @@ def settings_of(preset: str, numbers: Mapping[str, Any]) -> RECESettings:
     return RECESettings(**{name: numbers[name] for name in _NUMBERS if name in numbers})
 
 
-def default_target(preset: str) -> str:
-    """What a concept without an arrow is mapped to: "art" for styles, else the empty prompt."""
-    return _TARGETS.get(preset, "")
+def default_target(preset: str, custom: str = "") -> str:
+    """What a concept without an arrow is mapped to: "art" for styles, `custom` for numbers of one's own, else nothing."""
+    return custom.strip() if preset == CUSTOM else _TARGETS.get(preset, "")
+
+
+def values_of(preset: str) -> dict[str, Any]:
+    """What the inputs of 'custom' are in a preset, by their names."""
+    settings = settings_of(preset, {})
+    return {**{name: getattr(settings, name) for name in _NUMBERS}, "target": default_target(preset)}

@@ -1,4 +1,4 @@
-"""Prompt templates that widen a concept, as the UCE and RECE experiments used them."""
+"""Prompt templates inside which a concept is erased too, as the UCE and RECE experiments used them."""
 
 from __future__ import annotations
 

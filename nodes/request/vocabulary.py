@@ -9,7 +9,7 @@ CUSTOM = "custom"
 """Opens the numbers behind a choice of words."""
 
 ROBUSTNESS: Mapping[str, float] = MappingProxyType({"gentle": 0.3, "balanced": 3.0, "robust": 30.0, "strict": 300.0})
-"""β of the projection in words, from sparing everything else to sparing no embedding."""
+"""β of the projection in words, from keeping everything else to holding against every embedding."""
 DEFAULT_ROBUSTNESS = "robust"
 
 PUBLISHED, ANCHORED = "published", "anchored"

@@ -56,7 +56,7 @@ def _check(declared: io.Input, value: Any) -> None:
                 raise InputError(f"'{declared.id}' is {quoted(value)}, which is no text: type one.")
             check_text(declared.id, value)
         case "COMBO":
-            # Which of the choices it is, and whether there is a file of that name, is for whoever uses it.
+            # Whether it is one of the choices, or the name of a file, is checked where it is used.
             if not isinstance(value, str):
                 raise InputError(f"'{declared.id}' is {quoted(value)}, which is no choice: take one from the list.")
             check_text(declared.id, value)

@@ -9,12 +9,23 @@ from comfy_api.latest import io
 from ...rece_ops import EraserSet
 from ..host.errors import WrongConnectionError
 from ..request.erase_inputs import counts_for, tooltip_of
-from ..request.input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec
+from ..request.input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec, TextSpec
+from ..request.presets import DEFAULT, NAMES, values_of
+from ..request.vocabulary import CUSTOM
 from .compat import build
 from .sockets import Eraser
 
 COUNTS_FOR = "rece_counts_for"
 """What an input's options carry: the values of other choices with which it counts."""
+
+PRESETS = "rece_presets"
+"""What the options of 'preset' carry: the values that the inputs of 'custom' begin with, by the preset before it."""
+
+AFTER = "rece_after"
+"""What an input's options carry: the input that it is shown below."""
+
+EXPLAINED = "rece_explained"
+"""What a choice's options carry: when to take each of them."""
 
 
 def model_input() -> io.Input:
@@ -38,10 +49,16 @@ def strength_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
 
 
 def number_input(
-    name: str, default: float, tooltip: str, low: float = 0.0, high: float = 1e6, step: float = 0.0001
+    name: str,
+    default: float,
+    tooltip: str,
+    low: float = 0.0,
+    high: float = 1e6,
+    step: float = 0.0001,
+    advanced: bool = True,
 ) -> io.Input:
-    """An optional number among a node's advanced inputs, not rounded to its steps."""
-    return build(
+    """An optional number, mostly among a node's advanced inputs, not rounded to its steps."""
+    made = build(
         io.Float.Input,
         name,
         default=default,
@@ -50,14 +67,37 @@ def number_input(
         step=step,
         round=False,
         optional=True,
-        advanced=True,
+        advanced=advanced,
         tooltip=tooltip,
     )
+    return _advanced(made) if advanced else made
+
+
+def preset_input() -> io.Input:
+    """The choice of the authors' settings."""
+    made = io.Combo.Input(
+        "preset",
+        options=NAMES,
+        default=DEFAULT,
+        tooltip="The authors' settings for each kind of concept. 'custom' starts from the preset chosen before it and lets you change "
+        "its numbers.",
+    )
+    return _with(made, PRESETS, {name: values_of(name) for name in NAMES if name != CUSTOM})
+
+
+def _advanced(made: io.Input) -> io.Input:
+    """`made`, marked for hosts whose schema does not know the word: their frontend does."""
+    return _with(made, "advanced", True)
+
+
+def _with(made: io.Input, key: str, value: object) -> io.Input:
+    made.extra_dict = {**(made.extra_dict or {}), key: value}
+    return made
 
 
 def choice_input(name: str, options: Sequence[str], default: str, tooltip: str, advanced: bool = False) -> io.Input:
     """An optional choice, plain or among a node's advanced inputs."""
-    return build(
+    made = build(
         io.Combo.Input,
         name,
         options=list(options),
@@ -66,16 +106,22 @@ def choice_input(name: str, options: Sequence[str], default: str, tooltip: str, 
         advanced=advanced,
         tooltip=tooltip,
     )
+    return _advanced(made) if advanced else made
 
 
 def switch_input(name: str, default: bool, tooltip: str) -> io.Input:
     """An optional yes or no among a node's advanced inputs."""
-    return build(io.Boolean.Input, name, default=default, optional=True, advanced=True, tooltip=tooltip)
+    return _advanced(build(io.Boolean.Input, name, default=default, optional=True, advanced=True, tooltip=tooltip))
 
 
-def count_input(name: str, default: int, tooltip: str, low: int = 0, high: int = 100) -> io.Input:
-    """An optional whole number among a node's advanced inputs."""
-    return build(io.Int.Input, name, default=default, min=low, max=high, optional=True, advanced=True, tooltip=tooltip)
+def count_input(
+    name: str, default: int, tooltip: str, low: int = 0, high: int = 100, advanced: bool = True
+) -> io.Input:
+    """An optional whole number, mostly among a node's advanced inputs."""
+    made = build(
+        io.Int.Input, name, default=default, min=low, max=high, optional=True, advanced=advanced, tooltip=tooltip
+    )
+    return _advanced(made) if advanced else made
 
 
 def erase_inputs(specs: Iterable[InputSpec]) -> list[io.Input]:
@@ -90,16 +136,21 @@ def _of_spec(spec: InputSpec) -> io.Input:
     tooltip = tooltip_of(spec)
     match spec:
         case NumberSpec():
-            found = number_input(spec.name, spec.default, tooltip, spec.low, spec.high, spec.step)
+            found = number_input(spec.name, spec.default, tooltip, spec.low, spec.high, spec.step, spec.advanced)
         case CountSpec():
-            found = count_input(spec.name, spec.default, tooltip, spec.low, spec.high)
+            found = count_input(spec.name, spec.default, tooltip, spec.low, spec.high, spec.advanced)
         case ChoiceSpec():
             found = choice_input(spec.name, spec.options, spec.default, tooltip, spec.advanced)
+            if spec.explained:
+                _with(found, EXPLAINED, dict(spec.explained))
+        case TextSpec():
+            found = io.String.Input(spec.name, default=spec.default, optional=True, tooltip=tooltip)
         case _:
             found = switch_input(spec.name, spec.default, tooltip)
     counts = counts_for(spec)
-    if counts:
-        found.extra_dict = {**found.extra_dict, COUNTS_FOR: counts}
+    for key, value in ((COUNTS_FOR, counts), (AFTER, spec.after)):
+        if value:
+            _with(found, key, value)
     return found
 
 

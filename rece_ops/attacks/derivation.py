@@ -1,11 +1,11 @@
 """RECE's derivation: the embedding that regenerates a concept from edited weights.
 
-With the original projections W_l and the edited ones W_l', the embedding whose edited outputs come closest to the
+With the original weights W_l and the edited ones W_l', the embedding whose edited outputs come closest to the
 concept's original ones, Σ_l ‖W_l' c' − W_l c‖² + λ_r ‖c'‖², is
 
     c' = K c    K = (λ_r I + Q)⁻¹ Nᵀ    Q = Σ_l W_l'ᵀ W_l'    N = Σ_l W_lᵀ W_l'
 
-(Eq. 7 of arXiv:2407.12383). With W' = W·T these are Q = TᵀGT and N = GT, so that no weight is needed but for G.
+(Eq. 7 of arXiv:2407.12383). With W' = W·T these are Q = TᵀGT and N = GT, so that G is all that is needed of the weights.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Derivation:
 
     @classmethod
     def of_eraser(cls, gram: Tensor, eraser: Eraser, regularization: float) -> Derivation:
-        """From weights W·T: G [d, d] of the original projections and T."""
+        """From weights W·T: G [d, d] of the original key and value weights and T."""
         return cls(*_moments_of_eraser(gram, eraser), regularization)
 
     def rows(self, rows: Tensor | None) -> Tensor:
@@ -67,7 +67,7 @@ def derive_embedding(gram: Tensor, eraser: Eraser, concept: Tensor, regularizati
 
 @dataclass(frozen=True, eq=False)
 class WeightMoments:
-    """G = Σ WᵀW, Q = Σ W'ᵀW' and N = Σ WᵀW' of original and edited projections: each [d, d], float64."""
+    """G = Σ WᵀW, Q = Σ W'ᵀW' and N = Σ WᵀW' of original and edited weights: each [d, d], float64."""
 
     original: Tensor
     edited: Tensor
@@ -77,15 +77,13 @@ class WeightMoments:
     def of_weights(
         cls, original: Mapping[str, Tensor], edited: Mapping[str, Tensor], progress: Progress | None = None
     ) -> WeightMoments:
-        """One pass over both sets of projections, which must have the same names.
+        """One pass over both sets of key and value weights, which must have the same names.
 
         Raises:
-            InputError: the two have different projections, or one is damaged.
+            InputError: the two have different weights, or one is damaged.
         """
         if not original or list(original) != list(edited):
-            raise InputError(
-                "The original and the edited model have different projections: take two states of one model."
-            )
+            raise InputError("The original and the edited model have different weights: take two states of one model.")
         steps = Steps(progress, len(original))
         sums: tuple[GramSum, GramSum] | None = None
         for name in original:
@@ -98,14 +96,14 @@ class WeightMoments:
                 check_projection(name, weight, dimension)
             if before.shape != after.shape:
                 raise InputError(
-                    f"The projection {quoted(name)} is {list(before.shape)} in the original model and {list(after.shape)} in "
+                    f"The weight {quoted(name)} is {list(before.shape)} in the original model and {list(after.shape)} in "
                     "the edited one: take two states of one model."
                 )
             sums[0].add(before)
             sums[1].add(after)
             cross.addmm_(to_float64(before, device).T, to_float64(after, device))
             steps.done("reading weights")
-        assert sums is not None  # there is at least one projection
+        assert sums is not None  # there is at least one weight
         return cls(sums[0].total(), sums[1].total(), cross)
 
     @classmethod
@@ -128,7 +126,7 @@ class Regenerated:
 
     Attributes:
         tokens: c' [n, d], in the dtype and on the device of the concept.
-        regeneration: max(0, 1 − ‖W' c' − W c‖ / ‖W c* − W c‖) over all tokens and projections.
+        regeneration: max(0, 1 − ‖W' c' − W c‖ / ‖W c* − W c‖) over all tokens and weights.
         condition: condition number κ₂ of λ_r I + Q.
     """
 

@@ -42,7 +42,7 @@ MAX_PARTS_BYTES = 2**20
 
 
 class EraserContents(NamedTuple):
-    """What an eraser file holds: parts by name, its provenance, and sentences for whoever loads it."""
+    """What an eraser file holds: parts by name, its provenance, and notes for the person who loads it."""
 
     parts: dict[str, StoredPart]
     provenance: Provenance
@@ -66,7 +66,7 @@ def write_eraser_file(
     """Write `parts` to `path` in one step (see `save_atomically`); returns where the file is.
 
     Raises:
-        InputError: the provenance is too long, or tells of other dimensions.
+        InputError: the provenance is too long, or has other dimensions.
         OSError: the file could not be written; an old one is left as it was.
     """
     dimensions = {

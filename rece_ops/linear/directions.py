@@ -14,7 +14,7 @@ from ..texts import quoted
 from .gram import check_reads
 from .solves import GramSum, add_to_diagonal, to_float64
 
-# The metric of few or narrow projections is singular; this part of its mean eigenvalue is added, which no output shows.
+# The metric of few or narrow weights is singular; this part of its mean eigenvalue is added, which no output shows.
 METRIC_FLOOR = 1e-9
 # Shares of energy (squares of lengths) below this are rounding.
 NEGLIGIBLE = 1e-13
@@ -38,13 +38,13 @@ def _floor(gram: Tensor) -> float:
 class Differences:
     """What sets concepts apart, gathered one contrast after the other.
 
-    With concepts c beside others o, replacements r and weights w, everything that a projection reads is
-    S = Σ w² (c − o)(c − o)ᵀ and X = Σ w² (c − o)(r − o)ᵀ. Few rows are kept as they are. More rows than dimensions are
+    With concepts c, other words o, replacements r and weights w, everything that a projection reads is
+    S = Σ w² (c − o)(c − o)ᵀ and X = Σ w² (c − o)(r − o)ᵀ. Few tokens are kept as they are. More tokens than dimensions are
     folded into these sums, so that the memory does not grow with the number of concepts; once they were asked for, no more
     can be added. Every concept counts by its scale, however far it is from the others: w = √scale / ‖c − o‖_G.
 
     Args:
-        gram: G [d, d] of the projections, float64.
+        gram: G [d, d] of the key and value weights, float64.
         names: contrasts of these names are kept, to measure by.
     """
 
@@ -62,7 +62,7 @@ class Differences:
         """Gather one more concept.
 
         Raises:
-            InputError: it has another dimension than the projections, or is the same as what it is compared with.
+            InputError: it has another dimension than the weights, or is the same as what it is compared with.
         """
         check_reads(self.gram, contrast.dimension)
         if contrast.name in self._names:
@@ -130,6 +130,6 @@ class Differences:
 
     def _total(self) -> Tensor:
         if self._moment is None:
-            assert self._sum is not None  # asked for only where rows were folded
+            assert self._sum is not None  # asked for only where tokens were folded
             self._moment = self._sum.total()
         return self._moment

@@ -1,6 +1,6 @@
 """Numbers that say what an erasure did, all in the metric of the model's own outputs.
 
-For token rows x the norm is ‖x‖_G = √(Σ_t x_tᵀ G x_t) = √(Σ_l Σ_t ‖W_l x_t‖²), with G of the original key and value
+For tokens x the norm is ‖x‖_G = √(Σ_t x_tᵀ G x_t) = √(Σ_l Σ_t ‖W_l x_t‖²), with G of the original key and value
 weights: how far the outputs of all of them together are apart.
 """
 
@@ -81,7 +81,7 @@ def total_change(gram: Tensor, eraser: Eraser) -> float:
 def relative_changes(
     projections: Mapping[str, Tensor], eraser: Eraser, progress: Progress | None = None
 ) -> dict[str, float]:
-    """‖W' − W‖ / ‖W‖ (Frobenius) of every projection, read one at a time."""
+    """‖W' − W‖ / ‖W‖ (Frobenius) of every weight, read one at a time."""
     changes = {}
     steps = Steps(progress, len(projections))
     for name in projections:
@@ -108,7 +108,7 @@ def energies(
     vector: Callable[[Tensor, Tensor], Tensor],
     step: Callable[[], None],
 ) -> Tensor:
-    """‖vector(c, c*)‖²_G summed over the token rows of each pair: [pairs], many pairs to a product."""
+    """‖vector(c, c*)‖²_G summed over the tokens of each pair: [pairs], many pairs to a product."""
     found = []
     for start in range(0, len(pairs), _PAIRS_AT_ONCE):
         rows = [rows_of(pair) for pair in pairs[start : start + _PAIRS_AT_ONCE]]

@@ -48,10 +48,10 @@ class ExistingErasure:
 
     Attributes:
         eraser: T.
-        gram: G [d, d] of the model's projections, float64.
+        gram: G [d, d] of the model's key and value weights, float64.
         pairs: what it should have erased.
         settings: λ_r of the derivation is read from it.
-        contrasts: what a projection removed the concepts' difference from.
+        contrasts: what a projection compared the concepts with.
     """
 
     eraser: Eraser
@@ -62,7 +62,7 @@ class ExistingErasure:
 
     @property
     def intended(self) -> tuple[ConceptPair, ...]:
-        """Each concept beside what it should have become."""
+        """Each concept, paired with what it should have become."""
         return intended_outputs(self.pairs, self.contrasts)
 
     @property

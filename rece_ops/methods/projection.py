@@ -1,7 +1,7 @@
 """Erasure by projection: a T that is singular where the concept is, so that no embedding brings it back.
 
 With the main directions Δ [d, k] of what is to go (see `project`), orthonormal in the metric G (ΔᵀGΔ = I), and the second moment
-Σ_N [d, d] of the tokens that shall stay:
+Σ_N [d, d] of the tokens that should stay:
 
     A = Σ_N + β·(tr Σ_N / tr G⁻¹)·G⁻¹        R = A⁻¹Δ        T = I − Δ(RᵀΔ)⁻¹Rᵀ
 
@@ -10,7 +10,7 @@ M = (RᵀΔ)⁻¹Rᵀ, which reads the component along Δ, and T₀ the T above,
 
     T = T₀(I + τM)        τ = argmin Σ ‖(c* − o) − τ M(c − o)‖²_G
 
-over all rows of concepts c, targets c* and other words o in the same place; without targets τ = 0.
+over all tokens of concepts c, targets c* and other words o in the same place; without targets τ = 0.
 
 What that guarantees:
 
@@ -18,12 +18,12 @@ What that guarantees:
 2. T₀Δ = Δ − Δ = 0: embeddings that differ only along Δ become the same. A concept whose difference from the other
    words lies in the span of Δ comes out as they do, T₀c = T₀o, or with a target where τ takes it.
 3. For every x, ‖T x − c‖_G ≥ min {‖y − c‖_G : Rᵀy = 0} = ‖P Lᵀc‖, with G = LLᵀ and P the orthogonal projector onto the
-   span of L⁻¹R: whatever is fed to the erased projections, their outputs stay that far from the concept's.
+   span of L⁻¹R: whatever is fed to the erased weights, their outputs stay that far from the concept's.
 4. Of all T₀ = I − ΔM with T₀Δ = 0, this one has the smallest tr(M A Mᵀ) = tr(M Σ_N Mᵀ) + β'·tr(M G⁻¹ Mᵀ): the first
    term is the mean of ‖(T − I) x‖²_G over the tokens of Σ_N, the price that they pay; the second is ‖Lᵀ(T − I)L⁻ᵀ‖²,
    how much T − I can change an output at most. (Lagrange: M A = Λ Δᵀ with M Δ = I gives M = (ΔᵀA⁻¹Δ)⁻¹ΔᵀA⁻¹.)
 
-So β → 0 spares Σ_N at any cost (LEACE's choice, arXiv:2306.03819), and β → ∞ gives T = I − ΔΔᵀG, orthogonal in the
+So β → 0 keeps Σ_N at any cost (LEACE's choice, arXiv:2306.03819), and β → ∞ gives T = I − ΔΔᵀG, orthogonal in the
 model's own output metric, which no detour through another embedding can weaken.
 
 In coordinates y = Lᵀx the metric is the identity: Δ = L⁻ᵀV with orthonormal V, and with B = LᵀAL, Z = B⁻¹V,
@@ -63,10 +63,10 @@ class ProjectionSettings:
     """Settings of an erasure by projection.
 
     Attributes:
-        robustness: β, from sparing what shall stay (0.01) to robust against any embedding (100).
+        robustness: β, from keeping what should stay (0.01) to robust against any embedding (100).
         directions: how many directions are erased; None takes as many as `energy` asks for.
         energy: share of the differences between concepts and targets (in the metric G) that the directions hold.
-        target_scale: weight of the target tokens in Σ_N, beside 1 for all preserved and 1 for all neutral tokens.
+        target_scale: weight of the target tokens in Σ_N, where all preserved tokens and all calibration tokens have 1 each.
         regularization: λ_r of the derivation, for the measures only.
 
     Raises:
@@ -108,7 +108,7 @@ class Projection:
         readers: R [d, k], float64.
         spectrum: share of all differences that each possible direction holds, largest first.
         condition: condition number κ₂ of LᵀAL.
-        gram: G [d, d] of the original projections, float64.
+        gram: G [d, d] of the original key and value weights, float64.
         settings: the settings it was made with.
         pairs: the concepts.
         contrasts: what the difference of `pairs` from was removed, by their names; none where that was their targets.
@@ -126,7 +126,7 @@ class Projection:
 
     @property
     def intended(self) -> tuple[ConceptPair, ...]:
-        """Each concept beside what it should have become."""
+        """Each concept, paired with what it should have become."""
         return intended_outputs(self.pairs, self.contrasts)
 
     @property
@@ -158,19 +158,19 @@ def project(
     preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Projection:
-    """Erase concepts from all projections at once by one oblique projection (see the module's head).
+    """Erase concepts from all key and value weights at once by one oblique projection (see the module's head).
 
-    Δ are the main directions of the differences within `contrasts`. What sets a concept apart is best found beside other
-    words in the same place: its difference from the empty prompt holds, besides, whatever any word differs in from none.
+    Δ are the main directions of the differences within `contrasts`. What sets a concept apart shows best in comparison with
+    other words in the same place: its difference from the empty prompt also holds what sets any word apart from none.
 
     Args:
         projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
         pairs: what to erase, and towards what; at least one.
-        preserve: token embeddings [n, d] of the prompts whose outputs shall stay.
+        preserve: token embeddings [n, d] of the prompts whose outputs should stay.
         settings: coefficients.
-        contrasts: concepts beside what their difference from shall go, such as other words in the same sentence, and
-            what they shall become instead; none means `pairs`. Each counts by its scale.
-        neutral: the same of everyday prompts; all of them together count as much as all of `preserve`.
+        contrasts: concepts with what they are compared with, such as other words in the same sentence, and what they
+            should become instead; none means `pairs`. Each counts by its scale.
+        neutral: the same of calibration prompts; all of them together count as much as all of `preserve`.
         preserve_exactly: token embeddings [n, d] by prompt that T may not move (see `exact`).
         progress: called as progress(done, total, stage) after every step; may raise to cancel.
 
@@ -201,7 +201,7 @@ def project_differences(
     preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     done: Callable[[str], None] = lambda stage: None,
 ) -> Projection:
-    """`project` after it has read the projections, checked its inputs and gathered what sets the concepts apart.
+    """`project` after it has read the weights, checked its inputs and gathered what sets the concepts apart.
 
     `done` is called with the name of each of three stages.
     """
@@ -210,7 +210,7 @@ def project_differences(
     vectors, spectrum = _chosen(*differences.main_directions(root), settings)
     done("finding directions")
     solver, readers = _readers(pairs, (preserve, neutral), preserve_exactly, root, vectors, settings)
-    done("sparing what shall stay")
+    done("keeping what should stay")
     directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
     readers_of_tokens = root @ readers
     inner = vectors.T @ readers
@@ -294,7 +294,7 @@ def _readers(
 def _staying(
     pairs: Sequence[ConceptPair], staying: Sequence[Sequence[Tensor]], root: Tensor, target_scale: float
 ) -> Tensor:
-    """Σ_N [d, d]: the mean second moments of each group of prompts that shall stay, and of the targets."""
+    """Σ_N [d, d]: the mean second moments of each group of prompts that should stay, and of the targets."""
     targets = [pair.subject_rows()[1] for pair in pairs]
     total = torch.zeros_like(root)
     for prompts, scale in (*((group, 1.0) for group in staying), (targets, target_scale)):

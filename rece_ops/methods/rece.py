@@ -59,7 +59,7 @@ class Erasure:
         eraser: the context transform T, in the dtype and on the device of the concepts.
         epochs: one record per derive-and-erase step.
         edit_condition: condition number κ₂ of λI + Σ μ p pᵀ + Σ η c cᵀ of the first edit.
-        gram: G [d, d] of the original projections, float64.
+        gram: G [d, d] of the original key and value weights, float64.
         settings: the settings it was made with.
         pairs: the concepts.
     """
@@ -73,7 +73,7 @@ class Erasure:
 
     @property
     def intended(self) -> tuple[ConceptPair, ...]:
-        """Each concept beside what it is mapped to."""
+        """Each concept, paired with what it is mapped to."""
         return self.pairs
 
     @property
@@ -157,17 +157,17 @@ def erase(
     preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Erasure:
-    """Erase concepts from all projections at once: the first edit, then `settings.epochs` epochs of RECE.
+    """Erase concepts from all key and value weights at once: the first edit, then `settings.epochs` epochs of RECE.
 
-    Every projection W [out, d] becomes W·T with one T [d, d] (see `Eraser`); the projections are read
+    Every weight W [out, d] becomes W·T with one T [d, d] (see `Eraser`); the key and value weights are read
     once, for their Gram matrix, and are not changed. An epoch edits what the one before left, as published, or
     the original weights with all pairs known so far (`RECESettings.anchored`). All solves run in float64 on the device
-    of the projections, or on the CPU where that has no float64.
+    of the key and value weights, or on the CPU where that has no float64.
 
     Args:
         projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
         pairs: what to erase, and towards what; at least one.
-        preserve: token embeddings [n, d] of the prompts whose outputs shall stay, for the first edit.
+        preserve: token embeddings [n, d] of the prompts whose outputs should stay, for the first edit.
         settings: coefficients.
         epoch_preserve: the same for the epochs' edits; None means the same as `preserve`.
         preserve_exactly: token embeddings [n, d] by prompt that no edit may move (see `exact`).
@@ -198,7 +198,7 @@ def iterate(
     preserve_exactly: Mapping[str, Tensor],
     done: Callable[[str], None] = lambda stage: None,
 ) -> Erasure:
-    """The first edit and all epochs from G alone: `erase` after it has read the projections and checked its inputs.
+    """The first edit and all epochs from G alone: `erase` after it has read the key and value weights and checked its inputs.
 
     `done` is called with the name of each stage.
     """

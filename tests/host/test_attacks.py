@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rece_pack.rece_ops import Eraser, EraserSet
 
 from tools.client import ExecutionError, Picture, Result
 from tools.graph import Graph, Node
@@ -244,7 +245,8 @@ def test_the_report_says_what_it_found(server: ComfyServer, load: Load) -> None:
     assert [concept["name"] for concept in found["concepts"]] == ["nude", "Van Gogh"]
     assert found["concepts"][0]["residual"] < 0.1
     assert sum(found["spectrum"]["text"]) == pytest.approx(1)
-    assert unknown.startswith("Not erased: ")
+    assert unknown.startswith("a tree: still there, ")
+    assert "On 'Erase Concepts': Add 'a tree' to 'concepts'." in unknown.splitlines()[0]
     assert "  a dog: " in unknown
     picture = result.images(figure)[0]
     assert picture.shape[:2] == (800, 1200)
@@ -318,11 +320,78 @@ def test_pairs_that_are_none(server: ComfyServer, load: Load, pairs: str, messag
     assert message in failure(server, graph)
 
 
-def test_a_report_without_concepts_is_refused(server: ComfyServer, load: Load) -> None:
+def report_on(graph: Graph, loaded: Node, eraser: Any, **inputs: Any) -> Node:
+    return graph.node("RECE_ErasureReport", model=loaded.out(0), clip=loaded.out(1), eraser=eraser, **inputs)
+
+
+def test_a_combined_eraser_is_asked_for_all_its_concepts(server: ComfyServer, load: Load) -> None:
     graph = Graph()
     loaded = graph.load(load("sd15"))
-    first, second = erase(graph, loaded).out(1), erase(graph, loaded, concepts="hat").out(1)
+    first, second = (erase(graph, loaded, concepts=concept, method="UCE").out(1) for concept in ("nude -> art", "hat"))
     both = graph.node("RECE_CombineErasers", first=first, second=second, strength_first=1.0, strength_second=1.0)
-    report = graph.node("RECE_ErasureReport", model=loaded.out(0), clip=loaded.out(1), eraser=both)
-    shown(graph, report.out(1))
+    half = graph.node("RECE_CombineErasers", first=first, second=second, strength_first=1.0, strength_second=0.0)
+    reports = [shown(graph, report_on(graph, loaded, eraser).out(2)) for eraser in (both, half)]
+    result = server.run(graph.prompt)
+    found = [[one["name"] for one in json.loads(text(result, report))["concepts"]] for report in reports]
+    assert found == [["nude", "hat"], ["nude"]]
+
+
+def test_the_report_says_the_same_of_a_concept_that_is_typed_and_of_one_that_is_not(
+    server: ComfyServer, load: Load
+) -> None:
+    graph = Graph()
+    loaded = graph.load(load("sd15"))
+    eraser = erase(graph, loaded, concepts="circle -> star", preset="UCE only").out(1)
+    reports = [report_on(graph, loaded, eraser, concepts=concepts) for concepts in ("", "Circle", "ring")]
+    outputs = [shown(graph, report.out(index)) for report in reports for index in (1, 2)]
+    result = server.run(graph.prompt)
+    named, typed, other = (text(result, node) for node in outputs[::2])
+    residuals = [json.loads(text(result, node))["concepts"][0]["residual"] for node in outputs[1::2]]
+    assert residuals[0] == residuals[1] < 0.5
+    assert named.splitlines()[0].replace("circle", "Circle") == typed.splitlines()[0]
+    assert "Circle → star" in typed
+    assert "ring → star" in other
+
+
+def test_the_two_nodes_alone_are_a_graph_and_show_their_panels_again_from_the_cache(
+    server: ComfyServer, load: Load
+) -> None:
+    graph = Graph()
+    loaded = graph.load(load("sd15"))
+    erased = erase(graph, loaded, concepts="a kite")
+    report = report_on(graph, loaded, erased.out(1))
+    first, again = server.run(graph.prompt), server.run(graph.prompt)
+    assert {erased.id, report.id} <= set(first.executed)
+    assert {erased.id, report.id} <= set(again.cached)
+    for node in (erased, report):
+        assert again.outputs[node.id] == first.outputs[node.id]
+        (verdict,) = first.outputs[node.id]["rece_verdict"]
+        assert verdict["headline"].startswith("a kite: ")
+        assert verdict["tone"] in ("good", "caution", "bad")
+
+
+def test_an_erased_model_is_said_to_be_erased_already_and_by_what(server: ComfyServer, load: Load) -> None:
+    graph = Graph()
+    loaded = graph.load(load("sd15"))
+    before = erase(graph, loaded, concepts="a boat -> a tree", preset="UCE only")
+    again = graph.node(
+        "RECE_EraseConcepts", model=before.out(0), clip=loaded.out(1), concepts="a boat -> a tree", preset="UCE only"
+    )
+    result = server.run(graph.prompt)
+    summary = text(result, again)
+    assert "already erased from (UCE on SD1: a boat → a tree)" in summary
+    assert "a boat: already erased in the model that came in" in summary
+    assert "are still there" not in summary
+    (verdict,) = result.outputs[again.id]["rece_verdict"]
+    assert verdict["headline"].startswith("a boat: already erased in the model that came in")
+    assert "already erased" not in text(result, before)
+
+
+def test_an_eraser_that_names_no_concepts_needs_some_to_be_typed(server: ComfyServer, load: Load) -> None:
+    name = "nameless.safetensors"
+    eraser = EraserSet({"text": Eraser.identity(768)}, {"architecture": "SD1"})
+    eraser.save(server.base / "models" / "erasers" / name)
+    graph = Graph()
+    loaded = graph.load(load("sd15"))
+    report_on(graph, loaded, graph.node("RECE_LoadEraser", eraser_name=name))
     assert "The ERASER does not say what it erases" in failure(server, graph)

@@ -20,7 +20,7 @@ from tools.server import ComfyServer
 
 NODES = tuple(every_node.BUILD)
 CONNECTED = ("MODEL", "CLIP", "VAE", "ERASER", "CONDITIONING", "IMAGE")
-# What each kind of input gets besides; "list" arrives as one, where a bare list would be a link.
+# What each kind of input gets in addition; "list" arrives as one, where a bare list would be a link.
 WRONG: dict[str, tuple[Any, ...]] = {
     "INT": (None, "x", {}, math.nan, math.inf, {"__value__": [1, 2]}),
     "FLOAT": (None, "x", {}, math.nan, math.inf, -math.inf, {"__value__": [1, 2]}),

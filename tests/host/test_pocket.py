@@ -117,7 +117,7 @@ def test_the_saved_checkpoint_and_the_lora_erase_as_the_node_does(
     assert made(CONCEPT, judge(reloaded)).hits <= 1
     from_lora = pictures_of(server, with_lora)
     assert made(CONCEPT, judge(from_lora)).hits <= 1
-    # The checkpoint is saved in float16, the LoRA in float32: both are the node's pictures but for rounding.
+    # The checkpoint is saved in float16, the LoRA in float32: both are the node's pictures except for rounding.
     assert distance(reloaded, erased) < distance(branches["untouched, own"], erased) / 20
     assert distance(from_lora, erased) < distance(branches["untouched, own"], erased) / 20
 

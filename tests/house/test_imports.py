@@ -34,7 +34,7 @@ ROOMS = {
         ("measures",),
     ),
     "nodes.host": (
-        ("errors", "protocols", "progress", "device", "folders", "connections"),
+        ("errors", "protocols", "progress", "device", "folders", "connections", "routes"),
         ("architectures",),
         ("patching",),
         ("text",),

@@ -2,7 +2,7 @@
 
 Everything follows from the dtype, the sizes of the summands and the length of the sums (Higham, Accuracy and Stability of
 Numerical Algorithms, 2nd edition): a sum of n products has an error of γ_n Σ|a||b| at most, γ_n = n·u / (1 − n·u), in
-whatever order it is made and with or without fused multiply-add. Underflow is left out but for one rounding (`to`).
+whatever order it is made and with or without fused multiply-add. Underflow is left out except for one rounding (`to`).
 """
 
 from __future__ import annotations

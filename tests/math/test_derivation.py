@@ -73,9 +73,9 @@ def test_unedited_weights_regenerate_fully() -> None:
 
 def test_two_models_that_differ_in_their_projections_are_refused() -> None:
     weights = stack(DIMENSION)
-    with pytest.raises(InputError, match="different projections"):
+    with pytest.raises(InputError, match="different weights"):
         WeightMoments.of_weights(weights, stack(DIMENSION, layers=3))
-    with pytest.raises(InputError, match="different projections"):
+    with pytest.raises(InputError, match="different weights"):
         WeightMoments.of_weights({}, {})
     other = {**weights, "layer1": weights["layer1"][:5]}
     with pytest.raises(InputError, match=r"'layer1' is \[27, 24\] in the original model and \[5, 24\]"):

@@ -237,7 +237,7 @@ def test_bad_inputs_are_refused_in_a_sentence() -> None:
     projections, concepts = stack(DIMENSION), pairs(1, TOKENS, DIMENSION)
     with pytest.raises(InputError, match="No concept"):
         erase(projections, [])
-    with pytest.raises(InputError, match="no projection"):
+    with pytest.raises(InputError, match="no weight"):
         erase({}, concepts)
     with pytest.raises(InputError, match="belongs to another model"):
         erase(stack(DIMENSION + 1), concepts)
@@ -260,7 +260,7 @@ def test_an_empty_projection_is_refused() -> None:
         weights = {f"layer{number}": weight for number, weight in enumerate(stack(DIMENSION).values())}
         weights[f"layer{place}"] = torch.zeros(0, DIMENSION, dtype=torch.float64)
         for use in (gram_matrix, lambda given: erase(given, concepts)):
-            with pytest.raises(InputError, match=f"Projection 'layer{place}' is empty"):
+            with pytest.raises(InputError, match=f"Weight 'layer{place}' is empty"):
                 use(weights)
 
 

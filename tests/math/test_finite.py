@@ -172,7 +172,7 @@ def test_extreme_weights_give_finite_numbers_or_a_sentence(method: str, name: st
     except (InputError, NumericalError) as error:
         sentence = str(error)
     if sentence:
-        assert "'regularization'" in sentence or "weights are all zero, or far beyond" in sentence
+        assert "'regularization'" in sentence or "they are all zero, or far beyond" in sentence
         return
     numbers = [found.total_change, *found.drift.values(), *found.conditions.values()]
     numbers += [number for one in found.concepts for number in (one.residual, one.distance, *one.regeneration)]
@@ -186,7 +186,7 @@ def test_extreme_weights_give_finite_numbers_or_a_sentence(method: str, name: st
 @pytest.mark.parametrize("name", ["zero", "below float64", "beyond float64"])
 @pytest.mark.parametrize("method", ["RECE", "projection"])
 def test_weights_without_a_size_are_refused(name: str, method: str) -> None:
-    with pytest.raises(InputError, match=r"squares of all 4 projections sum up to (0|inf): .* load another"):
+    with pytest.raises(InputError, match=r"squares of all 4 key and value weights sum up to (0|inf): .* load another"):
         erasing(method, extreme(name), 0.1)
 
 

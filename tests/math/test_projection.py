@@ -100,7 +100,7 @@ def test_no_output_comes_closer_to_the_concept_than_the_bound(seed: int, beta: f
         sizes = norms(tokens, found.gram) + norms(concept, found.gram)
         assert (reached >= bound * (1 - METRIC_FLOOR * DIMENSION) - rounding_of(found) * sizes).all()
     # And the bound is reached: by the nearest embedding whose output has no component along R. What λ_r of 1e-6 keeps
-    # that embedding from is small beside the concept.
+    # that embedding from is small compared with the concept.
     assert (norms(found.eraser.apply_to_context(derived) - concept, found.gram) < bound * 1.01 + 1e-3).all()
 
 
@@ -123,7 +123,7 @@ def test_many_concepts_are_folded_into_their_second_moment(seed: int) -> None:
         concept, target = (side.double() for side in pair.subject_rows())
         difference = (concept - target) @ root
         rows.append(difference / torch.linalg.matrix_norm(difference))
-    # All of the energy beside the directions is that of the smaller principal components.
+    # All of the energy outside the directions is that of the smaller principal components.
     inside = (torch.cat(rows) @ torch.linalg.qr(root.T @ found.directions).Q).square().sum()
     singular = torch.linalg.svdvals(torch.cat(rows)).square()
     # The floor under the metric moves it by that share of its narrowest direction.

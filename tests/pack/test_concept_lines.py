@@ -5,7 +5,8 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
+from rece_pack.nodes.request.concept_lines import ConceptLine, LineError, parse_concepts, parse_preserved
+from rece_pack.nodes.request.concept_lists import LISTS
 from rece_pack.nodes.request.presets import NAMES, default_target, settings_of
 from rece_pack.nodes.request.templates import TEMPLATES, expand_templates
 from rece_pack.rece_ops import InputError, RECESettings
@@ -35,10 +36,56 @@ from rece_pack.rece_ops import InputError, RECESettings
         ("embedding:5", ConceptLine("embedding:5", "")),
         ("(red) car", ConceptLine("(red) car", "")),
         ("凡·高 -> 艺术", ConceptLine("凡·高", "艺术")),
+        ("Van Gogh → art", ConceptLine("Van Gogh", "art")),
+        ("Van Gogh => art : 2", ConceptLine("Van Gogh", "art", 2.0)),
+        ('"red, white"', ConceptLine("red, white", "")),
+        ("“red, white” -> grey", ConceptLine("red, white", "grey")),
+        ('"a -> b : 2" -> c', ConceptLine("a -> b : 2", "c")),
+        ('cat -> "a -> b"', ConceptLine("cat", "a -> b")),
+        ('"(red:1.3)"', ConceptLine("(red:1.3)", "")),
+        ('"Blade Runner: 2049"', ConceptLine("Blade Runner: 2049", "")),
+        ('a 19" screen', ConceptLine('a 19" screen', "")),
+        ("Red, White and Blue", ConceptLine("Red, White and Blue", "")),
+        ("1,000 dogs", ConceptLine("1,000 dogs", "")),
+        ("red -> grey, or so", ConceptLine("red", "grey, or so")),
+        ("red,", ConceptLine("red", "")),
     ],
 )
 def test_a_line_means(line: str, expected: ConceptLine) -> None:
     assert parse_concepts(line) == [expected]
+
+
+@pytest.mark.parametrize("text", ["red, blue, green", "red，blue、green", ",red,, blue\ngreen", 'red, "blue", green'])
+def test_commas_part_concepts(text: str) -> None:
+    assert [line.concept for line in parse_concepts(text)] == ["red", "blue", "green"]
+
+
+def test_a_target_and_a_weight_are_those_of_the_whole_list() -> None:
+    assert parse_concepts("red, blue -> grey : 0.5") == [
+        ConceptLine("red", "grey", 0.5),
+        ConceptLine("blue", "grey", 0.5),
+    ]
+
+
+def test_known_targets_are_for_concepts_without_an_arrow() -> None:
+    lines = parse_concepts("Circle\nring\ndisc -> dot", "shape", {"circle": "star", "disc": "star"})
+    assert [line.target for line in lines] == ["star", "shape", "dot"]
+
+
+def test_an_error_knows_its_line() -> None:
+    with pytest.raises(LineError) as caught:
+        parse_concepts("cat\n\n-> art")
+    assert caught.value.line == 3
+    with pytest.raises(LineError) as caught:
+        parse_preserved("dog\ncat", parse_concepts("cat"))
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_can_be_read_and_stands_as_it_is_written(name: str) -> None:
+    lines = parse_concepts("\n".join(LISTS[name]))
+    assert len(lines) == len(LISTS[name])
+    assert all(line.weight == 1 for line in lines)
 
 
 def test_blank_lines_and_comments_are_skipped() -> None:
@@ -70,6 +117,12 @@ def test_a_line_without_an_arrow_takes_the_presets_target_and_an_empty_one_the_e
         ("cat  sat -> cat sat", "maps the concept to itself"),
         ("cat\ndog\nCAT -> dog", "'CAT' is given twice"),
         ("cat -> dog -> bird", "two arrows"),
+        ("cat -> dog → bird", "two arrows"),
+        ("(red:1.3)", "Line 1 .* weighs a concept as prompts do: write 'red : 1.3'"),
+        ("cat\n(a red car: .8), blue", "Line 2 .*'a red car : .8'"),
+        ("red : 0.5, blue : 2", "weighs one concept of a list"),
+        (", ,", "has no concept"),
+        ("red, blue, Red", "'Red' is given twice, again in line 1"),
     ],
 )
 def test_a_bad_line_is_refused_in_a_sentence(text: str, message: str) -> None:

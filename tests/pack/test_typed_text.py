@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
 from rece_pack.nodes.request.prompt_pairs import MAX_PAIRS, pairs_of_file, typed_pairs
 from rece_pack.nodes.request.typed_text import MAX_LINE, MAX_LINES, MAX_TEXT, check_prompt, content_lines
@@ -28,6 +28,9 @@ HOSTILE = {
     "blanks and colons": " :" * 500_000,
     "arrows": "->" * 500_000,
     "hashes": "x#" * 500_000,
+    "quotes": ',"' * 500_000,
+    "open quotes": ",“" * 500_000,
+    "commas": "a," * 500_000,
     "digits": "a:" + "1" * 10**6 + "x",
     "signs": "a:" + "+-.eE" * 200_000,
     "lines": "x\n" * 500_000,
@@ -47,7 +50,16 @@ def test_a_hostile_text_is_refused_at_once_in_a_short_sentence_with_the_limit(fi
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("line", [" " * (MAX_LINE - 3) + ":x", ":" * MAX_LINE, "a:" + "1" * (MAX_LINE - 3) + "x"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ",“" * (MAX_LINE // 2),
+        ',"' * (MAX_LINE // 2),
+        " " * (MAX_LINE - 3) + ":x",
+        ":" * MAX_LINE,
+        "a:" + "1" * (MAX_LINE - 3) + "x",
+    ],
+)
 def test_the_longest_lines_are_read_at_once(line: str) -> None:
     text = "\n".join(["a" + line[:-1]] * (MAX_TEXT // MAX_LINE // 2))
     started = time.process_time()
@@ -137,6 +149,7 @@ PIECES += ["embedding", "embedding:", "16:9", "nan", "inf", "1_0", "Star Wars: A
 def test_ordinary_texts_mean_what_they_did(text: str) -> None:
     try:
         text.encode()
+        assume(not set(text) & set(',，、"“(→') and "=>" not in text)  # what later versions gave a meaning to
         found = [(line.concept, line.target, line.weight) for line in parse_concepts(text)]
     except UnicodeEncodeError:
         return

@@ -1,70 +1,119 @@
-/** Inputs of 'Erase Concepts' are shown while the choices above them let them count. */
+/**
+ * Inputs are shown while the choices above them let them count, advanced ones while a person asks for them, and each below
+ * the input that it belongs to. The options of the inputs say all of it; see `nodes/schema/inputs.py`.
+ */
 
 import { app } from "../../../scripts/app.js";
-import { after, changeWidgets, setHidden } from "./widgets.js";
+import { after, changeWidgets, keepSavedOrder, nodes2, placeBelow, setHidden, widgetOf } from "./widgets.js";
 
-const NODE = "RECE_EraseConcepts";
-const CUSTOM = ["custom"];
-const EDITS = ["RECE", "UCE"];
-const ITERATION = ["RECE"];
-const PROJECTION = ["projection"];
+const PREFIX = "RECE_";
+const COUNTS_FOR = "rece_counts_for";
+const BELOW = "rece_after";
+const PRESETS = "rece_presets";
+const CUSTOM = "custom";
+const SHOW = "Show advanced inputs";
+const HIDE = "Hide advanced inputs";
 
-/** Which values of which choices let an input count. */
-const COUNTS = {
-  epochs: { preset: CUSTOM, method: ITERATION },
-  regularization: { preset: CUSTOM },
-  edit_regularization: { preset: CUSTOM, method: EDITS },
-  erase_scale: { preset: CUSTOM, method: EDITS },
-  preserve_scale: { preset: CUSTOM, method: EDITS },
-  robustness: { method: PROJECTION },
-  beta: { method: PROJECTION, robustness: CUSTOM },
-  directions: { method: PROJECTION },
-  iteration: { method: ITERATION },
-  regeneration_limit: { method: ITERATION },
-  drift_limit: { method: EDITS },
-};
-const INPUTS = Object.keys(COUNTS);
-const CHOICES = ["preset", "method", "robustness"];
+/** The options of every input by its name, by the node's type. */
+const definitions = new Map();
 
-function widgetOf(node, name) {
-  return node.widgets?.find((widget) => widget.name === name);
+function optionsOf({ input }) {
+  const all = Object.entries({ ...input?.required, ...input?.optional });
+  return new Map(all.map(([name, [, options]]) => [name, options ?? {}]));
 }
 
 function isLinked(node, name) {
   return node.inputs?.some((input) => input.widget?.name === name && input.link != null);
 }
 
-function counts(node, name) {
-  return Object.entries(COUNTS[name]).every(
+function counts(node, conditions) {
+  return Object.entries(conditions ?? {}).every(
     // A linked choice may turn out to be anything.
-    ([choice, values]) => values.includes(widgetOf(node, choice).value) || isLinked(node, choice),
+    ([choice, values]) => values.includes(widgetOf(node, choice)?.value) || isLinked(node, choice),
   );
 }
 
-function update(node, keepOthers) {
+/** Newer frontends fold advanced inputs away by themselves, in Nodes 2.0 only. */
+function hostFolds(node) {
+  return nodes2() && typeof node.hasAdvancedWidgets === "function";
+}
+
+function update(node, inputs, button, keepOthers) {
+  const folded = !node.showAdvanced && !hostFolds(node);
   changeWidgets(
     node,
     () => {
-      for (const name of INPUTS) setHidden(widgetOf(node, name), !counts(node, name) && !isLinked(node, name));
+      for (const [name, options] of inputs) {
+        const hidden = !counts(node, options[COUNTS_FOR]) || (options.advanced && folded);
+        setHidden(widgetOf(node, name), Boolean(hidden) && !isLinked(node, name));
+      }
+      if (!button) return;
+      button.label = node.showAdvanced ? HIDE : SHOW;
+      setHidden(button, hostFolds(node));
     },
     keepOthers,
   );
 }
 
-function setUp(node) {
-  if (![...CHOICES, ...INPUTS].every((name) => widgetOf(node, name))) return;
-  // The choices decide; otherwise newer frontends would keep them behind a button of their own, too.
-  for (const name of INPUTS) widgetOf(node, name).options.advanced = false;
-  for (const name of CHOICES) after(widgetOf(node, name), "callback", () => update(node, true));
+function addButton(node, toggle) {
+  const button = node.addWidget("button", "advanced", null, toggle, { serialize: false });
+  button.serialize = false; // neither sent nor saved
+  button.tooltip = "Inputs that most people leave alone.";
+  return button;
+}
+
+/** 'custom' begins with the numbers of the preset that was chosen before it. */
+function followPresets(node, presets) {
+  const choice = widgetOf(node, "preset");
+  let last = choice.value;
+  after(choice, "callback", () => {
+    const values = choice.value === CUSTOM ? presets[last] : undefined;
+    for (const [name, value] of Object.entries(values ?? {})) {
+      const widget = widgetOf(node, name);
+      if (widget) widget.value = value;
+    }
+    last = choice.value;
+  });
+  after(node, "onConfigure", () => {
+    last = choice.value;
+  });
+}
+
+function setUp(node, definition) {
+  const inputs = [...definition].filter(([name]) => widgetOf(node, name));
+  const changing = inputs.filter(([, options]) => options[COUNTS_FOR] || options.advanced);
+  const presets = definition.get("preset")?.[PRESETS];
+  // The order of the saved values is the one that the widgets were made in.
+  keepSavedOrder(node);
+  for (const [name, options] of inputs) {
+    const above = options[BELOW] && widgetOf(node, options[BELOW]);
+    if (above) placeBelow(node, widgetOf(node, name), above);
+  }
+  if (presets) followPresets(node, presets);
+  if (!changing.length) return;
+  const toggle = () => {
+    node.showAdvanced = !node.showAdvanced;
+    update(node, changing, button, true);
+  };
+  const button = changing.some(([, options]) => options.advanced) ? addButton(node, toggle) : undefined;
+  const choices = new Set(changing.flatMap(([, options]) => Object.keys(options[COUNTS_FOR] ?? {})));
+  for (const choice of choices) {
+    const widget = widgetOf(node, choice);
+    if (widget) after(widget, "callback", () => update(node, changing, button, true));
+  }
   // A loaded node has the size it was saved with, and a link takes no room that its number did not have.
-  after(node, "onConfigure", () => update(node, false));
-  after(node, "onConnectionsChange", () => update(node, false));
-  update(node, true);
+  after(node, "onConfigure", () => update(node, changing, button, false));
+  after(node, "onConnectionsChange", () => update(node, changing, button, false));
+  update(node, changing, button, true);
 }
 
 app.registerExtension({
   name: "RECE.Choices",
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (nodeData.name?.startsWith(PREFIX)) definitions.set(nodeData.name, optionsOf(nodeData));
+  },
   nodeCreated(node) {
-    if (node.comfyClass === NODE) setUp(node);
+    const definition = definitions.get(node.comfyClass);
+    if (definition && node.widgets) setUp(node, definition);
   },
 });

@@ -8,6 +8,10 @@ const PREFIX = "RECE_";
 const NAME = "rece_report";
 /** How a line begins that is to be seen first. Errors are not told by their text, which may quote anything. */
 const WARNING = "Warning:";
+/** What an output says in colour, before the rest: see `nodes/reporting/panel.py`. */
+const VERDICT = "rece_verdict";
+const TONES = ["good", "caution", "bad"];
+const CHANGED = "Changed since the last run.";
 const MARGIN = 10;
 /** A longer report scrolls, unless the person makes the node higher. */
 const MOST_HEIGHT = 190;
@@ -38,6 +42,18 @@ const STYLE = `
   /* Mixed with the theme's own text colour, it reads on dark and on light. */
   color: color-mix(in srgb, var(--rece-mark) 40%, var(--input-text));
 }
+.rece-report-verdict {
+  padding-left: 6px;
+  border-left: 3px solid var(--rece-mark);
+  color: color-mix(in srgb, var(--rece-mark) 40%, var(--input-text));
+  font-weight: bold;
+}
+.rece-report-verdict-good { --rece-mark: #2f9e58; }
+.rece-report-verdict-caution { --rece-mark: #e08a00; }
+.rece-report-verdict-bad { --rece-mark: #e5484d; }
+.rece-report-remedy { margin: 2px 0 2px 9px; }
+.rece-report details > summary { cursor: pointer; opacity: 0.75; }
+.rece-report-changed { font-style: italic; opacity: 0.75; }
 .rece-report-warning { --rece-mark: #e08a00; }
 .rece-report-error { --rece-mark: #e5484d; }
 `;
@@ -78,6 +94,25 @@ function reportElements(text) {
     .map((line) => textElement(line, line.startsWith(WARNING) ? "rece-report-warning" : ""));
 }
 
+/** The verdict in its colour, the remedy, and the rest folded; what is to be seen first of that stays outside. */
+function verdictElements({ tone, headline, remedy }, text, resized) {
+  const known = TONES.includes(tone) ? tone : "caution";
+  const [first, second] = [headline, remedy].map((part) => String(part ?? ""));
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  summary.textContent = "Details";
+  const lines = reportElements(text);
+  const seen = lines.filter((element) => element.className);
+  details.append(summary, ...lines.filter((element) => !element.className));
+  details.addEventListener("toggle", resized);
+  return [
+    textElement(first, `rece-report-verdict rece-report-verdict-${known}`),
+    textElement(second, "rece-report-remedy"),
+    ...seen,
+    details,
+  ];
+}
+
 /** One element, whatever lines the message has: none of them can pass for a report. */
 function errorElements(message) {
   return [textElement(`Error: ${message}`, "rece-report-error")];
@@ -94,6 +129,17 @@ function heightOf(element, width) {
   const height = copy.offsetHeight;
   copy.remove();
   return height;
+}
+
+/** Everything that a run of the node depends on by itself: its values, and what is linked to it. */
+function inputsOf(node) {
+  const values = node.widgets.filter((one) => one.serialize !== false).map((one) => [one.name, one.value]);
+  // By the output that a link begins at: links get new ids whenever a workflow is loaded.
+  const links = (node.inputs ?? []).map(({ name, link }) => {
+    const found = link == null ? undefined : (node.graph?.links?.get?.(link) ?? node.graph?.links?.[link]);
+    return [name, found?.origin_id, found?.origin_slot];
+  });
+  return JSON.stringify([values, links]);
 }
 
 /** What the host remembers of the node's last run, for one that is made again from its saved form, as by undo. */
@@ -114,16 +160,36 @@ function addReport(node) {
     getMaxHeight: () => height + 2 * MARGIN,
   });
   widget.serialize = false; // not saved in the workflow
-  const show = (elements) => {
+  const resize = () => {
     changeWidgets(node, () => {
-      element.replaceChildren(...elements);
       height = heightOf(element, node.size[0]);
       element.style.minHeight = `${leastHeight()}px`;
       setHidden(widget, false);
     });
   };
+  let ran;
+  const changed = textElement(CHANGED, "rece-report-changed");
+  const show = (elements) => {
+    element.replaceChildren(...elements);
+    resize();
+  };
+  const noteChange = () => {
+    const differs = ran !== undefined && ran !== inputsOf(node);
+    if (differs === changed.isConnected) return;
+    if (differs) element.prepend(changed);
+    else changed.remove();
+    resize();
+  };
   changeWidgets(node, () => setHidden(widget, true));
-  const showOutput = (output) => Array.isArray(output?.text) && show(reportElements(output.text.join("\n")));
+  const showOutput = (output) => {
+    if (!Array.isArray(output?.text)) return;
+    const text = output.text.join("\n");
+    const [verdict] = output[VERDICT] ?? [];
+    ran = inputsOf(node);
+    show(verdict ? verdictElements(verdict, text, resize) : reportElements(text));
+  };
+  for (const one of node.widgets) if (one !== widget) after(one, "callback", noteChange);
+  after(node, "onConnectionsChange", noteChange);
   after(node, "onExecuted", showOutput);
   after(node, "onConfigure", () => showOutput(rememberedOutput(node)));
   failureListeners.set(node, (message) => show(errorElements(message)));

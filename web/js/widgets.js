@@ -1,5 +1,5 @@
 /**
- * What the scripts of this folder share: widgets that come and go, in both renderers.
+ * What the scripts of this folder share: widgets that come and go or stand in another place, in both renderers.
  *
  * ComfyUI imports every file here as an extension; this one registers nothing.
  */
@@ -12,6 +12,11 @@ export function after(object, name, listener) {
     listener.apply(this, values);
     return result;
   };
+}
+
+/** The widget of that name, if there is one. */
+export function widgetOf(node, name) {
+  return node.widgets?.find((widget) => widget.name === name);
 }
 
 /** Show or hide a widget; its value and its place among the saved values stay. Call within `changeWidgets`. */
@@ -41,8 +46,49 @@ export function changeWidgets(node, change, keepOthers = false) {
   else node.setDirtyCanvas(true, true);
 }
 
-function nodes2() {
+/** Whether the page draws the nodes, and not the canvas. */
+export function nodes2() {
   return Boolean(globalThis.LiteGraph?.vueNodesMode);
+}
+
+/** Move `widget` to stand right below `above`, or below what is shown of it; see `keepSavedOrder`. */
+export function placeBelow(node, widget, above) {
+  node.widgets.splice(node.widgets.indexOf(widget), 1);
+  let place = node.widgets.indexOf(above) + 1;
+  while (isSaved(widget) && node.widgets[place] && !isSaved(node.widgets[place])) place++;
+  node.widgets.splice(place, 0, widget);
+}
+
+/**
+ * Let the widgets of `node` be shown in another order than they are saved in: the one that they have now.
+ *
+ * Saved workflows hold the values by place, and older ones must go on to load.
+ */
+export function keepSavedOrder(node) {
+  const saved = node.widgets.filter(isSaved);
+  const { serialize, configure } = node;
+  node.serialize = function () {
+    const info = serialize.call(this);
+    // A frontend writes a value to its widget's place, and leaves holes for what is not saved.
+    if (Array.isArray(info.widgets_values)) {
+      info.widgets_values = saved.map((widget) => info.widgets_values[this.widgets.indexOf(widget)] ?? null);
+    }
+    return info;
+  };
+  node.configure = function (info) {
+    const values = info.widgets_values;
+    if (!Array.isArray(values)) return configure.call(this, info);
+    // It reads them without holes. Older workflows have fewer.
+    const shown = this.widgets.filter(isSaved).map((widget) => {
+      const place = saved.indexOf(widget);
+      return place < values.length ? values[place] : widget.value;
+    });
+    return configure.call(this, { ...info, widgets_values: shown });
+  };
+}
+
+function isSaved(widget) {
+  return widget.serialize !== false;
 }
 
 /** Nodes 2.0 reads `options.hidden` only when the list of widgets changes, so change it there and back. */

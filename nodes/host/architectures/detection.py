@@ -25,10 +25,10 @@ class TextStream:
 
     Attributes:
         name: as eraser files call it.
-        dimension: d, the size of a token where the projections read it.
-        keys: state-dict keys of the projections [out, d] that read it, in the model's order.
+        dimension: d, the size of a token where the text readers read it.
+        keys: state-dict keys of the text readers [out, d] that read it, in the model's order.
         sources: where its tokens come from.
-        sliced: whether the projections have more columns than d; the first d read the tokens.
+        sliced: whether the text readers have more columns than d; the first d read the tokens.
     """
 
     name: str
@@ -39,7 +39,7 @@ class TextStream:
 
     @property
     def pooled(self) -> bool:
-        """Whether this is the pooled embedding, a single row."""
+        """Whether this is the pooled embedding, a single token."""
         return self.sources[0].pooled
 
     @property
@@ -48,7 +48,7 @@ class TextStream:
         return self.dimension if self.sliced else None
 
     def patch_keys(self) -> list[Any]:
-        """What a patch of the projections is queued under: their keys, with the columns where those are not all."""
+        """What a patch of the text readers is queued under: their keys, with the columns where those are not all."""
         return [(key, (1, 0, self.dimension)) for key in self.keys] if self.sliced else list(self.keys)
 
 
@@ -66,7 +66,7 @@ class Architecture:
 
     @property
     def reads_pooled(self) -> bool:
-        """Whether it reads a pooled text embedding besides."""
+        """Whether it also reads a pooled text embedding."""
         return any(stream.pooled for stream in self.streams)
 
     @property
@@ -144,7 +144,7 @@ def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> T
     if not read or (configured is None and len(read) < len(shapes)):
         expected = f"of dimension {dimension}" if dimension else "where this architecture has one"
         raise UnsupportedModelError(
-            f"This {family.name} model has no projection that reads text embeddings {expected}, or several that read "
+            f"This {family.name} model has no layer that reads text embeddings {expected}, or several that read "
             "different ones: its layers were replaced by something this pack does not know."
         )
     return TextStream(row.name, dimension, read, row.sources, sliced=dimensions != {dimension})

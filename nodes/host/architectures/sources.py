@@ -28,7 +28,7 @@ class TokenSlot:
 
     @property
     def pooled(self) -> bool:
-        """Whether it is the pooled embedding: one row for the whole prompt."""
+        """Whether it is the pooled embedding: one token for the whole prompt."""
         return self.key == POOLED
 
     def held_in(self, embedding: Tensor, values: Mapping[str, Any]) -> Any:
@@ -68,5 +68,5 @@ class TokenSource:
 
     @property
     def pooled(self) -> bool:
-        """Whether it is the pooled embedding: one row for the whole prompt."""
+        """Whether it is the pooled embedding: one token for the whole prompt."""
         return self.slot.pooled

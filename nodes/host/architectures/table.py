@@ -1,7 +1,7 @@
 """The table: where every architecture that ComfyUI can load reads the text, or why it is refused.
 
-Adding an architecture is adding a row to `FAMILIES` here and a case to tests/host/small_models.py. The erasure is exact
-for every row: the projections are linear layers that read the tokens themselves, or what a `TokenStage` makes of each token.
+Adding an architecture is adding an entry to `FAMILIES` here and a case to tests/host/small_models.py. The erasure is exact
+for every entry: the text readers are linear layers that read the tokens themselves, or what a `TokenStage` makes of each token.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _ALL_TOKENS = TokenSource()
 
 @dataclass(frozen=True)
 class StreamRow:
-    """Tokens of one kind, and the projections that read them.
+    """Tokens of one kind, and the layers that read them.
 
     Attributes:
         projections: names of linear layers below `diffusion_model`, as regular expressions.
         name: as eraser files call the stream.
         sources: where its tokens come from, in this order.
         dimension: the entry of the model's configuration that says how large a token is; where it is empty, the
-            projections say it.
-        columns: how many of the projections' first columns read the tokens, where the rest reads something else.
+            text readers say it.
+        columns: how many of the text readers' first columns read the tokens, where the rest reads something else.
         unless: a layer, as a regular expression; a model that has it is refused for `because`.
     """
 
@@ -42,7 +42,7 @@ class StreamRow:
 
     @property
     def pooled(self) -> bool:
-        """Whether these projections read the pooled embedding."""
+        """Whether they read the pooled embedding."""
         return self.sources[0].pooled
 
 
@@ -51,13 +51,13 @@ Streams = tuple[StreamRow, ...]
 
 @dataclass(frozen=True)
 class Family:
-    """A row of the table: the model configurations of ComfyUI that read the text in the same way.
+    """An entry of the table: the model configurations of ComfyUI that read the text in the same way.
 
     Attributes:
         name: as reports and eraser files call it.
         configurations: class names in ComfyUI's `supported_models`.
         streams: what it reads; a function of the model's configuration where that decides.
-        pooled: the projection that reads the pooled text embedding, a second path for a concept; a model may lack it.
+        pooled: the layer that reads the pooled text embedding, a second path for a concept; a model may lack it.
         leak: what else reads the text and cannot be erased from, as part of a sentence.
         base_version: what LoRA tools call this base (`ss_base_model_version`); empty where they have no name for it.
         unet: whether it is Stable Diffusion's UNet, whose layers LoRA files name as diffusers does, and which the inversion
@@ -89,7 +89,7 @@ def _one(*projections: str, source: TokenSource = _ALL_TOKENS) -> Streams:
 
 
 def _pooled(projection: str, columns: int | None = None) -> StreamRow:
-    """The projection that reads the pooled text embedding."""
+    """The layer that reads the pooled text embedding."""
     return StreamRow((projection,), POOLED_STREAM, (TokenSource(slot=TokenSlot(POOLED)),), columns=columns)
 
 
@@ -110,7 +110,7 @@ _LLAMA = "llama."
 
 
 def _hidream(configuration: Mapping[str, Any]) -> Streams:
-    """One stream for every layer of Llama that is read, by one projection or by several, and one for T5."""
+    """One stream for every layer of Llama that is read, by one text reader or by several, and one for T5."""
     layers: list[int] = list(configuration["llama_layers"])
     llama = [
         StreamRow(

@@ -77,7 +77,7 @@ class _LoadedNorm:
         return torch.nn.functional.rms_norm(rows.float(), gain.shape, gain, self._eps)
 
     def undo(self, rows: Tensor) -> Tensor:
-        # The norm gives these rows again but for their length, which it sets.
+        # The norm gives these tokens again, except for their length, which it sets.
         gain = self._gain.to(rows.device)
         return torch.where(gain == 0, 0, rows / gain)
 

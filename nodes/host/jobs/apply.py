@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import comfy.utils
 
-from ....rece_ops import EraserSet
+from ....rece_ops import EraserSet, Provenance
 from ....rece_ops.settings import check_strength
 from ..errors import UnsupportedModelError
 from ..patching.forwards import add_forwards
@@ -12,6 +12,8 @@ from ..patching.weight_patch import add_weight_changes, add_weight_patches
 from ..patching.weights import quantised_as
 from ..protocols import Model
 from ..session import Session
+
+_ATTACHMENT = "rece_erasures"
 
 
 def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
@@ -31,7 +33,7 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     inside = _why_inside(session)
     if inside and eraser.weight_changes:
         raise UnsupportedModelError(
-            f"This ERASER changes weights of the model besides those that read text, but {inside}, where a patch would round "
+            f"This ERASER changes more weights of the model than those that read text, but {inside}, where a patch would round "
             "them again or not count at all: put it on the model in half precision, before it is compiled."
         )
     for stream in streams:
@@ -43,7 +45,16 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
             add_weight_patches(patched, stream.patch_keys(), transform, strength)
     for change in eraser.weight_changes.values():
         add_weight_changes(patched, change, strength)
+    patched.set_attachments(_ATTACHMENT, (*upstream_erasures(session.model), eraser.provenance))
     return patched
+
+
+def upstream_erasures(model: Model) -> tuple[Provenance, ...]:
+    """How the erasures in MODEL's chain were made, in the order in which they were applied.
+
+    Those that were saved in a checkpoint are weights like any other, and are not among them.
+    """
+    return model.get_attachment(_ATTACHMENT) or ()
 
 
 def describe_application(session: Session) -> str:

@@ -79,5 +79,5 @@ def _encoded(clip: Clip, text: str) -> list[Tensor]:
 def _combined(
     operation: Callable[[Tensor, Tensor], Tensor], ones: Sequence[Tensor], others: Sequence[Tensor]
 ) -> list[Tensor]:
-    """What `operation` makes of every two tensors, over the rows that both have."""
+    """What `operation` makes of every two tensors, over the tokens that both have."""
     return [operation(one[: len(other)], other[: len(one)]) for one, other in zip(ones, others, strict=True)]

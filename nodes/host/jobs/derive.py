@@ -30,7 +30,7 @@ class DerivedConditioning:
 
     Attributes:
         conditioning: the derived embedding, to be sampled like any prompt; the pooled output is the concept's. Where
-            a norm comes before the projections, it arrives there with another length.
+            a norm comes before the text readers, it arrives there with another length.
         found: the numbers for each text stream.
         architecture: of the MODEL.
     """

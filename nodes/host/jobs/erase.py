@@ -8,13 +8,24 @@ from dataclasses import dataclass
 
 import torch
 
-from ....rece_ops import EraserSet, Erasure, KeptLimits, Measures, Projection, measure, relative_changes, worst_case
+from ....rece_ops import (
+    EraserSet,
+    Erasure,
+    KeptLimits,
+    Measures,
+    Projection,
+    Provenance,
+    measure,
+    relative_changes,
+    worst_case,
+)
 from ...request.erasure_request import ErasureRequest
 from ...request.methods import EncodedRequest
 from ..architectures.detection import Architecture, TextStream
 from ..progress import JobProgress
 from ..session import Session
 from ..text.encode_request import encode_request
+from .apply import upstream_erasures
 from .compare import with_differences
 
 
@@ -47,11 +58,13 @@ class ErasureResult:
         eraser: the ERASER, with provenance.
         architecture: of the MODEL.
         streams: what came of each text stream, by its name.
+        upstream: of the erasures that were in the MODEL before.
     """
 
     eraser: EraserSet
     architecture: Architecture
     streams: Mapping[str, StreamErasure]
+    upstream: tuple[Provenance, ...] = ()
 
     @property
     def measures(self) -> Measures:
@@ -98,7 +111,8 @@ def erase_concepts(session: Session, request: ErasureRequest) -> ErasureResult:
         [stream.name for stream in session.architecture.streams if session.reader.staged(stream)],
     )
     erasers = {name: stream.erasure.eraser.with_metadata(provenance) for name, stream in streams.items()}
-    return ErasureResult(EraserSet(erasers, provenance), session.architecture, streams)
+    upstream = upstream_erasures(session.model)
+    return ErasureResult(EraserSet(erasers, provenance), session.architecture, streams, upstream)
 
 
 def _erase_stream(

@@ -1,4 +1,4 @@
-"""An ERASER on CONDITIONING: W·(T·c) = (W·T)·c, wherever nothing comes between the tokens and the projections."""
+"""An ERASER on CONDITIONING: W·(T·c) = (W·T)·c, wherever nothing comes between the tokens and the text readers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def erase_conditioning(conditioning: Conditioning | None, eraser: EraserSet, str
 
 
 def _slots(eraser: EraserSet) -> Mapping[str, Sequence[TokenSlot]]:
-    """Where every text stream of the eraser comes from, but for the pooled one."""
+    """Where every text stream of the eraser comes from, except the pooled one."""
     names = [name for name in eraser.transforms if name != POOLED_STREAM]
     rows = {row.name: row for row in _rows(eraser, names) if not row.pooled}
     if set(rows) != set(names):
@@ -78,13 +78,13 @@ def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
 
 
 def _check_stage(eraser: EraserSet, row: StreamRow) -> None:
-    """Raise WrongConnectionError where a norm or a network lies between the tokens and the projections."""
-    # Some models of an architecture have a norm and some have not. Which it was, the eraser says, but for the oldest.
+    """Raise WrongConnectionError where a norm or a network lies between the tokens and the text readers."""
+    # Some models of an architecture have a norm and some have not. All but the oldest erasers say which it was.
     recorded = eraser.provenance.fronts
     behind = row.name in recorded if recorded is not None else any(source.stage for source in row.sources)
     if behind:
         raise WrongConnectionError(
-            f"{_made_for(eraser)} reads the text through a norm or a network that comes before the projections, so that "
+            f"{_made_for(eraser)} reads the text through a norm or a network that comes before the text readers, so that "
             "this ERASER cannot be applied to CONDITIONING: use 'Apply Eraser' on the MODEL instead."
         )
 

@@ -114,7 +114,7 @@ def _rounded(factor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
 
 
 def _all_columns(down: Tensor, model: Model, key: str) -> Tensor:
-    """`down` [r, d] with zeros for the columns of the projection that do not read the text."""
+    """`down` [r, d] with zeros for the columns of the weight that do not read the text."""
     columns = comfy.utils.get_attr(model.model, key).shape[1]
     return torch.nn.functional.pad(down, (0, columns - down.shape[1]))
 

@@ -190,7 +190,7 @@ class Denoiser:
         }
 
     def _conditions(self, values: dict[str, Any]) -> dict[str, Any]:
-        """What MODEL reads besides the text (size and pooled embedding of SDXL, masked picture of inpainting, …)."""
+        """What MODEL reads in addition to the text (size and pooled embedding of SDXL, masked picture of inpainting, …)."""
         height, width = (8 * side for side in self._latents.shape[-2:])
         found = self._base.extra_conds(
             **values,

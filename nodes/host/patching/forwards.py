@@ -1,4 +1,4 @@
-"""An ERASER inside a MODEL's own forward: every projection that reads text gets T·x for x, its weights stay as they are."""
+"""An ERASER inside a MODEL's own forward: every text reader gets T·x in place of x, and its weights stay as they are."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _CALLBACK = "rece_eraser"
 
 
 class Transform:
-    """T·x for rows x [..., n] of n ≥ d columns, of which T changes the first d; shared by the layers of a text stream.
+    """T·x for tokens x [..., n] of n ≥ d numbers, of which T changes the first d; shared by the layers of a text stream.
 
-    The factors are copied to every device that rows come from, once, and stay there for as long as the MODEL lives.
+    The factors are copied to every device that tokens come from, once, and stay there for as long as the MODEL lives.
     """
 
     def __init__(self, eraser: Eraser) -> None:
@@ -38,14 +38,14 @@ class Transform:
             NotFiniteError: it is not finite. Inside torch.compile nothing is looked at: it would break the graph.
         """
         changed = self._of(rows, self._on(rows.device).apply_to_context)
-        # The layers of a text stream mostly read the same rows; a look at them makes the device wait.
+        # The layers of a text stream mostly read the same tokens; a look at them makes the device wait.
         if not torch.compiler.is_compiling() and self._checked() is not rows:
             _check(rows, changed, "token embeddings")
             self._checked = weakref.ref(rows)
         return changed
 
     def of_weight(self, weight: Tensor) -> Tensor:
-        """W·T for W [out, n]: what the layer then does to rows.
+        """W·T for W [out, n]: what the layer then does to tokens.
 
         Raises:
             NotFiniteError: it is not finite.
@@ -89,14 +89,14 @@ def _copied(factor: Tensor, device: torch.device) -> Tensor:
 
 
 class ErasedForward:
-    """A layer's forward on transformed rows.
+    """A layer's forward on transformed tokens.
 
     An attribute of the layer and no hook, because torch.compile watches the one and not the other: after a hook is put
     on, it goes on running what it compiled without.
 
     Args:
-        forward: what the layer does with the rows.
-        transform: of the rows.
+        forward: what the layer does with the tokens.
+        transform: of the tokens.
     """
 
     def __init__(self, forward: Callable[..., Any], transform: Transform) -> None:
@@ -114,7 +114,7 @@ class ErasedForward:
 
 
 def add_forwards(model: Model, keys: tuple[str, ...], eraser: Eraser) -> None:
-    """Put `eraser` before every projection of MODEL with a weight in `keys`, as an object patch of its forward."""
+    """Put `eraser` before every text reader of MODEL with a weight in `keys`, as an object patch of its forward."""
     transform = Transform(eraser)
     for key in keys:
         name = _forward_name(key)
@@ -124,7 +124,7 @@ def add_forwards(model: Model, keys: tuple[str, ...], eraser: Eraser) -> None:
 
 
 def erased_forwards(model: Model, key: str) -> tuple[ErasedForward, ...]:
-    """The erasures before the projection with that weight in MODEL, in the order in which they multiply the weight."""
+    """The erasures before the text reader with that weight in MODEL, in the order in which they multiply the weight."""
     found = []
     forward = model.object_patches.get(_forward_name(key))
     while isinstance(forward, ErasedForward):

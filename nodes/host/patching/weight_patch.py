@@ -24,7 +24,7 @@ class EraserAdapter(WeightAdapterBase):
     """W ← W + s·W·(T − I) on whatever the patches before it made of W.
 
     All state is in `weights`, the factors of T − I, because the low-VRAM path rebuilds an adapter from
-    `(loaded_keys, weights)` alone. All projections of a text stream that are stored in one dtype share one adapter.
+    `(loaded_keys, weights)` alone. All text readers of a text stream that are stored in one dtype share one adapter.
 
     A weight that is not finite, or would not be in the dtype that it is stored in, is never written.
     """

@@ -52,6 +52,6 @@ def align(target: EncodedTokens, concept: EncodedTokens) -> Tensor:
 
 
 def _stretch(rows: Tensor, count: int, otherwise: Tensor) -> Tensor:
-    """The first `count` rows, the last one repeated where there are too few."""
+    """The first `count` tokens, the last one repeated where there are too few."""
     last = rows[-1:] if len(rows) else otherwise
     return torch.cat([rows[:count], last.expand(max(count - len(rows), 0), -1)])

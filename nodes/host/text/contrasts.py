@@ -35,7 +35,7 @@ def gather_differences(
         contexts: each with '{}' in the concept's place.
         encoded: of every text stream.
         grams: G [d, d] of the same, by name.
-        progress: told of every concept in each context.
+        progress: called for every concept in each context.
     """
     found = {name: Differences(gram, [pair.name for pair in encoded[name].pairs]) for name, gram in grams.items()}
     steps = Steps(progress, len(contexts) * len(concepts))

@@ -1,4 +1,4 @@
-"""The token embeddings of everything that an erasure is told of or measured with."""
+"""The token embeddings of everything that an erasure is given or measured with."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def encode_request(
         encoder: of the prompts.
         request: names concepts, targets and what is preserved.
         needs: what else to encode.
-        progress: told of every prompt; may raise to cancel.
+        progress: called for every prompt; may raise to cancel.
 
     Raises:
         InputError: a concept has its target's embedding, or a prompt is too long.

@@ -61,7 +61,7 @@ class TextEncoder:
         return found
 
     def conditioning(self, text: str) -> Conditioning:
-        """`text` as CONDITIONING, with everything that the CLIP gives besides token embeddings (pooled output, …).
+        """`text` as CONDITIONING, with everything else that the CLIP gives (pooled output, …).
 
         Raises:
             InputError, WrongConnectionError: see `encode`.

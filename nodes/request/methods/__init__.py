@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ....rece_ops import ProjectionSettings, RECESettings
-from .method import Advice, EncodedRequest, Method, Needs, Outcome, Plan
+from .method import Advice, EncodedRequest, Method, Needs, Outcome, Plan, Remedies
 from .projection import ProjectionMethod, ProjectionPlan
 from .rece import RECE, UCE, EditPlan
 
@@ -54,6 +54,7 @@ __all__ = [
     "Needs",
     "Outcome",
     "Plan",
+    "Remedies",
     "assessment_plan",
     "methods_with",
     "plan_with",

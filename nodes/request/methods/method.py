@@ -16,7 +16,7 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Needs:
-    """The prompts that a method wants encoded, besides concepts, targets and what is preserved.
+    """The prompts that a method needs encoded in addition to concepts, targets and preserved prompts.
 
     Attributes:
         contexts: each with '{}' in the concept's place; concepts are compared with other words in them.
@@ -31,16 +31,16 @@ class Needs:
 
 @dataclass(frozen=True)
 class EncodedRequest:
-    """The token embeddings [n, d] of everything that an erasure of one text stream is told of or measured with.
+    """The token embeddings [n, d] of everything that an erasure of one text stream is given or measured with.
 
     Attributes:
         pairs: what to erase, and towards what.
         preserved: of the preserved prompts and the empty one, by prompt.
         given: those of the pairs that come from connected embeddings.
         differences: what sets concepts apart from other words, in the contexts that the method needs; None without any.
-        calibration: of the prompts that the method is fitted to.
-        tuning: of the prompts by which epochs or scale are chosen, by prompt.
-        held_out: of everyday prompts that no erasure ever sees, by prompt.
+        calibration: the prompts that the method is fitted to.
+        tuning: the prompts by which epochs or scale are chosen, by prompt.
+        held_out: the held-out prompts, by prompt: no erasure is ever fitted to them or chosen by them.
     """
 
     pairs: Sequence[ConceptPair]
@@ -79,7 +79,7 @@ class Plan(Protocol):
         ...
 
     def needs(self, templates: Sequence[str]) -> Needs:
-        """The prompts to encode, where concepts are widened by these templates."""
+        """The prompts to encode, where concepts are also erased inside these templates."""
         ...
 
     def run(self, weights: Mapping[str, Tensor], encoded: EncodedRequest, progress: Progress | None) -> Outcome:
@@ -88,7 +88,7 @@ class Plan(Protocol):
         Args:
             weights: key and value weights [out, d] by name, read one at a time.
             encoded: see `EncodedRequest`.
-            progress: told of every step; may raise to cancel.
+            progress: called after every step; may raise to cancel.
 
         Raises:
             InputError, NumericalError: see the method's own function in `rece_ops.methods`.
@@ -107,6 +107,11 @@ class Method(Protocol):
     @property
     def summary(self) -> str:
         """What it does and when to take it, in one sentence."""
+        ...
+
+    @property
+    def price(self) -> str:
+        """When to take it and what it was measured to cost, in one sentence."""
         ...
 
     @property
@@ -138,6 +143,21 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True)
+class Remedies:
+    """What to do on the main node, by the name of a control that is visible whatever else was chosen; each a sentence.
+
+    Attributes:
+        left: where a concept is still there.
+        drifted: where other prompts changed too much.
+        back: where the derived embedding brings a concept back.
+    """
+
+    left: str
+    drifted: str
+    back: str
+
+
+@dataclass(frozen=True)
 class Advice:
     """What to change, each as the beginning of a sentence.
 
@@ -145,11 +165,13 @@ class Advice:
         milder: to spare more.
         stronger: to leave less of the concept.
         steadier: where a solve is ill-conditioned.
+        remedies: what to do first.
     """
 
     milder: str
     stronger: str
     steadier: str
+    remedies: Remedies
 
 
 def counted(counts: Sequence[int], what: str) -> str:

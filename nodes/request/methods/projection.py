@@ -12,12 +12,17 @@ from ....rece_ops.progress import Progress, Steps
 from .. import presets
 from ..everyday_prompts import CALIBRATION, CONTEXTS
 from ..vocabulary import CUSTOM, EXACTLY, ROBUSTNESS
-from .method import Advice, EncodedRequest, Inputs, Needs, Outcome, counted
+from .method import Advice, EncodedRequest, Inputs, Needs, Outcome, Remedies, counted
 
 _ADVICE = Advice(
     milder="Lower 'robustness' or the number of 'directions'",
     stronger="Raise the number of 'directions', or preserve fewer prompts exactly",
     steadier="Raise 'robustness'",
+    remedies=Remedies(
+        left="Set 'robustness' to 'strict', or give the concept another target.",
+        drifted="Set 'robustness' to 'balanced' or 'gentle'.",
+        back="Set 'robustness' to 'strict'.",
+    ),
 )
 
 
@@ -61,8 +66,12 @@ class ProjectionMethod:
 
     name: str = "projection"
     summary: str = (
-        "projection: removes the directions that set the concept apart from other words. Spares everything else best; "
+        "projection: removes the directions that set the concept apart from other words. Keeps everything else best; "
         "no embedding brings back what lies along the directions."
+    )
+    price: str = (
+        "projection: keeps everything else best: on this pack's small test model, 97 % of other prompts came out right, as "
+        "before. Type synonyms as concepts of their own."
     )
     guarantee: str = (
         "No embedding brings back what lies along the erased directions; gradients find what lies next to them."

@@ -12,17 +12,27 @@ from ....rece_ops.progress import Progress
 from .. import presets
 from ..everyday_prompts import TUNING
 from ..vocabulary import ANCHORED, EXACTLY
-from .method import Advice, EncodedRequest, Inputs, Needs, Outcome, counted
+from .method import Advice, EncodedRequest, Inputs, Needs, Outcome, Remedies, counted
 
 _RECE_ADVICE = Advice(
     milder="Lower 'epochs' or 'erase_scale', raise 'regularization' or 'edit_regularization'",
     stronger="Later epochs can undo the first edit: lower 'epochs', or 'edit_regularization'",
     steadier="Raise 'edit_regularization' or 'regularization'",
+    remedies=Remedies(
+        left="Set 'method' to 'UCE', whose later epochs cannot undo the first edit, or to 'projection'.",
+        drifted="Set 'method' to 'UCE', which moves less, or lower 'strength'.",
+        back="Set 'method' to 'projection' where people can choose embeddings.",
+    ),
 )
 _UCE_ADVICE = Advice(
     milder="Lower 'erase_scale' or raise 'edit_regularization'",
     stronger="Lower 'edit_regularization' or raise 'erase_scale'",
     steadier="Raise 'edit_regularization'",
+    remedies=Remedies(
+        left="Set 'method' to 'projection', or give the concept another target.",
+        drifted="Lower 'strength', or give the concepts targets that are close to them.",
+        back="Set 'method' to 'projection' where people can choose embeddings.",
+    ),
 )
 
 _NO_LIMITS = Limits()
@@ -68,8 +78,12 @@ class RECE:
 
     name: str = "RECE"
     summary: str = (
-        "RECE: the first edit, then epochs that derive and erase the embedding that would bring the concept back. "
-        "Reaches further than UCE and moves more of everything else; see the report."
+        "RECE: the first edit, then epochs that derive the embedding that would bring the concept back and erase it too. "
+        "Reaches further than UCE and changes other prompts more; see the report."
+    )
+    price: str = (
+        "RECE: works against paraphrases and derived embeddings, but check your other prompts: on this pack's small test "
+        "model, 56 % of them still came out right (97 % before)."
     )
     guarantee: str = "The transform can be inverted, so some embedding still makes the concept."
     inputs: tuple[str, ...] = (
@@ -107,8 +121,10 @@ class UCE:
     """UCE's edit (arXiv:2308.14761), which is RECE without epochs."""
 
     name: str = "UCE"
-    summary: str = (
-        "UCE: the first edit alone, without epochs. The gentlest; synonyms and derived embeddings get past it."
+    summary: str = "UCE: the first edit alone, without epochs. Quick; synonyms and derived embeddings get past it."
+    price: str = (
+        "UCE: a quick, weaker erasure: on this pack's small test model, 81 % of other prompts still came out right (97 % "
+        "before)."
     )
     guarantee: str = "The transform can be inverted, so some embedding still makes the concept."
     inputs: tuple[str, ...] = (

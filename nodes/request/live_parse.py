@@ -1,0 +1,75 @@
+"""What a person is told while typing: how the concept fields are understood, by the parser that reads them in a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...rece_ops import InputError
+from ...rece_ops.texts import printable
+from .concept_lines import ConceptLine, LineError, numbered_concepts, parse_concepts, parse_preserved, text_key
+from .concept_lists import LISTS
+from .presets import NAMES, default_target
+
+MAX_LIVE = 100_000
+"""Characters of a field; longer ones are only read in a run."""
+_MOST_SHOWN = 12
+_SHORT = 40
+_KNOWN_TARGETS = {
+    text_key(line.concept): line.target
+    for lines in LISTS.values()
+    for line in parse_concepts("\n".join(lines))
+    if line.target
+}
+
+
+def understand(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the concept fields of a node.
+
+    Args:
+        fields: 'concepts', and where the node has them 'preserve', 'preset' and 'target', as they stand on the node.
+
+    Returns:
+        'summary', a line of text; 'hint', one more or nothing; 'error', which is None or has a 'message' and a 'line' (0 for
+        no line in particular).
+    """
+    texts = {name: fields.get(name, "") for name in ("concepts", "preserve", "preset", "target")}
+    if not all(isinstance(text, str) and len(text) <= MAX_LIVE for text in texts.values()):
+        return _told("", "This is too long to be checked while you type; the run will.", 0)
+    preset = texts["preset"]
+    default = default_target(preset, texts["target"]) if preset in NAMES else ""
+    found: list[ConceptLine] = []
+    try:
+        found += (line for _, line in numbered_concepts(texts["concepts"], default))
+        parse_preserved(texts["preserve"], found)
+    except InputError as error:
+        return _told(_summary(found), str(error), error.line if isinstance(error, LineError) else 0)
+    return {"summary": _summary(found), "hint": _hint(found), "error": None}
+
+
+def _told(summary: str, message: str, line: int) -> dict[str, Any]:
+    return {"summary": summary, "hint": "", "error": {"message": message, "line": line}}
+
+
+def _hint(lines: list[ConceptLine]) -> str:
+    """A target for the first concept without one: the pocket model drew better pictures with one, by every method."""
+    bare = next((line.concept for line in lines if not line.target), None)
+    if bare is None:
+        return ""
+    known = _KNOWN_TARGETS.get(text_key(bare))
+    example = f": {printable(bare, _SHORT)} -> {known}" if known else ""
+    return f"Pictures come out better with a target, what to draw instead{example}"
+
+
+def _summary(lines: list[ConceptLine]) -> str:
+    if not lines:
+        return ""
+    shown = [_shown(line) for line in lines[:_MOST_SHOWN]]
+    more = [f"… and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
+    return " · ".join([f"{len(lines)} concept{'s' if len(lines) > 1 else ''}", *shown, *more])
+
+
+def _shown(line: ConceptLine) -> str:
+    target = f" → {printable(line.target, _SHORT)}" if line.target else ""
+    weight = f" × {line.weight:g}" if line.weight != 1 else ""
+    return f"{printable(line.concept, _SHORT)}{target}{weight}"

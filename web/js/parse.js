@@ -1,0 +1,182 @@
+/** Below a field of concepts: how the server understands what is typed, and lists of concepts to insert. */
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+import { after, changeWidgets, placeBelow, widgetOf } from "./widgets.js";
+
+const NODES = ["RECE_EraseConcepts", "RECE_ErasureReport"];
+const NAME = "rece_parse";
+const FIELDS = ["concepts", "preserve", "preset", "target"];
+const EXPLAINED = "rece_explained";
+const WAIT = 200;
+const MARGIN = 10;
+const LEAST = 46;
+const MOST = 110;
+
+const STYLE = `
+.rece-parse {
+  box-sizing: border-box;
+  contain: size;
+  overflow: auto;
+  padding: 2px 6px;
+  color: var(--input-text);
+  font: 12px/16px sans-serif;
+  overflow-wrap: anywhere;
+}
+.rece-parse select {
+  float: right;
+  max-width: 6.5em;
+  margin-left: 8px;
+  border: 1px solid var(--border-color);
+  border-radius: 4px;
+  background: var(--comfy-input-bg);
+  color: var(--input-text);
+  font: inherit;
+}
+.rece-parse-hint { opacity: 0.75; }
+.rece-parse-error { color: color-mix(in srgb, #e5484d 55%, var(--input-text)); }
+`;
+
+/** By the node's type: what the options of its choices are good for. */
+const explanations = new Map();
+let lists;
+
+function line(text, className) {
+  const element = document.createElement("div");
+  element.textContent = text;
+  element.className = className;
+  return element;
+}
+
+async function ask(fields) {
+  const answer = await api.fetchApi("/rece/parse", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(fields),
+  });
+  return answer.ok ? answer.json() : undefined;
+}
+
+function knownLists() {
+  lists ??= api.fetchApi("/rece/lists").then((answer) => (answer.ok ? answer.json() : {}));
+  return lists;
+}
+
+/** Add the lines of a list to a field, except those that it already has. */
+function insert(widget, lines) {
+  const there = new Set(String(widget.value).split("\n").map((one) => one.trim()));
+  const kept = String(widget.value).trimEnd();
+  widget.value = [...(kept ? [kept] : []), ...lines.filter((one) => !there.has(one))].join("\n");
+  widget.callback?.(widget.value);
+}
+
+function createMenu(node) {
+  const menu = document.createElement("select");
+  menu.setAttribute("aria-label", "Insert a list of concepts");
+  menu.append(new Option("Insert…", ""));
+  // Asked for once a person is about to use it.
+  const fill = async () => {
+    const found = await knownLists();
+    if (menu.options.length === 1) menu.append(...Object.keys(found).map((name) => new Option(name, name)));
+  };
+  for (const type of ["pointerenter", "focus"]) menu.addEventListener(type, fill);
+  menu.addEventListener("change", async () => {
+    const lines = (await knownLists())[menu.value];
+    menu.value = "";
+    if (lines) insert(widgetOf(node, "concepts"), lines);
+  });
+  return menu;
+}
+
+function addParse(node) {
+  const element = document.createElement("div");
+  element.className = "rece-parse";
+  const text = document.createElement("div");
+  text.setAttribute("role", "status");
+  text.setAttribute("aria-label", "How the concepts are understood");
+  element.append(createMenu(node), text);
+  for (const type of ["pointerdown", "pointermove", "pointerup"]) {
+    element.addEventListener(type, (event) => event.button !== 1 && event.buttons !== 4 && event.stopPropagation());
+  }
+  let height = LEAST;
+  const widget = node.addDOMWidget(NAME, NAME, element, {
+    serialize: false, // not sent to the server
+    margin: MARGIN,
+    getValue: () => "",
+    getMinHeight: () => height,
+    getMaxHeight: () => height,
+  });
+  widget.serialize = false; // not saved in the workflow
+  placeBelow(node, widget, widgetOf(node, "concepts"));
+
+  const explained = () =>
+    Object.entries(explanations.get(node.comfyClass) ?? {}).map(([name, texts]) => texts[widgetOf(node, name)?.value]);
+  const show = (found) => {
+    const lines = [];
+    if (found?.summary) lines.push(line(found.summary, "rece-parse-summary"));
+    if (found?.hint) lines.push(line(found.hint, "rece-parse-hint"));
+    if (found?.error) lines.push(line(found.error.message, "rece-parse-error"));
+    for (const sentence of explained()) if (sentence) lines.push(line(sentence, "rece-parse-hint"));
+    text.replaceChildren(...lines);
+    const needed = Math.min(Math.max(textHeight(element, node.size[0]), LEAST), MOST);
+    if (needed === height) return;
+    changeWidgets(
+      node,
+      () => {
+        height = needed;
+        element.style.minHeight = `${height}px`;
+      },
+      true,
+    );
+  };
+  let timer, asked = 0;
+  const update = () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const turn = ++asked;
+      const fields = FIELDS.map((name) => [name, widgetOf(node, name)?.value]).filter(([, value]) => value !== undefined);
+      const found = await ask(Object.fromEntries(fields)).catch(() => undefined);
+      // Of a late answer to an earlier question, nobody wants to know.
+      if (turn === asked && node.graph) show(found);
+    }, WAIT);
+  };
+  element.style.minHeight = `${height}px`;
+  for (const name of [...FIELDS, ...Object.keys(explanations.get(node.comfyClass) ?? {})]) {
+    const field = widgetOf(node, name);
+    if (field) after(field, "callback", update);
+  }
+  after(node, "onConfigure", update);
+  after(node, "onAdded", update);
+}
+
+function textHeight(element, width) {
+  const copy = element.cloneNode(true);
+  const room = width - 2 * MARGIN - 8;
+  Object.assign(copy.style, { position: "fixed", visibility: "hidden", contain: "none", width: `${room}px` });
+  Object.assign(copy.style, { height: "auto", minHeight: "0" });
+  document.body.append(copy);
+  const height = copy.offsetHeight;
+  copy.remove();
+  return height;
+}
+
+function explainedIn({ input }) {
+  const all = Object.entries({ ...input?.required, ...input?.optional });
+  const found = all.filter(([, [, options]]) => options?.[EXPLAINED]);
+  return Object.fromEntries(found.map(([name, [, options]]) => [name, options[EXPLAINED]]));
+}
+
+app.registerExtension({
+  name: "RECE.Parse",
+  setup() {
+    const style = document.createElement("style");
+    style.textContent = STYLE;
+    document.head.append(style);
+  },
+  beforeRegisterNodeDef(nodeType, nodeData) {
+    if (NODES.includes(nodeData.name)) explanations.set(nodeData.name, explainedIn(nodeData));
+  },
+  nodeCreated(node) {
+    if (NODES.includes(node.comfyClass)) addParse(node);
+  },
+});
