@@ -17,7 +17,7 @@ from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, model_input, strength_input
-from .schema.sockets import CATEGORY, Eraser
+from .schema.sockets import ERASE, Eraser
 
 
 class ApplyEraser(io.ComfyNode):
@@ -29,7 +29,7 @@ class ApplyEraser(io.ComfyNode):
             io.Schema,
             node_id="RECE_ApplyEraser",
             display_name="Apply Eraser (RECE)",
-            category=CATEGORY,
+            category=ERASE,
             description=(
                 "Puts an erasure on a model. An eraser made on a base model also fits its fine-tunes. LoRAs before this node "
                 "are erased from too; a LoRA added after it can bring a concept back."
@@ -66,7 +66,7 @@ class CombineErasers(io.ComfyNode):
             io.Schema,
             node_id="RECE_CombineErasers",
             display_name="Combine Erasers (RECE)",
-            category=CATEGORY,
+            category=ERASE,
             description=(
                 "Makes one erasure of two; the first is applied before the second. Erasing all concepts in one 'Erase "
                 "Concepts' node changes other prompts less, so combine only what you have as files."

@@ -11,7 +11,7 @@ from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, strength_input
-from .schema.sockets import CATEGORY
+from .schema.sockets import ERASE
 
 
 class ApplyEraserToConditioning(io.ComfyNode):
@@ -23,7 +23,7 @@ class ApplyEraserToConditioning(io.ComfyNode):
             io.Schema,
             node_id="RECE_ApplyEraserToConditioning",
             display_name="Apply Eraser to Conditioning (RECE)",
-            category=CATEGORY,
+            category=ERASE,
             description=(
                 "Puts an erasure on encoded prompts instead of on the model. The pictures are those of an erased model, even "
                 "where no node can patch the model. Use one for every prompt: a prompt that does not pass through it is not "

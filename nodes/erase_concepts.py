@@ -20,7 +20,7 @@ from .request.templates import TEMPLATES
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import choice_input, erase_inputs, model_input, preset_input, strength_input, switch_input
-from .schema.sockets import CATEGORY, Eraser
+from .schema.sockets import ERASE, Eraser
 
 
 class EraseConcepts(io.ComfyNode):
@@ -32,7 +32,7 @@ class EraseConcepts(io.ComfyNode):
             io.Schema,
             node_id="RECE_EraseConcepts",
             display_name="Erase Concepts (RECE)",
-            category=CATEGORY,
+            category=ERASE,
             description=(
                 "Removes concepts (nudity, a painter's style, an object, a person) from a loaded model by a closed-form "
                 "edit of its weights, without training. Put your LoRAs before this node: they are erased from too. A LoRA "

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..rece_ops import EraserSet
 from ..rece_ops.formats.atomic import save_atomically
 from ..rece_ops.settings import check_strength
-from .host.folders import ERASERS, LORAS, eraser_names, existing_eraser, path_to_save, shown
+from .host.folders import ERASERS, LORAS, default_name, eraser_names, existing_eraser, path_to_save, shown
 from .host.jobs.export_lora import lora_metadata, lora_tensors
 from .host.protocols import Model
 from .host.session import Session
@@ -19,7 +19,7 @@ from .request.choices import check_choice
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, strength_input
-from .schema.sockets import CATEGORY, Eraser
+from .schema.sockets import FILES, Eraser
 
 KEEP_BOTH, REPLACE = "keep both", "replace"
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -34,12 +34,12 @@ class SaveEraser(io.ComfyNode):
             io.Schema,
             node_id="RECE_SaveEraser",
             display_name="Save Eraser (RECE)",
-            category=CATEGORY,
+            category=FILES,
             description="Writes an erasure to models/erasers, with the concepts and settings it was made with.",
             is_output_node=True,
             inputs=[
                 Eraser.Input("eraser", tooltip="The erasure to save."),
-                _file_name("my_eraser"),
+                _file_name(),
                 _if_exists(),
             ],
             outputs=[
@@ -53,7 +53,8 @@ class SaveEraser(io.ComfyNode):
     @checked
     def execute(cls, eraser: EraserSet | None, file_name: str, if_exists: str) -> io.NodeOutput:
         present = connected(eraser)
-        path, keep_existing = path_to_save(ERASERS, file_name), _keeps_both(if_exists)
+        name = file_name.strip() or default_name(present.provenance)
+        path, keep_existing = path_to_save(ERASERS, name), _keeps_both(if_exists)
         path.parent.mkdir(parents=True, exist_ok=True)
         return _saved(ERASERS, present.save(path, keep_existing))
 
@@ -67,7 +68,7 @@ class LoadEraser(io.ComfyNode):
             io.Schema,
             node_id="RECE_LoadEraser",
             display_name="Load Eraser (RECE)",
-            category=CATEGORY,
+            category=FILES,
             description="Reads an erasure from models/erasers. The file is checked before anything in it is used.",
             inputs=[io.Combo.Input("eraser_name", options=eraser_names(), tooltip="A file in models/erasers.")],
             outputs=[
@@ -102,7 +103,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
             io.Schema,
             node_id="RECE_SaveEraserAsLoRA",
             display_name="Save Eraser as LoRA (RECE)",
-            category=CATEGORY,
+            category=FILES,
             description=(
                 "Writes an erasure as a LoRA that ComfyUI's own loaders, A1111/Forge and diffusers read. It is exact for the "
                 "model connected here and close on its fine-tunes; the eraser file is exact on all of them."
@@ -113,7 +114,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
                     "model", tooltip="The model without the erasure, with the LoRAs that the file should be exact for."
                 ),
                 Eraser.Input("eraser", tooltip="The erasure to save."),
-                _file_name("my_eraser_lora"),
+                _file_name(),
                 _if_exists(),
                 strength_input("strength", "Baked into the file: at LoRA strength 1 it erases with this strength."),
                 io.Int.Input(
@@ -151,7 +152,8 @@ class SaveEraserAsLoRA(io.ComfyNode):
     ) -> io.NodeOutput:
         check_strength(strength)
         present, session = connected(eraser), Session.open(model)
-        path, keep_existing = path_to_save(LORAS, file_name), _keeps_both(if_exists)
+        name = file_name.strip() or f"{default_name(present.provenance)}_lora"
+        path, keep_existing = path_to_save(LORAS, name), _keeps_both(if_exists)
         metadata = lora_metadata(session.architecture, present)
         check_choice("dtype", dtype, _DTYPES)
         tensors = lora_tensors(session, present, strength, max_rank, _DTYPES[dtype])
@@ -159,9 +161,12 @@ class SaveEraserAsLoRA(io.ComfyNode):
         return _saved(LORAS, save_atomically(path, tensors, metadata, keep_existing))
 
 
-def _file_name(default: str) -> io.Input:
+def _file_name() -> io.Input:
     return io.String.Input(
-        "file_name", default=default, tooltip="The name of the file; '/' makes sub-folders. '.safetensors' is added."
+        "file_name",
+        default="",
+        placeholder="named after the concepts",
+        tooltip="The name of the file; '/' makes sub-folders. '.safetensors' is added. Empty: named after the concepts.",
     )
 
 

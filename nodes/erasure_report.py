@@ -21,7 +21,7 @@ from .request.methods import METHODS, assessment_plan
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import clip_input, connected, number_input
-from .schema.sockets import CATEGORY, Eraser
+from .schema.sockets import TEST, Eraser
 
 
 class ErasureReport(io.ComfyNode):
@@ -33,7 +33,7 @@ class ErasureReport(io.ComfyNode):
             io.Schema,
             node_id="RECE_ErasureReport",
             display_name="Erasure Report (RECE)",
-            category=CATEGORY,
+            category=TEST,
             description=(
                 "Measures what an eraser does to concepts and to everything else: what is left, how well the derived "
                 "embedding brings it back, and how far other prompts drift. Says what to change where that is too much."

@@ -9,6 +9,7 @@ from .apply_eraser_to_conditioning import ApplyEraserToConditioning
 from .attacks.concept_vector import ConceptVector
 from .attacks.derive_embedding import DeriveEmbedding
 from .attacks.invert_concept import InvertConcept
+from .compare_erasure import CompareErasure
 from .erase_concepts import EraseConcepts
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
@@ -35,4 +36,5 @@ class RECEExtension(ComfyExtension):
             ConceptVector,
             InvertConcept,
             ErasureReport,
+            CompareErasure,
         ]

@@ -28,8 +28,25 @@ STARTED = "() => window.app?.extensions?.some(({ name }) => name === 'RECE.Repor
 # What the tests ask inside the page. Nodes are meant by id.
 HELPERS = """
 window.recetest = {
-  node: (id) => app.graph.getNodeById(id),
-  clear: () => [...app.graph.nodes].forEach((node) => app.graph.remove(node)),
+  /** Of the graph that is open. */
+  node: (id) => (app.canvas.graph ?? app.graph).getNodeById(id),
+  clear() {
+    app.canvas.setGraph(app.rootGraph ?? app.graph);
+    [...app.canvas.graph.nodes].forEach((node) => app.canvas.graph.remove(node));
+  },
+  intoSubgraph(id) {
+    const { node, subgraph } = app.canvas.graph.convertToSubgraph(new Set([this.node(id)]));
+    app.canvas.openSubgraph(subgraph, node);
+    const [inner] = subgraph.nodes;
+    Object.assign(app.canvas.ds, { offset: [150 - inner.pos[0], 150 - inner.pos[1]], scale: 1 });
+    app.canvas.setDirty(true, true);
+    return inner.id;
+  },
+  advancedButton(id) { return this.node(id).widgets.find(({ name }) => / advanced inputs$/.test(name)).name; },
+  /** Which of the node's fields of several lines a widget is. */
+  textPlace([id, name]) {
+    return this.node(id).widgets.filter(({ type }) => type === "customtext").findIndex((widget) => widget.name === name);
+  },
   add([type, values, position]) {
     const node = LiteGraph.createNode(type);
     if (!node) return null;
@@ -184,9 +201,40 @@ class Frontend:
             return self.page.locator(f'[data-node-id="{node}"] .rece-report')
         return self.page.locator(".dom-widget .rece-report:visible")
 
-    def executed(self, node: Any, text: str) -> None:
+    def fold(self, node: Any) -> None:
+        """Show or hide the advanced inputs, with the button that a person has for it."""
+        if self.nodes2:
+            button = self.page.locator(f'[data-node-id="{node}"]').get_by_role("button", name="advanced inputs")
+            button.or_(self.page.locator('[data-testid="advanced-inputs-button"]')).first.click()
+        else:
+            name = self.page.evaluate("(id) => recetest.advancedButton(id)", node)
+            self.page.mouse.click(*self.call("place", [node, name]))
+
+    def type_text(self, node: Any, widget: str, text: str) -> None:
+        """Type into a field of several lines, in place of what stands there."""
+        field = self.page.locator(
+            f'[data-node-id="{node}"] textarea' if self.nodes2 else ".dom-widget textarea:visible"
+        )
+        place = self.page.evaluate("(it) => recetest.textPlace(it)", [node, widget])
+        field.nth(place).fill(text)
+
+    def parsed(self, node: Any) -> Locator:
+        """How the server understands the concepts of the node."""
+        if self.nodes2:
+            return self.page.locator(f'[data-node-id="{node}"] .rece-parse')
+        return self.page.locator(".dom-widget .rece-parse:visible")
+
+    def into_subgraph(self, node: Any) -> Any:
+        """Convert the node to a subgraph, open that, and return the node's id there; `clear` goes back."""
+        inner = self.call("intoSubgraph", node)
+        # The page draws the subgraph's nodes some frames after it was opened.
+        selector = f'.lg-node[data-node-id="{inner}"]' if self.nodes2 else "canvas"
+        self.page.locator(selector).first.wait_for()
+        return inner
+
+    def executed(self, node: Any, text: str, **others: Any) -> None:
         """Let the node have reported `text`, as the server's message does."""
-        message = [node, {"text": [text]}]
+        message = [node, {"text": [text], **others}]
         self.page.evaluate("([id, output]) => recetest.node(id).onExecuted(output)", message)
 
     def failed(self, node: Any, message: str) -> None:

@@ -15,7 +15,7 @@ from ..request.prompt_pairs import pairs_of_file, typed_pairs
 from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import choice_input
-from ..schema.sockets import CATEGORY
+from ..schema.sockets import TEST
 
 NO_FILE = "none"
 
@@ -29,7 +29,7 @@ class ConceptVector(io.ComfyNode):
             io.Schema,
             node_id="RECE_ConceptVector",
             display_name="Concept Vector (RECE)",
-            category=CATEGORY,
+            category=TEST,
             description=(
                 "Tries to bring an erased concept back (Ring-A-Bell). It measures, over pairs of prompts, what the concept adds "
                 "to an embedding on average, and adds that to any prompt. Sample the result with the erased model."

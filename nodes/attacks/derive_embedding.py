@@ -13,7 +13,7 @@ from ..host.session import Session
 from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import clip_input, number_input
-from ..schema.sockets import CATEGORY, Eraser
+from ..schema.sockets import TEST, Eraser
 
 
 class DeriveEmbedding(io.ComfyNode):
@@ -25,7 +25,7 @@ class DeriveEmbedding(io.ComfyNode):
             io.Schema,
             node_id="RECE_DeriveEmbedding",
             display_name="Derive Embedding (RECE)",
-            category=CATEGORY,
+            category=TEST,
             description=(
                 "Tries to bring an erased concept back: derives, in closed form, the embedding whose outputs in the "
                 "erased model come closest to those of the concept in the original. Sample it to see whether the erasure "

@@ -11,7 +11,7 @@ from ..host.session import Session
 from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import clip_input, count_input, number_input, switch_input
-from ..schema.sockets import CATEGORY
+from ..schema.sockets import TEST
 
 DEFAULT = InversionSettings()
 
@@ -25,7 +25,7 @@ class InvertConcept(io.ComfyNode):
             io.Schema,
             node_id="RECE_InvertConcept",
             display_name="Invert Concept (RECE)",
-            category=CATEGORY,
+            category=TEST,
             description=(
                 "A white-box attack: learns token embeddings with which the erased model makes given images. It needs the "
                 "weights and takes minutes. If it succeeds, the model can still make the concept. What it finds can be "

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import folder_paths
 
-from ...rece_ops import InputError
+from ...rece_ops import InputError, Provenance
 from ...rece_ops.formats.atomic import LONGEST_UNFINISHED
 from ...rece_ops.texts import code_point, unseen_character
 
@@ -26,6 +26,8 @@ _RESERVED_NAMES = {
     # Windows takes superscript digits for digits.
     *(f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789¹²³"),
 }
+# Of what a name is made of where none was given. A character has up to four bytes.
+_MOST_NAMED, _LONGEST_WORD = 3, 12
 _MAX_PART = 200
 _MAX_NAME = 800
 # What 'keep both' may add to a name, as in '_12345'.
@@ -107,6 +109,19 @@ def path_to_save(folder: str, name: str) -> Path:
             "choose a shorter name, or fewer sub-folders."
         )
     return path
+
+
+def default_name(told: Provenance) -> str:
+    """A name for the file of an eraser that a person gave none: its concepts and what it was made on."""
+    concepts = [_plain_word(concept) for concept in told.erased()]
+    named = [concept for concept in concepts if concept]
+    words = named[:_MOST_NAMED] + ([f"and_{len(named) - _MOST_NAMED}_more"] if len(named) > _MOST_NAMED else [])
+    return "_".join(["no", *(words or ["concepts"]), *filter(None, [_plain_word(told.architecture or "")])])
+
+
+def _plain_word(text: str) -> str:
+    """`text` as a part of a file name: letters and digits of any script, and `_` for all between them."""
+    return re.sub(r"[\W_]+", "_", text).strip("_")[:_LONGEST_WORD]
 
 
 def shown(folder: str, path: Path) -> str:

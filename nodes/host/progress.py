@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import comfy.model_management
 import comfy.utils
 
-from ...rece_ops.progress import Progress
-
 _WHOLE = 1000
+
+
+class PictureProgress(Protocol):
+    """`Progress` that takes a preview too, as the host's previewers make them."""
+
+    def __call__(self, done: int, total: int, stage: str = "", preview: Any = None) -> None: ...
 
 
 class JobProgress:
@@ -28,8 +34,8 @@ class JobProgress:
             self._ranges[name] = begun / total, share / total
             begun += share
 
-    def part(self, name: str, place: int = 0, count: int = 1) -> Progress:
-        """What to report the steps of a part to: progress(done, total, stage).
+    def part(self, name: str, place: int = 0, count: int = 1) -> PictureProgress:
+        """What to report the steps of a part to: progress(done, total, stage), and what to show meanwhile.
 
         Args:
             name: of the part.
@@ -40,10 +46,10 @@ class JobProgress:
         """
         begun, share = self._ranges[name]
 
-        def report(done: int, total: int, stage: str = "") -> None:
+        def report(done: int, total: int, stage: str = "", preview: Any = None) -> None:
             check_cancelled()
             within = (place + done / max(total, 1)) / count
-            self._bar.update_absolute(round(_WHOLE * (begun + share * within)), _WHOLE)
+            self._bar.update_absolute(round(_WHOLE * (begun + share * within)), _WHOLE, preview)
 
         return report
 

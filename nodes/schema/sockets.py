@@ -6,4 +6,6 @@ from comfy_api.latest import io
 
 Eraser = io.Custom("ERASER")
 
-CATEGORY = "RECE concept erasure"
+_CATEGORY = "RECE concept erasure"
+ERASE, FILES, TEST = (f"{_CATEGORY}/{name}" for name in ("erase", "files", "test"))
+"""Where the nodes are listed."""

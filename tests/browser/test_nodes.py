@@ -32,6 +32,10 @@ METHOD: dict[str, Any] = {
     "drift_limit": 0,
 }
 NUMBERS = ["epochs", "regularization", "edit_regularization", "erase_scale", "preserve_scale"]
+PRESET = {"epochs": 1, "regularization": 0.001, "target": "art"}
+"""What 'custom' begins with after 'artistic style'."""
+ADVANCED = ["templates", "iteration", "preservation", "regeneration_limit", "drift_limit", "pooled"]
+"""Those that count for the method that a new node has."""
 ROW = 24
 """The height of a number's row in the canvas."""
 
@@ -59,7 +63,7 @@ def test_the_numbers_are_shown_while_the_preset_is_custom(frontend: Frontend) ->
     for _ in range(2):
         frontend.choose(node, "preset", "custom")
         frontend.expect_shown(node, NUMBERS, NUMBERS)
-        assert frontend.height(node) >= before + len(NUMBERS) * ROW
+        assert frontend.height(node) >= before + (1 + len(NUMBERS)) * ROW  # with the target
         frontend.choose(node, "preset", "unsafe")
         frontend.expect_shown(node, NUMBERS, [])
         assert frontend.height(node) == pytest.approx(before, abs=1)
@@ -75,7 +79,95 @@ def test_the_numbers_still_come_and_go_after_something_was_typed(frontend: Front
     frontend.expect_shown(node, NUMBERS, [])
     frontend.choose(node, "preset", "custom")
     frontend.expect_shown(node, NUMBERS, NUMBERS)
-    assert frontend.value(node, "epochs") == 5
+
+
+def test_custom_begins_with_the_preset_before_it(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    frontend.choose(node, "preset", "artistic style")
+    frontend.choose(node, "preset", "custom")
+    assert {name: frontend.value(node, name) for name in PRESET} == PRESET
+    frontend.expect_shown(node, ["target"], ["target"])
+    # What was changed then stays, in a saved workflow too.
+    frontend.type_number(node, "epochs", "5")
+    frontend.load(frontend.serialize())
+    assert {name: frontend.value(node, name) for name in PRESET} == {**PRESET, "epochs": 5}
+
+
+def test_the_method_stands_below_the_concepts(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    names = frontend.page.evaluate("(id) => recetest.node(id).widgets.map(({ name }) => name)", node)
+    assert [name for name in names if name != "rece_parse"][:6] == [
+        "concepts",
+        "method",
+        "robustness",
+        "beta",
+        "preset",
+        "target",
+    ]
+
+
+def test_advanced_inputs_come_when_asked_for(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    frontend.expect_shown(node, ADVANCED, [])
+    frontend.fold(node)
+    frontend.expect_shown(node, ADVANCED, ADVANCED)
+    frontend.load(frontend.serialize())
+    frontend.expect_shown(node, ADVANCED, ADVANCED)
+    frontend.fold(node)
+    frontend.expect_shown(node, ADVANCED, [])
+
+
+def test_what_is_typed_is_read_back_by_the_server(frontend: Frontend) -> None:
+    node = frontend.add(ERASE, concepts="")
+    frontend.type_text(node, "concepts", "red, blue -> grey\nVan Gogh → art : 2")
+    parsed = frontend.parsed(node)
+    parsed.get_by_text("3 concepts · red → grey · blue → grey · Van Gogh → art × 2").wait_for()
+    assert parsed.locator(".rece-parse-error").count() == 0
+    frontend.type_text(node, "concepts", "red\n(blue:1.3)")
+    parsed.locator(".rece-parse-error").get_by_text("Line 2 ('(blue:1.3)') weighs a concept as prompts do").wait_for()
+    frontend.type_text(node, "concepts", "red")
+    parsed.get_by_text("1 concept · red").wait_for()
+    menu = parsed.locator("select")
+    menu.focus()
+    menu.locator("option").nth(4).wait_for(state="attached")
+    menu.select_option("Imagenette: ten objects")
+    parsed.get_by_text("11 concepts · red · tench").wait_for()
+    assert frontend.value(node, "concepts").splitlines()[:3] == ["red", "tench", "English springer"]
+
+
+def test_a_verdict_comes_first_and_is_marked_when_an_input_changes(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    verdict = {"tone": "bad", "headline": "<b>red</b>: still there", "remedy": "Set 'method' to 'UCE'."}
+    frontend.executed(node, "numbers\nWarning: it drifted.", rece_verdict=[verdict])
+    report = frontend.report(node)
+    report.wait_for()
+    lines = report.locator("> *").all_inner_texts()
+    assert lines[:3] == [verdict["headline"], verdict["remedy"], "Warning: it drifted."]
+    assert report.locator(".rece-report-verdict-bad").count() == 1
+    numbers = report.get_by_text("numbers")
+    assert not numbers.is_visible()
+    report.locator("summary").click()
+    numbers.wait_for()
+    changed = report.get_by_text("Changed since the last run.")
+    assert changed.count() == 0
+    frontend.choose(node, "method", "UCE")
+    changed.wait_for()
+    frontend.choose(node, "method", "RECE")
+    changed.wait_for(state="detached")
+
+
+def test_a_node_in_a_new_subgraph_shows_its_numbers_and_its_report(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    inner = frontend.into_subgraph(node)
+    frontend.choose(inner, "preset", "custom")
+    frontend.expect_shown(inner, NUMBERS, NUMBERS)
+    frontend.executed(inner, "one line")
+    frontend.report(inner).get_by_text("one line").wait_for()
+
+
+def test_an_eraser_has_a_colour_of_its_own(frontend: Frontend) -> None:
+    script = "() => app.canvas.default_connection_color_byType.ERASER"
+    assert frontend.page.evaluate(script) == "#e06c9f"
 
 
 def test_the_canvas_has_no_gaps_and_keeps_the_size_a_person_gave(frontend: Frontend) -> None:
@@ -86,7 +178,7 @@ def test_the_canvas_has_no_gaps_and_keeps_the_size_a_person_gave(frontend: Front
     assert frontend.call("misplaced", node) <= 1
     frontend.choose(node, "preset", "custom")
     assert frontend.call("misplaced", node) <= 1
-    assert frontend.height(node) == 600 + len(NUMBERS) * ROW
+    assert frontend.height(node) == 600 + (1 + len(NUMBERS)) * ROW
     frontend.choose(node, "preset", "nudity")
     assert frontend.call("misplaced", node) <= 1
     assert frontend.height(node) == 600
@@ -110,6 +202,7 @@ def test_linked_numbers_stay(frontend: Frontend) -> None:
 
 def test_a_method_shows_what_counts_for_it(frontend: Frontend) -> None:
     node = frontend.add(ERASE)
+    frontend.fold(node)
     always = ["method", "preservation"]
     frontend.expect_shown(
         node, list(METHOD), ["method", "iteration", "preservation", "regeneration_limit", "drift_limit"]
@@ -132,13 +225,14 @@ def test_a_saved_workflow_loads_as_it_was(frontend: Frontend, preset: str) -> No
     node = frontend.add(ERASE, **values, **numbers)
     if preset != frontend.value(node, "preset"):
         frontend.choose(node, "preset", preset)
+    numbers = {name: frontend.value(node, name) for name in NUMBERS}  # 'custom' begins with those of the preset
     # What the node shows of a run must not find its way among the values.
     frontend.executed(node, "nudity: 1% left")
     frontend.report(node).wait_for()
     saved, prompt = frontend.serialize(), frontend.prompt()
     common = ["cat\ndog -> : 0.5", preset, "horse", 0.5, "none"]
-    assert _values(saved) == [*common, *numbers.values(), *METHOD.values(), True]
-    assert set(prompt[str(node)]["inputs"]) == {*values, *numbers, *METHOD, "preset", "templates", "pooled"}
+    assert _values(saved) == [*common, *numbers.values(), *METHOD.values(), True, ""]
+    assert set(prompt[str(node)]["inputs"]) == {*values, *numbers, *METHOD, "preset", "templates", "pooled", "target"}
     frontend.load(saved)
     frontend.expect_shown(node, NUMBERS, NUMBERS if preset == "custom" else [])
     again = frontend.serialize()
@@ -178,7 +272,7 @@ def test_running_shows_the_report_on_the_node(frontend: Frontend) -> None:
     frontend.queue()
     reports = frontend.page.locator(".rece-report:visible")
     reports.filter(has_text="Saved models/erasers/browser").wait_for(timeout=60_000)
-    assert reports.filter(has_text="weights changed by").inner_text().startswith(f"{concept}: ")
+    assert reports.locator(".rece-report-verdict").inner_text().startswith(f"{concept}: ")
     assert reports.count() == 2
 
 

@@ -92,6 +92,24 @@ def _conditioning(graph: Graph, loaded: Node) -> dict[str, Any]:
     return {"conditioning": graph.encode("a person", loaded.out(1)), "eraser": _eraser(graph), "strength": 1.0}
 
 
+def _compare(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        **{name: loaded.out(index) for index, name in enumerate(("model", "clip", "vae"))},
+        "erased_1": _eraser(graph),
+        "prompts": "a hat",
+        "negative": "",
+        "seed": 0,
+        "seeds": 1,
+        "strengths": "1",
+        "steps": 1,
+        "cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "normal",
+        "width": 64,
+        "height": 64,
+    }
+
+
 BUILD: Mapping[str, Build] = {
     "RECE_EraseConcepts": _erase,
     "RECE_ApplyEraser": lambda graph, loaded: {"model": loaded.out(0), "eraser": _eraser(graph), "strength": 1.0},
@@ -103,6 +121,7 @@ BUILD: Mapping[str, Build] = {
     "RECE_DeriveEmbedding": _derive,
     "RECE_ConceptVector": _vector,
     "RECE_InvertConcept": _invert,
+    "RECE_CompareErasure": _compare,
     "RECE_ErasureReport": lambda graph, loaded: {
         "model": loaded.out(0),
         "clip": loaded.out(1),

@@ -48,7 +48,8 @@ function update(node, inputs, button, keepOthers) {
         setHidden(widgetOf(node, name), Boolean(hidden) && !isLinked(node, name));
       }
       if (!button) return;
-      button.label = node.showAdvanced ? HIDE : SHOW;
+      // Frontend 1.32 reads the label in the canvas, and the name in Nodes 2.0.
+      button.label = button.name = node.showAdvanced ? HIDE : SHOW;
       setHidden(button, hostFolds(node));
     },
     keepOthers,
@@ -56,8 +57,10 @@ function update(node, inputs, button, keepOthers) {
 }
 
 function addButton(node, toggle) {
-  const button = node.addWidget("button", "advanced", null, toggle, { serialize: false });
+  const last = node.widgets.findLast(({ serialize }) => serialize !== false);
+  const button = node.addWidget("button", SHOW, null, toggle, { serialize: false });
   button.serialize = false; // neither sent nor saved
+  placeBelow(node, button, last);
   button.tooltip = "Inputs that most people leave alone.";
   return button;
 }
@@ -79,23 +82,41 @@ function followPresets(node, presets) {
   });
 }
 
+/** Put every input below the one that it belongs to, which has to have found its own place before. */
+function arrange(node, inputs) {
+  const placed = new Set();
+  const place = (name) => {
+    if (placed.has(name)) return;
+    placed.add(name);
+    const above = inputs.get(name)?.[BELOW];
+    if (!inputs.has(above)) return;
+    place(above);
+    placeBelow(node, widgetOf(node, name), widgetOf(node, above));
+  };
+  for (const name of inputs.keys()) place(name);
+}
+
 function setUp(node, definition) {
   const inputs = [...definition].filter(([name]) => widgetOf(node, name));
   const changing = inputs.filter(([, options]) => options[COUNTS_FOR] || options.advanced);
   const presets = definition.get("preset")?.[PRESETS];
   // The order of the saved values is the one that the widgets were made in.
   keepSavedOrder(node);
-  for (const [name, options] of inputs) {
-    const above = options[BELOW] && widgetOf(node, options[BELOW]);
-    if (above) placeBelow(node, widgetOf(node, name), above);
-  }
+  arrange(node, new Map(inputs));
   if (presets) followPresets(node, presets);
   if (!changing.length) return;
   const toggle = () => {
     node.showAdvanced = !node.showAdvanced;
     update(node, changing, button, true);
   };
-  const button = changing.some(([, options]) => options.advanced) ? addButton(node, toggle) : undefined;
+  let button;
+  changeWidgets(
+    node,
+    () => {
+      button = changing.some(([, options]) => options.advanced) ? addButton(node, toggle) : undefined;
+    },
+    true,
+  );
   const choices = new Set(changing.flatMap(([, options]) => Object.keys(options[COUNTS_FOR] ?? {})));
   for (const choice of choices) {
     const widget = widgetOf(node, choice);

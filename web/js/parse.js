@@ -9,9 +9,10 @@ const NAME = "rece_parse";
 const FIELDS = ["concepts", "preserve", "preset", "target"];
 const EXPLAINED = "rece_explained";
 const WAIT = 200;
-const MARGIN = 10;
-const LEAST = 46;
-const MOST = 110;
+const MARGIN = 4;
+/** Of a height that does not change, so that nothing below moves while a person types or clicks; it scrolls. */
+const HEIGHT = 40;
+const HEIGHT_WITH_EXPLANATIONS = 84;
 
 const STYLE = `
 .rece-parse {
@@ -98,36 +99,31 @@ function addParse(node) {
   for (const type of ["pointerdown", "pointermove", "pointerup"]) {
     element.addEventListener(type, (event) => event.button !== 1 && event.buttons !== 4 && event.stopPropagation());
   }
-  let height = LEAST;
-  const widget = node.addDOMWidget(NAME, NAME, element, {
-    serialize: false, // not sent to the server
-    margin: MARGIN,
-    getValue: () => "",
-    getMinHeight: () => height,
-    getMaxHeight: () => height,
-  });
-  widget.serialize = false; // not saved in the workflow
-  placeBelow(node, widget, widgetOf(node, "concepts"));
+  const explanation = explanations.get(node.comfyClass) ?? {};
+  const height = Object.keys(explanation).length ? HEIGHT_WITH_EXPLANATIONS : HEIGHT;
+  element.style.minHeight = `${height}px`;
+  const add = () => {
+    const widget = node.addDOMWidget(NAME, NAME, element, {
+      serialize: false, // not sent to the server
+      margin: MARGIN,
+      getValue: () => "",
+      getMinHeight: () => height + 2 * MARGIN,
+      getMaxHeight: () => height + 2 * MARGIN,
+    });
+    widget.serialize = false; // not saved in the workflow
+    placeBelow(node, widget, widgetOf(node, "concepts"));
+  };
+  changeWidgets(node, add, true);
 
-  const explained = () =>
-    Object.entries(explanations.get(node.comfyClass) ?? {}).map(([name, texts]) => texts[widgetOf(node, name)?.value]);
   const show = (found) => {
-    const lines = [];
-    if (found?.summary) lines.push(line(found.summary, "rece-parse-summary"));
-    if (found?.hint) lines.push(line(found.hint, "rece-parse-hint"));
-    if (found?.error) lines.push(line(found.error.message, "rece-parse-error"));
-    for (const sentence of explained()) if (sentence) lines.push(line(sentence, "rece-parse-hint"));
-    text.replaceChildren(...lines);
-    const needed = Math.min(Math.max(textHeight(element, node.size[0]), LEAST), MOST);
-    if (needed === height) return;
-    changeWidgets(
-      node,
-      () => {
-        height = needed;
-        element.style.minHeight = `${height}px`;
-      },
-      true,
-    );
+    const sentences = Object.entries(explanation).map(([name, texts]) => texts[widgetOf(node, name)?.value]);
+    const lines = [
+      [found?.error?.message, "rece-parse-error"],
+      [found?.summary, "rece-parse-summary"],
+      [found?.hint, "rece-parse-hint"],
+      ...sentences.map((sentence) => [sentence, "rece-parse-hint"]),
+    ];
+    text.replaceChildren(...lines.filter(([one]) => one).map(([one, className]) => line(one, className)));
   };
   let timer, asked = 0;
   const update = () => {
@@ -140,24 +136,12 @@ function addParse(node) {
       if (turn === asked && node.graph) show(found);
     }, WAIT);
   };
-  element.style.minHeight = `${height}px`;
-  for (const name of [...FIELDS, ...Object.keys(explanations.get(node.comfyClass) ?? {})]) {
+  for (const name of [...FIELDS, ...Object.keys(explanation)]) {
     const field = widgetOf(node, name);
     if (field) after(field, "callback", update);
   }
   after(node, "onConfigure", update);
   after(node, "onAdded", update);
-}
-
-function textHeight(element, width) {
-  const copy = element.cloneNode(true);
-  const room = width - 2 * MARGIN - 8;
-  Object.assign(copy.style, { position: "fixed", visibility: "hidden", contain: "none", width: `${room}px` });
-  Object.assign(copy.style, { height: "auto", minHeight: "0" });
-  document.body.append(copy);
-  const height = copy.offsetHeight;
-  copy.remove();
-  return height;
 }
 
 function explainedIn({ input }) {

@@ -22,10 +22,18 @@ export function widgetOf(node, name) {
 /** Show or hide a widget; its value and its place among the saved values stay. Call within `changeWidgets`. */
 export function setHidden(widget, hidden) {
   widget.hidden = hidden; // read by the canvas
-  widget.options.hidden = hidden; // read by Nodes 2.0
+  for (const options of readOptions(widget)) options.hidden = hidden; // read by Nodes 2.0
   // Frontend 1.32 keeps a row of the canvas for a hidden widget, unless its height and the gap of 4 make nothing.
   if (hidden) widget.computeSize = () => [0, -4];
   else delete widget.computeSize;
+}
+
+/**
+ * The options that a renderer may read: those of the widget, and in frontend 1.49 those of the state that it shares by the
+ * ids of graph and node. After 'Convert to Subgraph' that state is still the one of the node that was there before.
+ */
+function readOptions(widget) {
+  return new Set([widget.options, widget._state?.options].filter(Boolean));
 }
 
 /**

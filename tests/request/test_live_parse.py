@@ -1,0 +1,56 @@
+"""What a person is told while typing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rece_pack.nodes.request.live_parse import MAX_LIVE, understand
+
+
+@pytest.mark.parametrize(
+    ("fields", "summary"),
+    [
+        ({"concepts": ""}, ""),
+        ({"concepts": "# nothing"}, ""),
+        ({"concepts": "red"}, "1 concept · red"),
+        ({"concepts": "red, blue -> grey : 2"}, "2 concepts · red → grey × 2 · blue → grey × 2"),
+        ({"concepts": "Monet", "preset": "artistic style"}, "1 concept · Monet → art"),
+        ({"concepts": "Monet", "preset": "artistic style", "target": "ink"}, "1 concept · Monet → art"),
+        ({"concepts": "Monet", "preset": "custom", "target": " ink "}, "1 concept · Monet → ink"),
+    ],
+)
+def test_the_summary_says_what_was_understood(fields: dict[str, str], summary: str) -> None:
+    found = understand(fields)
+    assert found["summary"] == summary
+    assert found["error"] is None
+
+
+def test_a_long_list_is_shown_in_part() -> None:
+    summary = understand({"concepts": ", ".join(f"concept {number}" for number in range(100))})["summary"]
+    assert summary.startswith("100 concepts · concept 0 · ")
+    assert summary.endswith(" · … and 88 more")
+
+
+@pytest.mark.parametrize(
+    ("fields", "line", "message", "summary"),
+    [
+        ({"concepts": "red\n\n-> art"}, 3, "has no concept", "1 concept · red"),
+        ({"concepts": "red", "preserve": "blue\nRed"}, 2, "of 'preserve'", "1 concept · red"),
+        ({"concepts": "x" * (MAX_LIVE + 1)}, 0, "too long to be checked while you type", ""),
+        ({"concepts": ["red"]}, 0, "too long to be checked", ""),
+        ({"concepts": "\ud800"}, 0, "half a character", ""),
+    ],
+)
+def test_an_error_knows_its_line(fields: dict[str, object], line: int, message: str, summary: str) -> None:
+    found = understand(fields)
+    assert found["error"]["line"] == line
+    assert message in found["error"]["message"]
+    assert found["summary"] == summary
+    json.dumps(found).encode("utf-8")
+
+
+def test_a_target_is_suggested_where_there_is_none() -> None:
+    assert understand({"concepts": "circle -> star"})["hint"] == ""
+    assert understand({"concepts": "circle -> star\nNudity"})["hint"].endswith(": Nudity -> clothing")
+    assert understand({"concepts": "circle"})["hint"].endswith("what to draw instead")

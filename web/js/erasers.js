@@ -1,0 +1,67 @@
+/** ERASER sockets have a colour, and lists of files know what was just saved. */
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+import { after } from "./widgets.js";
+
+const TYPE = "ERASER";
+const COLOUR = "#e06c9f";
+const SAVES = "RECE_SaveEraser";
+const LOADS = "RECE_LoadEraser";
+const LIST = "eraser_name";
+
+/** A palette that does not know a type takes its colour away, whenever one is loaded: then it has ours again. */
+function keepColour(colours) {
+  if (!colours) return;
+  let chosen = colours[TYPE];
+  Object.defineProperty(colours, TYPE, {
+    get: () => chosen || COLOUR,
+    set: (colour) => {
+      chosen = colour;
+    },
+    configurable: true,
+    enumerable: true,
+  });
+}
+
+function giveColour() {
+  keepColour(app.canvas?.default_connection_color_byType);
+  keepColour(globalThis.LGraphCanvas?.link_type_colors);
+  // Nodes 2.0 asks the page's style, in which a palette's own colour comes before this one.
+  const style = document.createElement("style");
+  style.textContent = `:root { --color-datatype-${TYPE}: ${COLOUR}; }`;
+  document.head.append(style);
+}
+
+/** All nodes of the workflow, those in subgraphs too. */
+function allNodes() {
+  const root = app.rootGraph ?? app.graph;
+  return [root, ...(root.subgraphs?.values() ?? [])].flatMap((graph) => [...(graph._nodes ?? graph.nodes)]);
+}
+
+/** The names in the definition of the node, which the server makes anew for whoever asks; older hosts write them first. */
+function namesIn(definition) {
+  const [first, options] = definition?.input?.required?.[LIST] ?? [];
+  return Array.isArray(first) ? first : options?.options;
+}
+
+async function refreshLists() {
+  const answer = await api.fetchApi(`/object_info/${LOADS}`);
+  if (!answer.ok) return;
+  const names = namesIn((await answer.json())[LOADS]);
+  if (!Array.isArray(names)) return;
+  // For nodes that are yet to come, and for those that are there.
+  namesIn(globalThis.LiteGraph?.registered_node_types?.[LOADS]?.nodeData)?.splice(0, Infinity, ...names);
+  for (const node of allNodes()) {
+    const widget = node.comfyClass === LOADS && node.widgets?.find(({ name }) => name === LIST);
+    if (widget) widget.options.values = [...names];
+  }
+}
+
+app.registerExtension({
+  name: "RECE.Erasers",
+  setup: giveColour,
+  nodeCreated(node) {
+    if (node.comfyClass === SAVES) after(node, "onExecuted", refreshLists);
+  },
+});
