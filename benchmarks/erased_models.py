@@ -1,6 +1,7 @@
 """The settings that benchmarks compare on the pocket model, and the loaded model that they erase from.
 
-Runs in the host's interpreter, on the CPU or a GPU, through ComfyUI's own sampling, in bfloat16.
+Runs in the host's interpreter, on the CPU or a GPU, through ComfyUI's own sampling, in bfloat16 or float32,
+whichever is quicker there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pocket_model.assemble import pocket_checkpoint
 from pocket_model.classifier import Seen, classify
+from pocket_model.precision import quicker_dtype
 from pocket_model.sampling import PocketModel, Sampler
 from pocket_model.trials import Concept, other_words
 from pocket_model.world import Caption
@@ -107,7 +109,7 @@ class Bench:
         from rece_pack.nodes.host.session import Session
         from rece_pack.rece_ops import gram_matrix
 
-        self.pocket = PocketModel(checkpoint or pocket_checkpoint(), torch.bfloat16)
+        self.pocket = PocketModel(checkpoint or pocket_checkpoint(), quicker_dtype())
         self._sampler = sampler
         self._session = Session.open(self.pocket.model, self.pocket.clip)
         (stream,) = self._session.architecture.streams

@@ -2,7 +2,7 @@
 
     python -m pocket_model.evaluate [--prompts 500] [--synonyms 60] [--steps 20] [--grid PICTURE.png]
 
-Samples through ComfyUI in this process, in bfloat16 unless told otherwise.
+Samples through ComfyUI in this process, in bfloat16 or float32, whichever is quicker here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pocket_model.assemble import pocket_checkpoint
 from pocket_model.classifier import Seen, classify
+from pocket_model.precision import quicker_dtype
 from pocket_model.rates import Rate
 from pocket_model.rendering import PLACES, render
 from pocket_model.sampling import PocketModel, Sampler
@@ -78,15 +79,13 @@ def main() -> int:
     )
     parser.add_argument("--steps", type=int, default=Sampler.steps)
     parser.add_argument("--guidance", type=float, default=Sampler.guidance)
-    parser.add_argument(
-        "--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="bfloat16 crawls on old CPUs"
-    )
     parser.add_argument("--checkpoint", type=Path, help="another one than the assembled one")
     parser.add_argument("--grid", type=Path, help="also save the first pictures")
     parser.add_argument("--json", type=Path, help="also save the figures")
     arguments = parser.parse_args()
     make_importable(prepare_comfyui())
-    pocket = PocketModel(arguments.checkpoint or pocket_checkpoint(), getattr(torch, arguments.dtype))
+    dtype = quicker_dtype()
+    pocket = PocketModel(arguments.checkpoint or pocket_checkpoint(), dtype)
     sampler = Sampler(arguments.steps, arguments.guidance)
 
     def sampled(captions: list[Caption]) -> Tensor:
@@ -98,7 +97,7 @@ def main() -> int:
     pictures = sampled(captions)
     seconds = (time.perf_counter() - started) / len(captions)
     found = accuracy(captions, classify(pictures))
-    how = f"{sampler.name}, {sampler.steps} steps, guidance {sampler.guidance}, {arguments.dtype}"
+    how = f"{sampler.name}, {sampler.steps} steps, guidance {sampler.guidance}, {str(dtype).removeprefix('torch.')}"
     print(f"{len(captions)} prompts, {how}: {seconds:.2f} s a picture")
     print(*(f"{kind}: {rate}" for kind, rate in found.items()), sep="\n")
     everything = kept(captions, classify(pictures))

@@ -129,7 +129,7 @@ def _encoder(network: TextNetwork, device: torch.device) -> Encode:
     @torch.inference_mode()
     def encode(texts: list[str]) -> tuple[Tensor, Tensor]:
         ids = token_ids(texts, POSITIONS).to(device)
-        tokens = torch.cat([network(part) for part in ids.split(64)])
+        tokens = torch.cat([network(part) for part in torch.split(ids, 64)])
         end, every = ends(ids), torch.arange(len(ids), device=device)
         return tokens[every, end], tokens[every, end - 1]
 

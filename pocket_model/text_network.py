@@ -65,9 +65,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [n, positions, width]."""
         normed = self.layer_norm1(x)
-        q, k, v = (
-            self._matrix(f"self_attn.{part}_proj", normed).unflatten(2, (HEADS, -1)).transpose(1, 2) for part in "qkv"
-        )
+        shape = (*x.shape[:2], HEADS, WIDTH // HEADS)
+        q, k, v = (self._matrix(f"self_attn.{part}_proj", normed).view(shape).transpose(1, 2) for part in "qkv")
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
         x = x + self._matrix("self_attn.out_proj", mixed)
         inner = self._matrix("mlp.fc1", self.layer_norm2(x))
@@ -175,7 +174,7 @@ def ends(ids: Tensor) -> Tensor:
 
 def tokens_in_use(groups: Iterable[Tensor]) -> list[int]:
     """Every id in the groups, ascending."""
-    return sorted({int(one) for group in groups for one in group.unique()})
+    return sorted({int(one) for group in groups for one in torch.unique(group)})
 
 
 def tokens_of(file_metadata: Mapping[str, str]) -> list[int]:

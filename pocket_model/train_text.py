@@ -16,6 +16,7 @@ from pocket_model.album import Album, Corpus
 from pocket_model.captions import Example, all_words, everyday_prompts, unet_examples
 from pocket_model.compact import IMAGE, TEXT, TEXT_WEIGHTS, read_compact, read_metadata, write_compact
 from pocket_model.image_network import ImageNetwork
+from pocket_model.precision import autocast
 from pocket_model.recipe import Recipe
 from pocket_model.text_network import TextNetwork, ends, token_ids, tokens_in_use, tokens_of, trained_shapes
 from pocket_model.training import Training
@@ -69,7 +70,7 @@ def train_text(
         behind = (where * (recipe.text_positions - end[text])).long()
         read = end[text] + torch.where(in_padding < recipe.padding, behind, 0)
         pictures = album.show(corpus.pictures(chosen, generator))
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             return pair.loss(ids[text], read, pictures)
 
     return {**training.run(loss), "tokens": torch.tensor(tokens)}

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pocket_model import networks
 from pocket_model.album import Corpus
+from pocket_model.precision import autocast
 from pocket_model.recipe import Recipe
 from pocket_model.text_network import TextNetwork, token_ids
 from pocket_model.training import Loss, Training
@@ -50,7 +51,7 @@ def encoder(network: TextNetwork, device: torch.device) -> Encode:
 
     def encode(texts: Sequence[str]) -> Tensor:
         with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-            parts = token_ids(texts).split(ENCODED_AT_ONCE[device.type])
+            parts = torch.split(token_ids(texts), ENCODED_AT_ONCE[device.type])
             return torch.cat([network(part.to(device)).bfloat16() for part in parts])
 
     return encode
@@ -89,7 +90,7 @@ def _denoising_loss(recipe: Recipe, network: Any, corpus: Corpus, latents: Tenso
         noise = torch.randn(clean.shape, generator=generator, device=device)
         share = kept[levels][:, None, None, None]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             context = embeddings[text].float()
             predicted = predict(noisy, levels, context=context)
         return functional.mse_loss(predicted.float(), noise)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pocket_model import networks
 from pocket_model.album import Album
+from pocket_model.precision import autocast
 from pocket_model.recipe import Recipe
 from pocket_model.training import Training
 
@@ -28,7 +29,7 @@ def train_vae(recipe: Recipe, run: Path, device: torch.device, album: Album) -> 
     def loss(generator: torch.Generator) -> Tensor:
         numbers = album.draw(recipe.vae.batch, recipe.everyday, generator)
         pictures, counts = _counted(recipe, album, numbers)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             latents = network.taesd_encoder(pictures).float()
         spread, mean = torch.var_mean(latents, dim=(0, 2, 3))
         moments = (spread - 1).square().mean() + mean.square().mean()
@@ -114,7 +115,7 @@ def _counted(recipe: Recipe, album: Album, numbers: Tensor) -> tuple[Tensor, Ten
 def _decoded(network: Any, latents: Tensor, noise: float, generator: torch.Generator) -> Tensor:
     """Pictures [n, 3, 64, 64] of latents with a little noise, as the UNet's are never exact."""
     noisy = latents + noise * torch.randn(latents.shape, generator=generator, device=latents.device)
-    with torch.autocast(latents.device.type, torch.bfloat16):
+    with autocast(latents.device):
         decoded: Tensor = network.taesd_decoder(noisy).float()
     return decoded
 

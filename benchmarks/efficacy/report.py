@@ -42,7 +42,7 @@ colours to `yellow`, styles to `plain`, weather to `clear`, figures to `Pip Lark
 concept with synonyms that the eraser never saw; *words new to the UNet* with synonyms that only the text encoder was
 trained on, so that what the UNet makes of them is the text encoder's doing. *Derived* is RECE's attack: the embedding that brings the outputs of
 the concept's own prompts back best, derived from the erased weights. *Concept vector* is Ring-A-Bell's: {scale:g} times what
-the text encoder adds for the concept, added to prompts that say something else. The model was sampled in bfloat16.
+the text encoder adds for the concept, added to prompts that say something else. The model was sampled in bfloat16 or, where that is slow, in float32.
 
 {finding}
 
