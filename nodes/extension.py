@@ -12,15 +12,17 @@ from .attacks.invert_concept import InvertConcept
 from .erase_concepts import EraseConcepts
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
-from .host.folders import register_eraser_folder
+from .evaluation.load_prompt_set import LoadPromptSet
+from .host.folders import register_eraser_folder, register_prompt_set_folder
 
 
 class RECEExtension(ComfyExtension):
     """Concept erasure nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """The nodes. The folder is registered here because older hosts never call `on_load`."""
+        """The nodes. The folders are registered here because older hosts never call `on_load`."""
         register_eraser_folder()
+        register_prompt_set_folder()
         return [
             EraseConcepts,
             ApplyEraser,
@@ -33,4 +35,5 @@ class RECEExtension(ComfyExtension):
             ConceptVector,
             InvertConcept,
             ErasureReport,
+            LoadPromptSet,
         ]

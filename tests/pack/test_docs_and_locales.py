@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rece_pack.nodes import presets
+from rece_pack.nodes.request import presets
 from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts
 from rece_pack.nodes.request.templates import TEMPLATES
 from rece_pack.rece_ops import PRESETS, InputError, RECESettings
@@ -32,6 +32,7 @@ NODES = (
     "RECE_ConceptVector",
     "RECE_InvertConcept",
     "RECE_ErasureReport",
+    "RECE_LoadPromptSet",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
