@@ -12,8 +12,9 @@ from .attacks.invert_concept import InvertConcept
 from .erase_concepts import EraseConcepts
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
+from .evaluation.detect_concept import DetectConcept
 from .evaluation.load_prompt_set import LoadPromptSet
-from .host.folders import register_eraser_folder, register_prompt_set_folder
+from .host.folders import register_eraser_folder, register_evaluation_folders
 
 
 class RECEExtension(ComfyExtension):
@@ -22,7 +23,7 @@ class RECEExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes. The folders are registered here because older hosts never call `on_load`."""
         register_eraser_folder()
-        register_prompt_set_folder()
+        register_evaluation_folders()
         return [
             EraseConcepts,
             ApplyEraser,
@@ -36,4 +37,5 @@ class RECEExtension(ComfyExtension):
             InvertConcept,
             ErasureReport,
             LoadPromptSet,
+            DetectConcept,
         ]

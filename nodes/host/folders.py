@@ -18,7 +18,7 @@ from ...rece_ops import InputError
 from ...rece_ops.formats.atomic import LONGEST_UNFINISHED
 from ...rece_ops.texts import code_point, quoted, unseen_character
 
-ERASERS, LORAS, PROMPT_SETS = "erasers", "loras", "prompt_sets"
+ERASERS, LORAS, PROMPT_SETS, CLASSIFIERS = "erasers", "loras", "prompt_sets", "classifiers"
 SUFFIX, TABLE_SUFFIX = ".safetensors", ".csv"
 
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
@@ -39,9 +39,10 @@ def register_eraser_folder() -> None:
     folder_paths.add_model_folder_path(ERASERS, str(Path(folder_paths.models_dir) / ERASERS))
 
 
-def register_prompt_set_folder() -> None:
-    """The same with `models/prompt_sets`."""
-    folder_paths.add_model_folder_path(PROMPT_SETS, str(Path(folder_paths.models_dir) / PROMPT_SETS))
+def register_evaluation_folders() -> None:
+    """The same with `models/prompt_sets` and `models/classifiers`."""
+    for name in (PROMPT_SETS, CLASSIFIERS):
+        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
 
 
 def eraser_names() -> list[str]:
@@ -125,6 +126,28 @@ def existing_prompt_set(name: str, suffixes: Sequence[str]) -> Path:
             "(a link out of the input folder is not followed), and choose it from the list."
         )
     return uploads / relative
+
+
+def classifier_names() -> list[str]:
+    """The files of classifiers' weights that can be chosen; see `eraser_names`."""
+    return [name for name in folder_paths.get_filename_list(CLASSIFIERS) if _can_be_chosen(name, SUFFIX)]
+
+
+def existing_classifier(name: str) -> Path:
+    """The path of a classifier's weights that were chosen by name.
+
+    Raises:
+        InputError: the name leaves the folder, or there is no such file.
+    """
+    relative = checked_name(name)
+    for folder in folder_paths.get_folder_paths(CLASSIFIERS):
+        path = Path(folder) / relative
+        if path.is_file():
+            return path
+    raise InputError(
+        f"There is no '{relative}' in models/{CLASSIFIERS}: put the weights there as a .safetensors file (a .pth file is a "
+        "pickle, which can run programs, and is not read), and choose it from the list."
+    )
 
 
 def path_to_save(folder: str, name: str) -> Path:

@@ -110,5 +110,13 @@ BUILD: Mapping[str, Build] = {
         "eraser": _eraser(graph),
         "concepts": "nude",
     },
+    "RECE_DetectConcept": lambda graph, loaded: {
+        "images": graph.node("EmptyImage", width=32, height=32, batch_size=1, color=255),
+        "detector": "NudeNet",
+        "concept": "",
+        "others": "",
+        "threshold": 0.6,
+        "classifier": "none",
+    },
     "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
 }

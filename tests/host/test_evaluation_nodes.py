@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 import pytest
 from rece_pack.nodes.evaluation.load_prompt_set import LoadPromptSet
-from rece_pack.nodes.host.folders import PROMPT_SETS, prompt_set_names, register_prompt_set_folder
+from rece_pack.nodes.host.folders import PROMPT_SETS, prompt_set_names, register_evaluation_folders
 from rece_pack.nodes.request.prompt_sets import SUFFIXES
 from rece_pack.rece_ops import InputError
 
@@ -17,7 +17,7 @@ from rece_pack.rece_ops import InputError
 def folders(tmp_path: Path) -> Iterator[Path]:
     """ComfyUI's input folder and the only folder of prompt sets lie in this one."""
     before = folder_paths.get_input_directory()
-    register_prompt_set_folder()
+    register_evaluation_folders()
     kept = folder_paths.folder_names_and_paths[PROMPT_SETS]
     for name in ("input", "sets", "sets/inner"):
         (tmp_path / name).mkdir()

@@ -37,7 +37,7 @@ ROOMS = {
         ("errors", "protocols", "progress", "device", "folders", "connections"),
         ("architectures",),
         ("patching",),
-        ("text",),
+        ("text", "detectors"),
         ("session",),
         ("jobs",),
     ),

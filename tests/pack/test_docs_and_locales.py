@@ -33,6 +33,7 @@ NODES = (
     "RECE_InvertConcept",
     "RECE_ErasureReport",
     "RECE_LoadPromptSet",
+    "RECE_DetectConcept",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
