@@ -67,7 +67,8 @@ def annotated(picture: Tensor, one: Detected) -> Tensor:
     pen, colour = ImageDraw.Draw(canvas), _SHOWN if one.shown else _CLEAR
     line = max(1, min(canvas.size) // 128)
     pen.rectangle((0, 0, canvas.width - 1, canvas.height - 1), outline=colour, width=2 * line)
-    font = ImageFont.load_default(max(10, min(canvas.size) // 24))
+    size = max(10, min(canvas.size) // 24)
+    font = ImageFont.load_default(size)
     height = 2 * line
     for finding in one.findings:
         text = f"{_ascii(finding.label)} {finding.score:.2f}"
@@ -77,7 +78,7 @@ def annotated(picture: Tensor, one: Detected) -> Tensor:
             left, top, width, down = finding.box
             pen.rectangle((left, top, left + width, top + down), outline=colour, width=line)
         _write(pen, (left, top), text, font, colour)
-        height += int(font.size) + 4
+        height += size + 4
     return torch.from_numpy(np.asarray(canvas).copy()).float() / 255
 
 

@@ -39,6 +39,7 @@ ROOMS = {
         ("patching",),
         ("text", "detectors"),
         ("session",),
+        ("stored",),
         ("jobs",),
     ),
 }
