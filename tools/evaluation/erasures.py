@@ -74,6 +74,8 @@ def make(erasure: Erasure, model: Any, clip: Any, concepts: str, preserve: str) 
     Raises:
         RECEError: see the node.
     """
+    if not erasure.settings:
+        return Erased(model)
     from rece_pack.nodes.host.jobs.apply import apply_eraser
     from rece_pack.nodes.host.jobs.erase import erase_concepts
     from rece_pack.nodes.host.session import Session
@@ -81,8 +83,6 @@ def make(erasure: Erasure, model: Any, clip: Any, concepts: str, preserve: str) 
     from rece_pack.nodes.request.erasure_request import request_of
     from rece_pack.rece_ops import EraserSet
 
-    if not erasure.settings:
-        return Erased(model)
     if "lora" in erasure.settings:
         return _with_lora(model, Path(erasure.settings["lora"]))
     session = Session.open(model, clip)
