@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tools.console import allow_any_text
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
@@ -39,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--count", type=int, default=16, help="prompts in a set")
     found.add_argument("--steps", type=int, default=10)
     found.add_argument("--chunk", type=int, default=16, help="pictures at once; part of what identifies a run")
+    found.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 is faster where the machine has it",
+    )
     found.add_argument("--preserve", action="store_true", help="preserve all other words")
     found.add_argument("--out", type=Path, required=True, help="the results folder")
     return found
@@ -63,7 +71,7 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     _check(arguments, [erasure.name for erasure in erasures])
     results = Results(arguments.out, _identity(arguments, erasures))
     sampler = Sampler(steps=arguments.steps, batch=arguments.chunk)
-    pocket = Pocket(arguments.concept, arguments.count, sampler, arguments.attacks)
+    pocket = Pocket(arguments.concept, arguments.count, sampler, arguments.attacks, getattr(torch, arguments.dtype))
     make_missing(results, pocket, erasures, arguments.chunk, arguments.preserve)
     columns = Columns(
         tuple(name for name in pocket.sets if name in SHOWS_CONCEPT),
@@ -112,6 +120,7 @@ def _identity(arguments: argparse.Namespace, erasures: Sequence[Any]) -> dict[st
         "attacks": sorted(arguments.attacks),
         "count": arguments.count,
         "steps": arguments.steps,
+        "dtype": arguments.dtype,
         "chunk": arguments.chunk,
         "preserve": arguments.preserve,
         "erasures": {erasure.name: dict(erasure.settings) for erasure in erasures},

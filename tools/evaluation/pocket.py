@@ -45,15 +45,24 @@ class Pocket:
         count: prompts in a set.
         sampler: of the pictures; its batch is the chunk.
         attacks: names out of `ATTACKS`.
+        dtype: that the model computes in.
         seed: of the prompts.
     """
 
     name = "pocket model"
 
-    def __init__(self, concept: str, count: int, sampler: Sampler, attacks: Sequence[str], seed: int = 0) -> None:
+    def __init__(
+        self,
+        concept: str,
+        count: int,
+        sampler: Sampler,
+        attacks: Sequence[str],
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+    ) -> None:
         self.concept: Concept = concept_named(concept)
         self._sampler = sampler
-        self._pocket = PocketModel(pocket_checkpoint(), torch.bfloat16)
+        self._pocket = PocketModel(pocket_checkpoint(), dtype)
         found = trials(self.concept, count, count, seed)
         self.sets: Mapping[str, Prompts] = {
             OWN: Prompts(found.own),
