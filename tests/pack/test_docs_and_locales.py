@@ -34,6 +34,8 @@ NODES = (
     "RECE_InvertConcept",
     "RECE_ErasureReport",
     "RECE_CompareErasure",
+    "RECE_LoadPromptSet",
+    "RECE_DetectConcept",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
