@@ -13,6 +13,7 @@ from .erase_concepts import EraseConcepts
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
 from .evaluation.detect_concept import DetectConcept
+from .evaluation.evaluate_erasure import EvaluateErasure
 from .evaluation.load_prompt_set import LoadPromptSet
 from .host.folders import register_eraser_folder, register_evaluation_folders
 
@@ -38,4 +39,5 @@ class RECEExtension(ComfyExtension):
             ErasureReport,
             LoadPromptSet,
             DetectConcept,
+            EvaluateErasure,
         ]
