@@ -13,7 +13,10 @@ from .compare_erasure import CompareErasure
 from .erase_concepts import EraseConcepts
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
-from .host.folders import register_eraser_folder
+from .evaluation.detect_concept import DetectConcept
+from .evaluation.evaluate_erasure import EvaluateErasure
+from .evaluation.load_prompt_set import LoadPromptSet
+from .host.folders import register_eraser_folder, register_evaluation_folders
 from .host.routes import register_routes
 
 
@@ -21,8 +24,9 @@ class RECEExtension(ComfyExtension):
     """Concept erasure nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """The nodes. Folder and routes are registered here because older hosts never call `on_load`."""
+        """The nodes. Folders and routes are registered here because older hosts never call `on_load`."""
         register_eraser_folder()
+        register_evaluation_folders()
         register_routes()
         return [
             EraseConcepts,
@@ -37,4 +41,7 @@ class RECEExtension(ComfyExtension):
             InvertConcept,
             ErasureReport,
             CompareErasure,
+            LoadPromptSet,
+            DetectConcept,
+            EvaluateErasure,
         ]

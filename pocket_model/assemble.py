@@ -33,7 +33,7 @@ def pocket_checkpoint(folder: Path | None = None) -> Path:
     """
     path = (folder or host_folder() / "checkpoints") / NAME
     stamp = path.with_suffix(".txt")
-    signature = f"{_digest(WEIGHTS)}, {_digest(TEXT_WEIGHTS)}, torch {torch.__version__}"
+    signature = f"{pocket_signature()}, torch {torch.__version__}"
     if path.is_file() and stamp.is_file() and stamp.read_text(encoding="utf-8") == signature:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +42,11 @@ def pocket_checkpoint(folder: Path | None = None) -> Path:
     unfinished.replace(path)
     stamp.write_text(signature, encoding="utf-8", newline="\n")
     return path
+
+
+def pocket_signature() -> str:
+    """What identifies the trained weights."""
+    return f"{_digest(WEIGHTS)}, {_digest(TEXT_WEIGHTS)}"
 
 
 def checkpoint_weights(weights: Path = WEIGHTS, text: Path = TEXT_WEIGHTS) -> dict[str, Tensor]:

@@ -58,6 +58,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = MappingProxyType(
             _has("tokenize", "encode_from_tokens_scheduled"),
             "the CLIP output of a checkpoint or text-encoder loader",
         ),
+        "CLIP_VISION": (_has("encode_image"), "the CLIP_VISION output of 'Load CLIP Vision'"),
         "VAE": (_has("encode", "decode"), "the VAE output of a checkpoint or VAE loader"),
         "CONDITIONING": (_is_conditioning, "the CONDITIONING output of a text-encoding node"),
         "IMAGE": (_is_image, "the IMAGE output of a node that loads or decodes pictures"),

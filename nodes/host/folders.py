@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import folder_paths
 
 from ...rece_ops import InputError, Provenance
 from ...rece_ops.formats.atomic import LONGEST_UNFINISHED
-from ...rece_ops.texts import code_point, unseen_character
+from ...rece_ops.texts import code_point, quoted, unseen_character
 
-ERASERS, LORAS = "erasers", "loras"
+ERASERS, LORAS, PROMPT_SETS, CLASSIFIERS = "erasers", "loras", "prompt_sets", "classifiers"
 SUFFIX, TABLE_SUFFIX = ".safetensors", ".csv"
 
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
@@ -38,6 +39,12 @@ _MAX_PATH = 259 if os.name == "nt" else 1023
 def register_eraser_folder() -> None:
     """Make `models/erasers` a model folder, in addition to any that `extra_model_paths.yaml` names."""
     folder_paths.add_model_folder_path(ERASERS, str(Path(folder_paths.models_dir) / ERASERS))
+
+
+def register_evaluation_folders() -> None:
+    """The same with `models/prompt_sets` and `models/classifiers`."""
+    for name in (PROMPT_SETS, CLASSIFIERS):
+        folder_paths.add_model_folder_path(name, str(Path(folder_paths.models_dir) / name))
 
 
 def eraser_names() -> list[str]:
@@ -89,6 +96,60 @@ def existing_table(name: str) -> Path:
             f"There is no '{checked}' in ComfyUI's input folder: put it there, or choose one from the list."
         )
     return path
+
+
+def prompt_set_names(suffixes: Sequence[str]) -> list[str]:
+    """The files with one of those endings in `models/prompt_sets` and ComfyUI's input folder; see `existing_prompt_set`."""
+    folder = Path(folder_paths.get_input_directory())
+    uploaded = {path.name for path in folder.glob("*") if path.suffix in suffixes and _is_inside(path, folder)}
+    kept = {name for name in folder_paths.get_filename_list(PROMPT_SETS) if Path(name).suffix in suffixes}
+    return sorted(name for name in kept | uploaded if _can_be_chosen(name, Path(name).suffix))
+
+
+def existing_prompt_set(name: str, suffixes: Sequence[str]) -> Path:
+    """The path of a prompt set that was chosen by name; of two files of one name that in `models/prompt_sets`.
+
+    Raises:
+        InputError: the name leaves its folder or has another ending, there is no such file, or it is a link that leads out of
+            the input folder.
+    """
+    suffix = PurePosixPath(name.strip()).suffix
+    if suffix not in suffixes:
+        raise InputError(f"{quoted(name)} is no prompt set: give a file that ends with {' or '.join(suffixes)}.")
+    relative = checked_name(name, suffix)
+    for folder in folder_paths.get_folder_paths(PROMPT_SETS):
+        path = Path(folder) / relative
+        if path.is_file():
+            return path
+    uploads = Path(folder_paths.get_input_directory())
+    if "/" in relative or not _is_inside(uploads / relative, uploads):
+        raise InputError(
+            f"There is no prompt set '{relative}' in models/{PROMPT_SETS} or ComfyUI's input folder: put the file itself there "
+            "(a link out of the input folder is not followed), and choose it from the list."
+        )
+    return uploads / relative
+
+
+def classifier_names() -> list[str]:
+    """The files of classifiers' weights that can be chosen; see `eraser_names`."""
+    return [name for name in folder_paths.get_filename_list(CLASSIFIERS) if _can_be_chosen(name, SUFFIX)]
+
+
+def existing_classifier(name: str) -> Path:
+    """The path of a classifier's weights that were chosen by name.
+
+    Raises:
+        InputError: the name leaves the folder, or there is no such file.
+    """
+    relative = checked_name(name)
+    for folder in folder_paths.get_folder_paths(CLASSIFIERS):
+        path = Path(folder) / relative
+        if path.is_file():
+            return path
+    raise InputError(
+        f"There is no '{relative}' in models/{CLASSIFIERS}: put the weights there as a .safetensors file (a .pth file is a "
+        "pickle, which can run programs, and is not read), and choose it from the list."
+    )
 
 
 def path_to_save(folder: str, name: str) -> Path:

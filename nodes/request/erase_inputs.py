@@ -5,13 +5,14 @@ Saved workflows hold these inputs by name and place: append new ones, never reor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from ...rece_ops import InputError
 from ...rece_ops.methods.projection import MAX_DIRECTIONS
 from ...rece_ops.settings import DEFAULT_SETTINGS, MAX_EPOCHS
+from ...rece_ops.texts import quoted
 from . import vocabulary as words
 from .choices import check_choice
 from .input_specs import ChoiceSpec, CountSpec, InputSpec, NumberSpec, TextSpec
@@ -181,3 +182,38 @@ def _check_counts(spec: InputSpec, value: Any, method: str) -> None:
             f"'{spec.name}' is {value:g}, but the method '{method}' does not use it: set it to {spec.default:g}, or choose "
             f"the method {' or '.join(repr(name) for name in methods)}."
         )
+
+
+def given_inputs(settings: Iterable[str]) -> dict[str, Any]:
+    """Inputs that were typed as 'name=value' on a command line, each as its kind of input.
+
+    Raises:
+        InputError: one is no such pair, or has another kind of value than its input.
+    """
+    return dict(_given(setting) for setting in settings)
+
+
+def _given(setting: str) -> tuple[str, Any]:
+    name, equals, text = setting.partition("=")
+    kinds: dict[str, type] = {"templates": str, "pooled": bool, **{one: _kind(spec) for one, spec in _BY_NAME.items()}}
+    if not equals or name not in kinds:
+        raise InputError(f"{quoted(setting)} is no setting: give name=value, with a name out of {', '.join(kinds)}.")
+    if kinds[name] is bool:
+        check_choice(name, text.lower(), ("true", "false"))
+        return name, text.lower() == "true"
+    try:
+        return name, kinds[name](text)
+    except ValueError:
+        raise InputError(f"'{name}' is {quoted(text)}: give a number.") from None
+
+
+def _kind(spec: InputSpec) -> type:
+    match spec:
+        case NumberSpec():
+            return float
+        case CountSpec():
+            return int
+        case ChoiceSpec():
+            return str
+        case _:
+            return bool

@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -34,12 +34,20 @@ def checked(method: Callable[..., Any]) -> Callable[..., Any]:
     def with_checks(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(cls, *args, **kwargs).arguments
         given = {**bound.pop("inputs", {}), **bound}
-        for declared in cls.define_schema().inputs:
-            if declared.id in given:
-                _check(declared, given[declared.id])
+        schema = cls.define_schema()
+        for declared in schema.inputs:
+            for value in _values(given, declared.id, schema.is_input_list):
+                _check(declared, value)
         return method(cls, *args, **kwargs)
 
     return with_checks
+
+
+def _values(given: Mapping[str, Any], name: str, lists: bool) -> Sequence[Any]:
+    """What an input got: one value, several where the node takes lists, or none."""
+    if name not in given:
+        return ()
+    return given[name] if lists and isinstance(given[name], list) else [given[name]]
 
 
 def _check(declared: io.Input, value: Any) -> None:

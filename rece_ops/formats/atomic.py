@@ -7,8 +7,9 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from torch import Tensor
 
@@ -46,13 +47,20 @@ def save_atomically(
     Raises:
         OSError: the folder does not exist, is not writable, the disk is full, or (on Windows) the old file is open.
     """
+    return write_atomically(path, lambda file: write_tensors(file, tensors, metadata), keep_existing)
+
+
+def write_atomically(
+    path: str | os.PathLike[str], write: Callable[[BinaryIO], None], keep_existing: bool = False
+) -> Path:
+    """The same with anything that `write` writes into the open file."""
     target = Path(path)
     _sweep(target.parent)
     unfinished = target.parent / f".rece-{secrets.token_hex(8)}.tmp"
     reserved: Path | None = None
     try:
         with open(unfinished, "xb") as file:
-            write_tensors(file, tensors, metadata)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         if keep_existing:

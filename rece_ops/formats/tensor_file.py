@@ -26,6 +26,7 @@ from ..errors import EraserFileError, InputError
 MAX_HEADER_BYTES = 16 * 2**20
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
+_PIECE = 16 * 2**20
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -52,8 +53,8 @@ class TensorFile:
         entries: what the header says of each tensor, by name.
     """
 
-    def __init__(self, name: str, file: BufferedReader, size: int) -> None:
-        self._name = name
+    def __init__(self, name: str, file: BufferedReader, size: int, remedy: str) -> None:
+        self._name, self._remedy = name, remedy
         self._file = file
         header, self._data = self._read_header(size)
         self.metadata = self._checked_metadata(header.pop("__metadata__", None) or {})
@@ -74,6 +75,21 @@ class TensorFile:
         if not content:
             return torch.empty(entry.shape, dtype=_DTYPES[entry.dtype]), memoryview(content)
         return torch.frombuffer(content, dtype=_DTYPES[entry.dtype]).reshape(entry.shape), memoryview(content)
+
+    def chunks(self, key: str, most: int = _PIECE) -> Iterator[bytes]:
+        """The bytes of a tensor of any dtype, in pieces of at most `most`.
+
+        Raises:
+            EraserFileError: the file ends before they do.
+        """
+        entry = self.entries[key]
+        for start in range(entry.start, entry.end, most):
+            self._file.seek(self._data + start)
+            length = min(most, entry.end - start)
+            piece = self._file.read(length)
+            if len(piece) != length:
+                raise self._damaged("it ends too early")
+            yield piece
 
     def _read_header(self, size: int) -> tuple[dict[str, Any], int]:
         prefix = self._file.read(_LENGTH.size)
@@ -114,19 +130,19 @@ class TensorFile:
             raise self._damaged(f"it holds {size} bytes of tensors where its header says {reached}")
 
     def _damaged(self, why: str) -> EraserFileError:
-        return EraserFileError(f"'{self._name}' is damaged or no safetensors file ({why}): save the eraser again.")
+        return EraserFileError(f"'{self._name}' is damaged or no safetensors file ({why}): {self._remedy}.")
 
 
 @contextmanager
-def open_tensors(path: str | os.PathLike[str]) -> Iterator[TensorFile]:
-    """Open a safetensors file and check its header.
+def open_tensors(path: str | os.PathLike[str], remedy: str = "save the eraser again") -> Iterator[TensorFile]:
+    """Open a safetensors file and check its header; `remedy` is what to do about a damaged one.
 
     Raises:
         EraserFileError: it is no safetensors file, or not a whole one.
         OSError: it cannot be read.
     """
     with open(path, "rb") as file:
-        yield TensorFile(os.path.basename(path), file, os.fstat(file.fileno()).st_size)
+        yield TensorFile(os.path.basename(path), file, os.fstat(file.fileno()).st_size, remedy)
 
 
 def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -148,11 +164,16 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mappi
         end = reached + tensor.nbytes
         header[key] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [reached, end]}
         reached = end
+    write_header(file, header)
+    for tensor in kept.values():
+        file.write(_bytes_of(tensor))
+
+
+def write_header(file: BinaryIO, header: Mapping[str, Any]) -> None:
+    """What stands before the tensors."""
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     file.write(_LENGTH.pack(len(text)) + text)
-    for tensor in kept.values():
-        file.write(_bytes_of(tensor))
 
 
 class TensorDigest:

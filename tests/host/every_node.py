@@ -11,7 +11,7 @@ from rece_pack.rece_ops import Eraser, EraserSet
 from tools.graph import Graph, Node
 from tools.server import ComfyServer
 
-ERASER_NAME, TABLE_NAME = "every_node.safetensors", "every_node.csv"
+ERASER_NAME, TABLE_NAME, PROMPTS_NAME = "every_node.safetensors", "every_node.csv", "every_node.txt"
 DIMENSION = 768
 Build = Callable[[Graph, Node], dict[str, Any]]
 
@@ -24,6 +24,7 @@ def prepare(server: ComfyServer) -> None:
         server.base / "models" / "erasers" / ERASER_NAME
     )
     (server.base / "input" / TABLE_NAME).write_text("with,without\na nude,a dress\n", encoding="utf-8")
+    (server.base / "input" / PROMPTS_NAME).write_text("a church\na dog\n", encoding="utf-8")
 
 
 def graph_of(class_type: str, checkpoint: str, wrong: Mapping[str, Any]) -> Graph:
@@ -128,4 +129,24 @@ BUILD: Mapping[str, Build] = {
         "eraser": _eraser(graph),
         "concepts": "nude",
     },
+    "RECE_DetectConcept": lambda graph, loaded: {
+        "images": graph.node("EmptyImage", width=32, height=32, batch_size=1, color=255),
+        "detector": "NudeNet",
+        "concept": "",
+        "others": "",
+        "threshold": 0.6,
+        "classifier": "none",
+    },
+    "RECE_EvaluateErasure": lambda graph, loaded: {
+        "model": loaded.out(0),
+        "erased": loaded.out(0),
+        "clip": loaded.out(1),
+        "vae": loaded.out(2),
+        "prompt_set": PROMPTS_NAME,
+        "detector": "NudeNet",
+        "first": 1,
+        "steps": 1,
+        "size": 32,
+    },
+    "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
 }

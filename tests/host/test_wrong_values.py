@@ -29,13 +29,14 @@ WRONG: dict[str, list[Any]] = {
     "COMBO": [5, None, True, ["nudity"], {}, b"nudity"],
     "MODEL": OBJECTS,
     "CLIP": OBJECTS,
+    "CLIP_VISION": OBJECTS,
     "VAE": OBJECTS,
     "ERASER": OBJECTS,
     "CONDITIONING": [one for one in OBJECTS if one is not None],
     "IMAGE": [*OBJECTS, torch.zeros(64, 64, 3), torch.zeros(1, 64, 64, 1), torch.zeros(1, 8, 8, 3, dtype=torch.uint8)],
 }
 
-CONNECTIONS = ("MODEL", "CLIP", "VAE", "ERASER", "CONDITIONING", "IMAGE")
+CONNECTIONS = ("MODEL", "CLIP", "CLIP_VISION", "VAE", "ERASER", "CONDITIONING", "IMAGE")
 
 
 def kind_of(declared: Any) -> str:
@@ -47,13 +48,18 @@ def test_an_input_says_what_it_wants(node: Any, declared: Any) -> None:
     for value in WRONG[kind_of(declared)]:
         others = {one.id: sound(one) for one in node.define_schema().inputs}
         with pytest.raises(InputError, match=declared.id) as caught:
-            node.execute(**{**others, declared.id: value})
+            node.execute(**as_given(node, {**others, declared.id: value}))
         message = str(caught.value)
         assert len(message) < 400
         message.encode("utf-8")
         if kind_of(declared) in CONNECTIONS:
             assert f"The {kind_of(declared)} input '{declared.id}' got" in message
             assert "connect the" in message
+
+
+def as_given(node: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """The values as the host passes them: in lists, where a node takes lists."""
+    return {name: [value] for name, value in values.items()} if node.GET_SCHEMA().is_input_list else values
 
 
 def sound(declared: Any) -> Any:

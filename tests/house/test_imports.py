@@ -37,8 +37,9 @@ ROOMS = {
         ("errors", "protocols", "progress", "device", "folders", "connections", "routes"),
         ("architectures",),
         ("patching",),
-        ("text",),
+        ("text", "detectors"),
         ("session",),
+        ("stored",),
         ("jobs",),
     ),
 }

@@ -34,6 +34,9 @@ NODES = (
     "RECE_InvertConcept",
     "RECE_ErasureReport",
     "RECE_CompareErasure",
+    "RECE_LoadPromptSet",
+    "RECE_DetectConcept",
+    "RECE_EvaluateErasure",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")

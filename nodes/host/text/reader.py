@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..architectures.detection import PREFIX, Architecture, TextStream
 from ..architectures.sources import POOLED, TokenSource
-from ..architectures.token_stages import LoadedStage
+from ..architectures.token_stages import LoadedStage, ReadWeight
 from ..errors import WrongConnectionError
 from ..patching.weights import effective_weight
 from ..protocols import Model
@@ -22,17 +22,22 @@ _CPU = torch.device("cpu")
 
 
 class TextReader:
-    """Says what of CONDITIONING reaches the key and value weights of a MODEL."""
+    """Says what of CONDITIONING reaches the key and value weights of a MODEL.
 
-    def __init__(self, model: Model, architecture: Architecture) -> None:
+    Args:
+        model: the MODEL.
+        architecture: of it.
+        read: gives a weight by its name below `diffusion_model`, where the MODEL itself does not hold them.
+    """
+
+    def __init__(self, model: Model, architecture: Architecture, read: ReadWeight | None = None) -> None:
         self.architecture = architecture
         network = model.model.diffusion_model
+        of_model: ReadWeight = read or (lambda name: effective_weight(model, PREFIX + name, _CPU))
         stages = {
             source.stage for stream in architecture.streams for source in stream.sources if source.stage is not None
         }
-        self._stages = {
-            stage: stage.load(network, lambda name: effective_weight(model, PREFIX + name, _CPU)) for stage in stages
-        }
+        self._stages = {stage: stage.load(network, of_model) for stage in stages}
 
     def stage(self, source: TokenSource) -> LoadedStage | None:
         """What comes before the weights that read `source`; None where nothing does."""

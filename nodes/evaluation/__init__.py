@@ -1,0 +1,1 @@
+"""Nodes that measure erasures by pictures: prompt sets, detectors, tables."""

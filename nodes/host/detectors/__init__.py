@@ -1,0 +1,1 @@
+"""What looks for a concept in pictures, one module each, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Models as they lie on the disk, never loaded as a whole."""

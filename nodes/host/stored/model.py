@@ -1,0 +1,132 @@
+"""A model on the disk as a session: its text encoders are loaded, its other weights are read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....rece_ops import Eraser, EraserSet, InputError
+from ....rece_ops.formats.checkpoint_file import Change, CheckpointFile
+from ..architectures.detection import PREFIX, TextStream
+from ..errors import UnsupportedModelError
+from ..session import Session
+from ..text.reader import TextReader
+
+SCALE = "scale_weight"
+"""What the fp8 files of ComfyUI call the number that a layer's weight is multiplied by, after its name."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where a weight lies.
+
+    Attributes:
+        file: an open checkpoint.
+        name: of the tensor.
+    """
+
+    file: CheckpointFile
+    name: str
+
+    def read(self) -> Tensor:
+        """The weight in float32, on the CPU.
+
+        Raises:
+            InputError: it is stored in a way that cannot be changed exactly.
+        """
+        return self.file.read(self.name).float() * self.scale()
+
+    def scale(self) -> float:
+        """What the stored numbers are multiplied by."""
+        name = f"{self.name.removesuffix('weight')}{SCALE}"
+        return float(self.file.read(name).float().item()) if name in self.file.entries else 1.0
+
+
+class StoredWeights(Mapping[str, Tensor]):
+    """What `EffectiveWeights` is of a loaded MODEL: weights [out, d] by key in float32, each read when it is asked for."""
+
+    def __init__(
+        self, tensors: Mapping[str, StoredTensor], keys: Sequence[str], device: torch.device, columns: int | None
+    ) -> None:
+        self._tensors, self._keys, self._columns = tensors, tuple(keys), columns
+        self.device = device
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, key: str) -> Tensor:
+        weight = self._tensors[key].read().to(self.device)
+        return weight if self._columns is None else weight[:, : self._columns]
+
+
+@dataclass(frozen=True)
+class StoredSession(Session):
+    """A `Session` whose MODEL has no weights of its own.
+
+    Attributes:
+        tensors: where the weights lie, by their state-dict keys.
+    """
+
+    tensors: Mapping[str, StoredTensor] = field(default_factory=dict)
+
+    @cached_property
+    def reader(self) -> TextReader:
+        """See `Session`."""
+        return TextReader(self.model, self.architecture, lambda name: self.tensor(PREFIX + name).read())
+
+    def weights(self, stream: TextStream, include_patch: Callable[[Any], bool] = bool) -> Any:
+        """See `Session`; a file has no patches."""
+        tensors = {key: self.tensor(key) for key in stream.keys}
+        return StoredWeights(tensors, stream.keys, self.device(stream), stream.columns)
+
+    def tensor(self, key: str) -> StoredTensor:
+        """Where a weight lies.
+
+        Raises:
+            InputError: the file has it under another name, or in parts.
+        """
+        if key not in self.tensors:
+            raise InputError(
+                f"The file keeps '{key}' under another name than ComfyUI, or in several parts: erase with the node, and save "
+                "with 'CheckpointSave'."
+            )
+        return self.tensors[key]
+
+
+def changes_of(session: StoredSession, eraser: EraserSet, strength: float) -> dict[str, dict[str, Change]]:
+    """What becomes of the tensors that read text, by the name of their file and their own.
+
+    Raises:
+        InputError: the strength is not finite, or the file keeps a weight under another name.
+        UnsupportedModelError: the eraser changes other weights too.
+        WrongConnectionError: the eraser belongs to another architecture.
+    """
+    if eraser.weight_changes:
+        raise UnsupportedModelError(
+            "This ERASER also changes weights that read no text, which this command does not write yet: put it on the model "
+            "with 'Apply Eraser' and save with 'CheckpointSave'."
+        )
+    found: dict[str, dict[str, Change]] = {}
+    for stream in session.streams_of(eraser):
+        scaled = eraser.transforms[stream.name].scaled(strength)
+        for key in stream.keys:
+            tensor = session.tensor(key)
+            found.setdefault(tensor.file.name, {})[tensor.name] = _change(scaled, stream.dimension)
+    return found
+
+
+def _change(eraser: Eraser, dimension: int) -> Change:
+    def changed(stored: Tensor) -> Tensor:
+        # Where a weight is stored divided by a scale s, (W / s)·T = (W·T) / s.
+        weight = stored.to(torch.float64 if stored.dtype == torch.float64 else torch.float32)
+        return torch.cat([eraser.apply_to_weight(weight[:, :dimension]), weight[:, dimension:]], dim=1)
+
+    return changed
