@@ -40,7 +40,7 @@ NODES = (
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
-ONLY_ENGLISH: tuple[str, ...] = ()
+ONLY_ENGLISH = ("RECE_LoadPromptSet", "RECE_DetectConcept", "RECE_EvaluateErasure")
 """Nodes whose help pages wait for their translations; the frontend shows the English page until then."""
 PAGES = [(node, locale) for node in NODES for locale in LOCALES if locale == "en" or node not in ONLY_ENGLISH]
 HEADINGS = {
