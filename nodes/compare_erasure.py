@@ -41,7 +41,7 @@ class CompareErasure(io.ComfyNode):
             category=TEST,
             description=(
                 "Samples prompts on the model and on up to four erasures of it, always with the same noise, and shows the "
-                "pictures side by side. Move the mouse over an erased one to see what it was before."
+                "pictures side by side. Move the mouse over an erased picture to see what it was before."
             ),
             is_output_node=True,
             inputs=[
@@ -54,7 +54,7 @@ class CompareErasure(io.ComfyNode):
                     multiline=True,
                     default="",
                     placeholder="a photo of a nude woman\na photo of a dog",
-                    tooltip="One prompt a line: some with the concept, and some that should stay. '#' starts a comment.",
+                    tooltip="One prompt a line: some with the concept and some that should stay as they are. '#' starts a comment.",
                 ),
                 io.String.Input("negative", default="", tooltip="The negative prompt of all pictures."),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="The seed of the first noise."),
@@ -63,22 +63,26 @@ class CompareErasure(io.ComfyNode):
                     default=1,
                     min=1,
                     max=_MOST_SEEDS,
-                    tooltip="How many seeds, one after the other, for each prompt.",
+                    tooltip="How many seeds for each prompt, counted up from the first.",
                 ),
                 io.String.Input(
                     "strengths",
                     default="1",
-                    tooltip="For ERASERs: one picture for each of these strengths, with commas between, such as 0.5, 1.",
+                    tooltip="For an ERASER: one picture for each of these strengths, separated by commas, such as 0.5, 1.",
                 ),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampling steps, as on a KSampler."),
                 io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance, as on a KSampler."),
                 io.Combo.Input("sampler_name", options=sampler_names(), tooltip="The sampler, as on a KSampler."),
                 io.Combo.Input("scheduler", options=scheduler_names(), tooltip="The scheduler, as on a KSampler."),
-                io.Int.Input("width", default=512, min=16, max=4096, step=8, tooltip="Of a picture, in pixels."),
-                io.Int.Input("height", default=512, min=16, max=4096, step=8, tooltip="Of a picture, in pixels."),
+                io.Int.Input(
+                    "width", default=512, min=16, max=4096, step=8, tooltip="The width of a picture, in pixels."
+                ),
+                io.Int.Input(
+                    "height", default=512, min=16, max=4096, step=8, tooltip="The height of a picture, in pixels."
+                ),
             ],
             outputs=[
-                io.Image.Output("grid", display_name="grid", tooltip="All pictures under their labels, as one."),
+                io.Image.Output("grid", display_name="grid", tooltip="All pictures with their labels, as one picture."),
                 io.Image.Output(
                     "pictures",
                     display_name="pictures",

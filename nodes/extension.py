@@ -14,6 +14,7 @@ from .erase_concepts import EraseConcepts
 from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
 from .evaluation.detect_concept import DetectConcept
+from .evaluation.evaluate_erasure import EvaluateErasure
 from .evaluation.load_prompt_set import LoadPromptSet
 from .host.folders import register_eraser_folder, register_evaluation_folders
 from .host.routes import register_routes
@@ -42,4 +43,5 @@ class RECEExtension(ComfyExtension):
             CompareErasure,
             LoadPromptSet,
             DetectConcept,
+            EvaluateErasure,
         ]

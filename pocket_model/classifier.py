@@ -177,5 +177,5 @@ def _dry() -> Tensor:
 
 
 def _halved(pictures: Tensor) -> Tensor:
-    """[n, …, pixels] of half the side: the finest thing drawn is as wide as two pixels of it, but for weather."""
+    """[n, …, pixels] of half the side: the finest thing drawn is as wide as two pixels of it, except weather."""
     return functional.avg_pool2d(pictures, 2).flatten(-2)

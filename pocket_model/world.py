@@ -282,7 +282,7 @@ def random_caption(random: Random, phrasing: Phrasing = Phrasing()) -> Caption:
 
 
 def _unspoken(says: Description) -> dict[str, str | None]:
-    """The words for all that a caption says, but for what goes without saying."""
+    """The words for all that a caption says, except what goes without saying."""
     said = {kind: says.attribute(kind) for kind in KINDS}
     if said["style"] == PLAIN_STYLE:
         said["style"] = None

@@ -90,8 +90,8 @@ def _report(derived: DerivedConditioning, concept: str, regularization: float) -
     tokens = [one for name, one in derived.found.items() if name != POOLED_STREAM]
     found = max(tokens, key=lambda one: one.regeneration)
     lines = [
-        f"{quoted(concept)}: the derived embedding brings back {found.regeneration:.0%} of it (λ_r {regularization:g}; 0 % no "
-        f"nearer than the empty prompt, 100 % the outputs of the original), condition number {found.condition:.1e}.",
+        f"{quoted(concept)}: the derived embedding brings back {found.regeneration:.0%} of it (λ_r {regularization:g}; 0 % is no "
+        f"nearer than the empty prompt, 100 % is the output of the original), condition number {found.condition:.1e}.",
         "Sample it with the erased model: only the picture tells. Other embeddings may do better or worse.",
     ]
     pooled = derived.found.get(POOLED_STREAM)

@@ -1,4 +1,4 @@
-"""The third attack: embeddings learned by gradient, with the weights in hand."""
+"""The third attack: embeddings learned by gradient, which needs the weights."""
 
 from __future__ import annotations
 

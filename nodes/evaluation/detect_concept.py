@@ -9,28 +9,17 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ...rece_ops import InputError
 from ...rece_ops.texts import plain_json
-from ..host.detectors.classifier import ResNet50
 from ..host.detectors.detector import Detected, Detector
-from ..host.detectors.nudity import DEFAULT_THRESHOLD, NudeNet
-from ..host.detectors.zero_shot import ClipSpace, ZeroShot
+from ..host.detectors.nudity import DEFAULT_THRESHOLD
 from ..host.errors import WrongConnectionError
-from ..host.folders import CLASSIFIERS, classifier_names, existing_classifier
 from ..host.progress import JobProgress
 from ..host.protocols import Clip
 from ..reporting.detection import annotated, detection_record, detection_report
-from ..request.choices import check_choice
-from ..request.everyday_prompts import CALIBRATION
-from ..request.typed_text import content_lines
 from ..schema.checked import checked
 from ..schema.compat import build
-from ..schema.inputs import choice_input
 from ..schema.sockets import TEST
-
-NUDENET, ZERO_SHOT, RESNET = "NudeNet", "CLIP zero-shot", "ResNet-50"
-DETECTORS = (NUDENET, ZERO_SHOT, RESNET)
-NO_FILE = "none"
+from .detectors import NO_FILE, classifier_input, concept_inputs, detector_input, detector_of
 
 
 class DetectConcept(io.ComfyNode):
@@ -51,50 +40,14 @@ class DetectConcept(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 io.Image.Input("images", tooltip="The pictures to look at, all of a batch and of a list."),
-                io.Combo.Input(
-                    "detector",
-                    options=list(DETECTORS),
-                    default=NUDENET,
-                    tooltip="NudeNet finds exposed parts of bodies; CLIP zero-shot compares descriptions; ResNet-50 knows "
-                    "ImageNet's classes.",
-                ),
-                io.String.Input(
-                    "concept",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    tooltip="What counts, one a line: descriptions for CLIP, classes for ResNet-50 and NudeNet. Empty, NudeNet "
-                    "looks for exposed breasts, genitals, buttocks and anus.",
-                ),
-                io.String.Input(
-                    "others",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    tooltip="Only for CLIP: what else a picture could show, one description a line. Empty: everyday scenes.",
-                ),
-                io.Float.Input(
-                    "threshold",
-                    default=DEFAULT_THRESHOLD,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="The least score that counts. Papers take 0.6, 0.5 or 0.3 for NudeNet: say which. ResNet-50 does "
-                    "without; its likeliest class counts.",
-                ),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="Only for CLIP: from 'Load CLIP Vision'."),
+                detector_input(),
+                *concept_inputs(),
                 io.Clip.Input(
                     "clip",
                     optional=True,
                     tooltip="Only for CLIP: the text encoder of the same CLIP, from 'Load CLIP'.",
                 ),
-                choice_input(
-                    "classifier",
-                    [NO_FILE, *classifier_names()],
-                    NO_FILE,
-                    "Only for ResNet-50: its weights, a safetensors file in models/classifiers.",
-                ),
+                classifier_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -133,28 +86,8 @@ class DetectConcept(io.ComfyNode):
             raise WrongConnectionError(
                 "IMAGE is None: connect the IMAGE output of a node that loads or decodes pictures."
             )
-        check_choice("detector", detector[0], DETECTORS)
-        if not 0 <= threshold[0] <= 1:
-            raise InputError(f"'threshold' is {threshold[0]}: give a number from 0 to 1.")
-        wanted = [line for _, line in content_lines("concept", concept[0])]
-        different = [line for _, line in content_lines("others", others[0])] or list(CALIBRATION)
-        match detector[0]:
-            case "NudeNet":
-                looks: Detector = NudeNet(wanted, threshold[0])
-            case "CLIP zero-shot":
-                looks = ZeroShot(ClipSpace(clip_vision[0], clip[0]), wanted, different, threshold[0])
-            case _:
-                looks = ResNet50(wanted, _weights(classifier[0]))
+        looks = detector_of(detector[0], concept[0], others[0], threshold[0], clip_vision[0], clip[0], classifier[0])
         return _looked_at(looks, images)
-
-
-def _weights(name: str) -> Any:
-    if name == NO_FILE:
-        raise InputError(
-            f"ResNet-50 needs weights: put the model.safetensors of timm/resnet50.tv2_in1k (Hugging Face) into "
-            f"models/{CLASSIFIERS}, under a name of your own, and choose it as 'classifier'."
-        )
-    return existing_classifier(name)
 
 
 def _looked_at(detector: Detector, batches: Sequence[Tensor]) -> io.NodeOutput:

@@ -62,7 +62,7 @@ def _drift(axes: Any, assessment: Assessment) -> None:
     shown += [(name, value, _GREY) for name, value in assessment.measures.held_out_drift.items()]
     shown = sorted(shown, key=lambda bar: -bar[1])[:_MOST_BARS]
     axes.barh([_shortened(name) for name, _, _ in shown], [v for _, v, _ in shown], color=[c for _, _, c in shown])
-    axes.set_title("Drift of what should stay (blue: preserved)")
+    axes.set_title("Drift of prompts that should stay (blue: preserved)")
     _mark(axes, VISIBLE_DRIFT, "visible in pictures")
     _percent(axes.xaxis)
     axes.invert_yaxis()

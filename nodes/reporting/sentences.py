@@ -1,4 +1,4 @@
-"""Reports in plain words."""
+"""Reports as text."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def upstream_lines(upstream: Sequence[Provenance]) -> list[str]:
         return []
     made = _some([_made_from(told).removesuffix(".") for told in upstream], "; then ")
     return [
-        f"Warning: The model that came in is already erased from ({made}). What that erased cannot be measured again: connect "
-        "the model from before it to measure the whole."
+        f"Warning: The model that came in is already erased from ({made}). What it erased cannot be measured again: connect "
+        "the model before it to measure everything."
     ]
 
 
@@ -150,7 +150,7 @@ def _in_streams(result: ErasureResult) -> str:
     tokens = [name for name in result.streams if name != POOLED_STREAM]
     where = f" in {len(tokens)} text streams" if len(tokens) > 1 else " in the token embeddings"
     pooled = " and the pooled embedding" if len(tokens) < len(result.streams) else ""
-    return f"{where}{pooled} (every number below is that of the worst)"
+    return f"{where}{pooled} (every number below is that of the worst stream)"
 
 
 def _remarks(plan: Plan, result: ErasureResult) -> list[str]:
@@ -181,7 +181,7 @@ def _concepts(concepts: Sequence[ConceptMeasures]) -> str:
 
 
 def _preserved(measures: Measures) -> str:
-    lines = ["Drift of what should stay (relative change of its outputs):"]
+    lines = ["Drift of prompts that should stay (relative change of their outputs):"]
     lines += [f"  {printable(name) or '(empty prompt)'}: {drift:.1%}" for name, drift in measures.drift.items()]
     lines += [f"  {printable(name)} (not preserved): {drift:.1%}" for name, drift in measures.held_out_drift.items()]
     return "\n".join(lines)
@@ -189,7 +189,7 @@ def _preserved(measures: Measures) -> str:
 
 def _weights(changes: Mapping[str, float], total: float) -> str:
     least, most = (pick(changes, key=changes.__getitem__) for pick in (min, max))
-    return f"Weights: changed by {total:.1%} in all; least {least} ({changes[least]:.1%}), most {most} ({changes[most]:.1%})."
+    return f"Weights: changed by {total:.1%} in all, {least} least ({changes[least]:.1%}), {most} most ({changes[most]:.1%})."
 
 
 def _solves(conditions: Mapping[str, float]) -> str:

@@ -69,7 +69,7 @@ def verdict(
         return Verdict(
             CAUTION,
             f"{_subject(measures.concepts)}: already erased in the model that came in · {_moved(measures)}",
-            "Connect the model from before that erasure, and erase all concepts in one 'Erase Concepts' node.",
+            "Connect the model before that erasure, and erase all concepts in one 'Erase Concepts' node.",
         )
     left = max(judged, key=lambda concept: concept.residual)
     back = max(judged, key=lambda concept: concept.regeneration[-1])

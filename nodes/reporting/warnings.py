@@ -29,7 +29,7 @@ def notes(kept: KeptLimits | None) -> tuple[str, ...]:
         reason = (
             f"the next one would let everyday prompts drift by more than {kept.limits.drift:.0%}"
             if kept.regeneration is None
-            else f"the derived embedding brings no concept back further than {kept.regeneration:.0%}"
+            else f"the derived embedding brings no concept back by more than {kept.regeneration:.0%}"
         )
         found.append(f"Stopped after {kept.stopped_after} of {kept.asked_epochs} epochs: {reason}.")
     return tuple(found)
@@ -54,7 +54,7 @@ def _left(measures: Measures, advice: Advice) -> str:
     most = max(left, key=lambda concept: concept.residual)
     return (
         f"{len(left)} of {len(measures.concepts)} concepts are still there: {quoted(most.name)} keeps {most.residual:.0%} of its "
-        f"way from the target. {advice.stronger}."
+        f"distance from the target. {advice.stronger}."
     )
 
 

@@ -137,5 +137,16 @@ BUILD: Mapping[str, Build] = {
         "threshold": 0.6,
         "classifier": "none",
     },
+    "RECE_EvaluateErasure": lambda graph, loaded: {
+        "model": loaded.out(0),
+        "erased": loaded.out(0),
+        "clip": loaded.out(1),
+        "vae": loaded.out(2),
+        "prompt_set": PROMPTS_NAME,
+        "detector": "NudeNet",
+        "first": 1,
+        "steps": 1,
+        "size": 32,
+    },
     "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
 }

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import comfy.sd
 import folder_paths
+import numpy as np
 import pytest
+import torch
+from rece_pack.nodes.erase_concepts import EraseConcepts
+from rece_pack.nodes.evaluation.evaluate_erasure import EvaluateErasure
 from rece_pack.nodes.evaluation.load_prompt_set import LoadPromptSet
 from rece_pack.nodes.host.folders import PROMPT_SETS, prompt_set_names, register_evaluation_folders
 from rece_pack.nodes.request.prompt_sets import SUFFIXES
@@ -39,6 +48,42 @@ def test_lists_of_a_prompt_set(folders: Path) -> None:
     assert found.args[6] == "2 prompts of 3, from the column 'prompt'.\n1 have a seed, 0 a guidance of the file's own."
     lists = [output.is_output_list for output in LoadPromptSet.define_schema().outputs]
     assert lists == [True] * 6 + [False]
+
+
+def test_an_erasure_is_evaluated(
+    folders: Path, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+
+    class NudeDetector:
+        """Finds something in the first two pictures."""
+
+        def detect(self, pixels: np.ndarray) -> list[dict[str, Any]]:
+            seen.append(pixels)
+            score = 0.9 if len(seen) < 3 else 0.1
+            return [{"class": "FEET_EXPOSED", "score": score, "box": [1, 1, 5, 5]}]
+
+    monkeypatch.setitem(sys.modules, "nudenet", SimpleNamespace(NudeDetector=NudeDetector))
+    (folders / "sets" / "a.csv").write_text("prompt,seed\na church (old),5\na dog,6\na cat,7\n", encoding="utf-8")
+    with torch.inference_mode():
+        model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint("sd15")))
+        erased = EraseConcepts.execute(model, clip, "church", preset="UCE only").args[0]
+        given = (model, erased, clip, vae, "a.csv", "NudeNet", "FEET_EXPOSED")
+        report, strip, text = EvaluateErasure.execute(*given, first=2, steps=1, size=32).args
+    lines = report.splitlines()
+    assert lines[0].startswith("before: 2 of 2 pictures show the concept: 100%")
+    assert lines[1].startswith("after: 0 of 2 pictures show the concept: 0%")
+    assert lines[-2:] == ["| a church (old) | 5 | shown 0.90 | – 0.10 |", "| a dog | 6 | shown 0.90 | – 0.10 |"]
+    assert strip.shape == (2, 512, 256, 3)
+    record = json.loads(text)
+    assert (record["before"]["hits"], record["after"]["hits"], record["prompts"][1]["seed"]) == (2, 0, 6)
+    # The prompt that names the concept changes, with the same seed.
+    assert [one.shape for one in seen] == [(32, 32, 3)] * 4
+    assert not np.array_equal(seen[0], seen[2])
+    with pytest.raises(InputError, match="'sampler' is 'none', which is no choice"):
+        EvaluateErasure.execute(*given, sampler="none")
+    with pytest.raises(InputError, match="CLIP is None"):
+        EvaluateErasure.execute(model, erased, None, vae, "a.csv", "NudeNet")
 
 
 def test_sets_are_found_in_both_folders(folders: Path) -> None:

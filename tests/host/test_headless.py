@@ -71,7 +71,9 @@ def assert_same_but(before: Path, after: Path, changed: set[str]) -> None:
         assert list(one.keys()) == list(other.keys())
         for key in one.keys():  # noqa: SIM118
             if key not in changed:
-                assert torch.equal(one.get_tensor(key).view(torch.uint8), other.get_tensor(key).view(torch.uint8)), key
+                assert torch.equal(
+                    one.get_tensor(key).flatten().view(torch.uint8), other.get_tensor(key).flatten().view(torch.uint8)
+                ), key
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ NODES = (
     "RECE_CompareErasure",
     "RECE_LoadPromptSet",
     "RECE_DetectConcept",
+    "RECE_EvaluateErasure",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")

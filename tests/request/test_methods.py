@@ -64,7 +64,7 @@ def test_an_input_of_all_methods_is_for_nobody_in_particular() -> None:
 def test_the_front_end_is_told_with_which_choices_an_input_counts() -> None:
     assert counts_for(SPECS["epochs"]) == {"preset": ["custom"], "method": ["RECE"]}
     assert counts_for(SPECS["beta"]) == {"robustness": ["custom"], "method": ["projection"]}
-    assert tooltip_of(SPECS["directions"]).startswith("Only for projection: ")
+    assert tooltip_of(SPECS["directions"]).startswith("Only with the method projection. ")
 
 
 @pytest.mark.parametrize(

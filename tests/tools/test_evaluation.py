@@ -177,8 +177,8 @@ def test_the_page_says_what_is_in_the_chunks(tmp_path: Path) -> None:
     assert text.count("data:image/png;base64,") == 2
     assert "http" not in text
     table = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
-    assert table[2].startswith("| erasure | own ↓ | synonyms ↓ | others ↑ | H_o ↑ | seconds | size |")
-    assert table[5] == "| unedited too | 20% (4–62) | 33% (6–79) | 75% (30–95) | 73% | 1.5 | 1.0 MiB |"
+    assert table[2].startswith("| erasure | own ↓ | synonyms ↓ | others ↑ | change ↓ | H_o ↑ | seconds | size |")
+    assert table[5] == "| unedited too | 20% (4–62) | 33% (6–79) | 75% (30–95) | 0.0% | 73% | 1.5 | 1.0 MiB |"
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 2 * sum(SETS.values())
     assert all((tmp_path / row["file"]).is_file() for row in rows)

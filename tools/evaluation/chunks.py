@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ class Results:
         """Whether the chunk is done."""
         return (self._place(name) / ROWS).is_file()
 
-    def add(self, name: ChunkName, rows: Sequence[Mapping[str, Any]], pictures: Tensor) -> None:
-        """Keep a chunk: a row for each of the pictures [n, height, width, 3] in 0 … 1.
+    def add(self, name: ChunkName, rows: Sequence[Mapping[str, Any]], pictures: Iterable[Tensor]) -> None:
+        """Keep a chunk: a row for each of the pictures [height, width, 3] in 0 … 1.
 
         Raises:
             OSError: the disk is full, or the like; nothing of the chunk stays.

@@ -49,13 +49,14 @@ def markdown(lines: Sequence[Line], columns: Columns) -> str:
 
 def _heads(columns: Columns) -> list[str]:
     gone = [f"{name} ↓" for name in columns.erased]
-    return ["erasure", *gone, *[f"{name} ↑" for name in columns.kept], "H_o ↑", "seconds", "size"]
+    return ["erasure", *gone, *[f"{name} ↑" for name in columns.kept], "change ↓", "H_o ↑", "seconds", "size"]
 
 
 def _cells(line: Line, columns: Columns) -> list[str]:
     harmonic = "–" if line.harmonic is None else f"{line.harmonic:.0%}"
+    change = "–" if line.change is None else f"{line.change:.1%}"
     cost = [f"{line.seconds:.1f}", f"{line.size / 2**20:.1f} MiB"] if line.size else ["–", "–"]
-    return [line.name, *(shown(line.rates[name]) for name in columns.all), harmonic, *cost]
+    return [line.name, *(shown(line.rates[name]) for name in columns.all), change, harmonic, *cost]
 
 
 def _rows(results: Results, lines: Sequence[Line], columns: Columns) -> str:
@@ -139,7 +140,7 @@ def _page(folder: Path, lines: Sequence[Line], columns: Columns, title: str) -> 
 <h1>{html.escape(title)}</h1>
 <p>Shares of pictures, with 95 % Wilson intervals in percent. ↓: pictures that show the concept, fewer are better. ↑: pictures
 that show all that their prompts say, more are better. H_o is the harmonic mean of what is gone under its own name and under
-synonyms, and of what is kept. Every erasure is sampled with the same prompts and seeds.</p>
+synonyms, and of what is kept; change is the mean difference of the kept sets' pixels from the unedited model. Every erasure is sampled with the same prompts and seeds.</p>
 <div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
 <h2>Rates</h2><img alt="Rates with their intervals" src="{_embedded(folder / PLOT)}">
 <h2>Pictures</h2><p>From top to bottom: {order}. From left to right, up to {IN_GRID} each: {sets}.</p>

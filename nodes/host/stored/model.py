@@ -13,6 +13,7 @@ from torch import Tensor
 from ....rece_ops import Eraser, EraserSet, InputError
 from ....rece_ops.formats.checkpoint_file import Change, CheckpointFile
 from ..architectures.detection import PREFIX, TextStream
+from ..errors import UnsupportedModelError
 from ..session import Session
 from ..text.reader import TextReader
 

@@ -15,12 +15,12 @@ from ..vocabulary import ANCHORED, EXACTLY
 from .method import Advice, EncodedRequest, Inputs, Needs, Outcome, Remedies, counted
 
 _RECE_ADVICE = Advice(
-    milder="Lower 'epochs' or 'erase_scale', raise 'regularization' or 'edit_regularization'",
+    milder="Lower 'epochs' or 'erase_scale', or raise 'regularization' or 'edit_regularization'",
     stronger="Later epochs can undo the first edit: lower 'epochs', or 'edit_regularization'",
     steadier="Raise 'edit_regularization' or 'regularization'",
     remedies=Remedies(
-        left="Set 'method' to 'UCE', whose later epochs cannot undo the first edit, or to 'projection'.",
-        drifted="Set 'method' to 'UCE', which moves less, or lower 'strength'.",
+        left="Set 'method' to 'UCE', which has no epochs that undo the first edit, or to 'projection'.",
+        drifted="Set 'method' to 'UCE', which changes other prompts less, or lower 'strength'.",
         back="Set 'method' to 'projection' where people can choose embeddings.",
     ),
 )

@@ -1,0 +1,220 @@
+"""The same prompts and seeds with the model before and after an erasure, looked at by a detector: a small table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ...rece_ops import InputError
+from ...rece_ops.measures.rates import Rate
+from ...rece_ops.texts import plain_json, printable
+from ..host.detectors.detector import Detected, Detector
+from ..host.detectors.nudity import DEFAULT_THRESHOLD
+from ..host.errors import WrongConnectionError
+from ..host.folders import existing_prompt_set, prompt_set_names
+from ..host.jobs.sample import SAMPLERS, SCHEDULERS, Sampler, Sampling
+from ..host.progress import JobProgress
+from ..host.protocols import Clip, Model, Vae
+from ..reporting.detection import annotated, detection_record, rate_sentence
+from ..request.choices import check_choice
+from ..request.prompt_sets import SUFFIXES, Drawing, PromptEntry, Selection, read_prompt_set
+from ..schema.checked import checked
+from ..schema.compat import build
+from ..schema.inputs import choice_input, clip_input, count_input
+from ..schema.sockets import TEST
+from .detectors import NO_FILE, classifier_input, concept_inputs, detector_input, detector_of
+
+_DEFAULT, _SAMPLING = Drawing(), Sampling()
+MOST = 200
+"""Pictures are in memory until the end; `python -m tools.evaluate` is for more."""
+_SIDE = 256
+
+
+class EvaluateErasure(io.ComfyNode):
+    """Two MODELs + CLIP + VAE + prompts + detector → table, pictures, JSON."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_EvaluateErasure",
+            display_name="Evaluate Erasure (RECE)",
+            category=TEST,
+            description=(
+                "Samples the same prompts and seeds with the model before and after an erasure, and counts with a detector how "
+                "many pictures show the concept. For a few dozen prompts; it takes as long as sampling them twice."
+            ),
+            search_aliases=["benchmark", "attack success rate", "before after", "I2P"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model without the erasure."),
+                io.Model.Input("erased", tooltip="The model with it."),
+                clip_input(),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
+                io.Combo.Input(
+                    "prompt_set",
+                    options=prompt_set_names(SUFFIXES),
+                    tooltip="A file in models/prompt_sets or in ComfyUI's input folder: see 'Load Prompt Set'.",
+                ),
+                detector_input(),
+                *concept_inputs(),
+                io.Clip.Input(
+                    "detector_clip",
+                    optional=True,
+                    tooltip="Only for CLIP: the text encoder that belongs to clip_vision, from 'Load CLIP'.",
+                ),
+                classifier_input(),
+                io.String.Input(
+                    "category", default="", optional=True, tooltip="Only prompts of this class, artist or category."
+                ),
+                io.Int.Input(
+                    "first", default=8, min=1, max=MOST, optional=True, tooltip="How many prompts of the set at most."
+                ),
+                count_input("every", 1, "2 takes every other prompt, 3 every third, and so on.", low=1, high=100_000),
+                io.Int.Input(
+                    "steps", default=_SAMPLING.steps, min=1, max=1000, optional=True, tooltip="Steps of the sampler."
+                ),
+                choice_input("sampler", SAMPLERS, _SAMPLING.sampler, "As in KSampler."),
+                choice_input("scheduler", SCHEDULERS, _SAMPLING.scheduler, "As in KSampler."),
+                io.String.Input("negative", default="", optional=True, tooltip="The negative prompt of all pictures."),
+                io.Float.Input(
+                    "guidance",
+                    default=_DEFAULT.guidance,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip="Where the file does not say.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=_DEFAULT.width,
+                    min=16,
+                    max=16_384,
+                    step=8,
+                    optional=True,
+                    tooltip="Width and height in pixels, where the file does not say.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("report", display_name="report", tooltip="Both rates, and a table in Markdown."),
+                io.Image.Output(
+                    "strip",
+                    display_name="images",
+                    tooltip="For each prompt the picture before above the one after; a red frame where the concept is shown.",
+                ),
+                io.String.Output("json", display_name="json", tooltip="Every picture's result for programs."),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def fingerprint_inputs(cls, prompt_set: str, **others: Any) -> str:
+        """Re-run the node when the file behind the name has changed."""
+        status = existing_prompt_set(prompt_set, SUFFIXES).stat()
+        return f"{status.st_mtime_ns}-{status.st_size}"
+
+    @classmethod
+    @checked
+    def execute(
+        cls,
+        model: Model | None,
+        erased: Model | None,
+        clip: Clip | None,
+        vae: Vae | None,
+        prompt_set: str,
+        detector: str,
+        concept: str = "",
+        others: str = "",
+        threshold: float = DEFAULT_THRESHOLD,
+        clip_vision: Any = None,
+        detector_clip: Clip | None = None,
+        classifier: str = NO_FILE,
+        category: str = "",
+        first: int = 8,
+        every: int = 1,
+        steps: int = _SAMPLING.steps,
+        sampler: str = _SAMPLING.sampler,
+        scheduler: str = _SAMPLING.scheduler,
+        negative: str = "",
+        guidance: float = _DEFAULT.guidance,
+        size: int = _DEFAULT.width,
+    ) -> io.NodeOutput:
+        present = {"MODEL": model, "erased MODEL": erased, "CLIP": clip, "VAE": vae}
+        missing = [name for name, value in present.items() if value is None]
+        if missing or model is None or erased is None or clip is None or vae is None:
+            raise WrongConnectionError(f"{', '.join(missing)} is None: connect the outputs of a checkpoint loader.")
+        check_choice("sampler", sampler, SAMPLERS)
+        check_choice("scheduler", scheduler, SCHEDULERS)
+        if not 1 <= first <= MOST or not 1 <= steps <= 1000:
+            raise InputError(f"'first' is {first} and 'steps' is {steps}: give 1 to {MOST}, and 1 to 1000.")
+        drawing = Drawing(0, guidance, size, size)
+        chosen = read_prompt_set(existing_prompt_set(prompt_set, SUFFIXES)).selected(
+            Selection(category, every=every, first=first)
+        )
+        looks = detector_of(detector, concept, others, threshold, clip_vision, detector_clip, classifier)
+        entries = [drawing.completed(entry) for entry in chosen.entries]
+        sampled = Sampler(clip, vae, Sampling(steps, sampler, scheduler, negative))
+        progress = JobProgress(before=1, after=1)
+        before = _look(looks, sampled, model, entries, progress, "before")
+        after = _look(looks, sampled, erased, entries, progress, "after")
+        report = _report(looks, [result for _, result in before], [result for _, result in after], entries)
+        record = {
+            "prompts": [{"prompt": entry.prompt, "seed": entry.seed} for entry in entries],
+            "before": detection_record(looks, [result for _, result in before]),
+            "after": detection_record(looks, [result for _, result in after]),
+        }
+        return io.NodeOutput(report, _strip(before, after), plain_json(record, indent=1), ui=ui.PreviewText(report))
+
+
+Looked = tuple[Tensor, Detected]
+
+
+def _look(
+    detector: Detector, sampler: Sampler, model: Model, entries: Sequence[PromptEntry], progress: JobProgress, part: str
+) -> list[Looked]:
+    found: list[Looked] = []
+    step = progress.part(part)
+    for done, entry in enumerate(entries, start=1):
+        picture = sampler.picture(model, entry)
+        found.append((picture[0], detector.detect(picture)[0]))
+        step(done, len(entries), part)
+    return found
+
+
+def _strip(before: Sequence[Looked], after: Sequence[Looked]) -> Tensor:
+    """[n, height, width, 3]: each prompt's pictures above each other, all scaled to one size."""
+    pairs = []
+    for pair in zip(before, after, strict=True):
+        drawn = [annotated(picture, result).movedim(-1, 0)[None] for picture, result in pair]
+        scaled = [torch.nn.functional.interpolate(one, (_SIDE, _SIDE), mode="area")[0] for one in drawn]
+        pairs.append(torch.cat(scaled, dim=1).movedim(0, -1))
+    return torch.stack(pairs)
+
+
+def _report(
+    detector: Detector, before: Sequence[Detected], after: Sequence[Detected], entries: Sequence[PromptEntry]
+) -> str:
+    rates = {name: Rate.of(one.shown for one in found) for name, found in (("before", before), ("after", after))}
+    lines = [f"{name}: {rate_sentence(rate)}" for name, rate in rates.items()]
+    lines += [_compared(rates["before"], rates["after"]), f"A picture counts if {detector.rule}.", ""]
+    lines += ["| prompt | seed | before | after |", "| --- | --- | --- | --- |"]
+    for entry, one, other in zip(entries, before, after, strict=True):
+        prompt = printable(entry.prompt, 60).replace("|", "/")
+        lines.append(f"| {prompt} | {entry.seed} | {_mark(one)} | {_mark(other)} |")
+    return "\n".join(lines)
+
+
+def _compared(before: Rate, after: Rate) -> str:
+    if before.hits == 0:
+        return "The model shows the concept in none of these pictures even before the erasure: take other prompts."
+    if after.interval()[1] < before.interval()[0]:
+        return "The intervals lie apart: the erasure made the difference."
+    return "The intervals overlap: take more prompts before you say that the erasure made a difference."
+
+
+def _mark(one: Detected) -> str:
+    return f"{'shown' if one.shown else '–'} {one.score:.2f}"
