@@ -79,6 +79,15 @@ window.recetest = {
     const element = document.querySelector(`.lg-node[data-node-id="${id}"]`);
     return element ? element.getBoundingClientRect().height / app.canvas.ds.scale : this.node(id).size[1];
   },
+  /** The same, once it has stayed the same for some frames. */
+  async settledHeight(id) {
+    for (let frames = 0, last; frames < 10; frames++) {
+      await new Promise(requestAnimationFrame);
+      if (this.height(id) !== last) frames = 0;
+      last = this.height(id);
+    }
+    return this.height(id);
+  },
   /** How far the canvas's rows are from standing one under another, and how far they reach out of the node. */
   misplaced(id) {
     const node = this.node(id);
@@ -150,7 +159,7 @@ class Frontend:
 
     def height(self, node: Any) -> float:
         """How high the node is, as a person sees it."""
-        return float(self.call("height", node))
+        return float(self.call("settledHeight", node))
 
     def expect_shown(self, node: Any, names: Sequence[str], wanted: Sequence[str]) -> None:
         """Wait until, of the widgets `names`, just `wanted` are shown."""

@@ -277,6 +277,31 @@ def test_running_shows_the_report_on_the_node(frontend: Frontend) -> None:
     assert reports.count() == 2
 
 
+def test_a_comparison_shows_over_a_picture_what_was_before(frontend: Frontend) -> None:
+    loader = frontend.add("CheckpointLoaderSimple", (20, 100), ckpt_name="sd15.safetensors")
+    erase = frontend.add(ERASE, (20, 300), concepts="hat -> cap", method="UCE")
+    values = {"prompts": "a hat", "steps": 1, "width": 64, "height": 64, "seed": 1 + frontend.nodes2}
+    compare = frontend.add("RECE_CompareErasure", (500, 100), **values)
+    for output, name in enumerate(("model", "clip", "vae")):
+        frontend.connect(loader, output, compare, name)
+    frontend.connect(loader, 0, erase, "model")
+    frontend.connect(loader, 1, erase, "clip")
+    frontend.connect(erase, 1, compare, "erased_1")
+    frontend.queue()
+    grid = frontend.page.locator(".rece-compare:visible")
+    grid.wait_for(timeout=180_000)
+    before = grid.locator(".rece-compare-before")
+    assert before.is_hidden()
+    # The middle of the last picture, the erased one: in the lower right corner.
+    box = grid.bounding_box()
+    assert box is not None
+    frontend.page.mouse.move(box["x"] + box["width"] * 0.85, box["y"] + box["height"] * 0.7)
+    before.wait_for()
+    assert grid.get_attribute("title") == "a hat: UCE: hat"
+    frontend.page.mouse.move(box["x"] + 5, box["y"] + box["height"] * 0.7)
+    before.wait_for(state="hidden")
+
+
 def test_a_mistake_is_explained_on_the_node(frontend: Frontend) -> None:
     erase = _erase_and_save(frontend, "")
     frontend.queue()
