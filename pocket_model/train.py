@@ -23,7 +23,7 @@ from pocket_model.album import Album, Corpus, everyday_of
 from pocket_model.captions import text_examples, unet_examples
 from pocket_model.compact import TEXT_WEIGHTS, UNET, VAE, WEIGHTS, write_compact
 from pocket_model.recipe import RECIPE, Recipe, rehearsal
-from pocket_model.train_text import text_network, train_text, write_text
+from pocket_model.train_text import text_network, train_text, write_text_encoder
 from pocket_model.train_unet import encoder, train_unet
 from pocket_model.train_vae import album_latents, train_decoder, train_vae
 from tools.host import host_folder, prepare_comfyui
@@ -38,7 +38,7 @@ def train(recipe: Recipe, run: Path, device: torch.device, out: Path, until: str
     album = Album(device, everyday_of(shown, told), recipe.places)
     trained = once(run / "text_trained.safetensors", lambda: train_text(recipe, run, device, album, told))
     text = run / TEXT_WEIGHTS.name
-    write_text(text, recipe, trained)
+    write_text_encoder(text, recipe, trained)
     if until == "text":
         return
     vae = once(run / "vae_trained.safetensors", lambda: train_vae(recipe, run, device, album))

@@ -76,7 +76,7 @@ def train_text(
     return {**training.run(loss), "tokens": torch.tensor(tokens)}
 
 
-def write_text(path: Path, recipe: Recipe, trained: Mapping[str, Tensor]) -> None:
+def write_text_encoder(path: Path, recipe: Recipe, trained: Mapping[str, Tensor]) -> None:
     """Keep what `train_text` gave, in few bytes."""
     told, seen = (_under(trained, prefix) for prefix in ("text.", "image."))
     write_compact(

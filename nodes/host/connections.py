@@ -18,11 +18,11 @@ def check_connection(kind: str, name: str, value: Any) -> None:
 
     None passes: what it means, and what to do about it, depends on the node.
     """
-    if value is None or kind not in _KINDS:
+    kinds = [one for one in kind.split(",") if one in _KINDS]
+    if value is None or not kinds or any(_KINDS[one][0](value) for one in kinds):
         return
-    fits, remedy = _KINDS[kind]
-    if not fits(value):
-        raise WrongConnectionError(f"The {kind} input '{name}' got {quoted(value)}: connect {remedy}.")
+    remedies = ", or ".join(_KINDS[one][1] for one in kinds)
+    raise WrongConnectionError(f"The {' or '.join(kinds)} input '{name}' got {quoted(value)}: connect {remedies}.")
 
 
 def _has(*attributes: str) -> Callable[[Any], bool]:

@@ -28,6 +28,7 @@ WRONG: dict[str, list[Any]] = {
     "STRING": [5, None, True, ["a"], {}, "\ud800", "a\udfffb", b"bytes", "x" * (2**20 + 1)],
     "COMBO": [5, None, True, ["nudity"], {}, b"nudity"],
     "MODEL": OBJECTS,
+    "MODEL,ERASER": OBJECTS,
     "CLIP": OBJECTS,
     "CLIP_VISION": OBJECTS,
     "VAE": OBJECTS,
@@ -36,7 +37,7 @@ WRONG: dict[str, list[Any]] = {
     "IMAGE": [*OBJECTS, torch.zeros(64, 64, 3), torch.zeros(1, 64, 64, 1), torch.zeros(1, 8, 8, 3, dtype=torch.uint8)],
 }
 
-CONNECTIONS = ("MODEL", "CLIP", "CLIP_VISION", "VAE", "ERASER", "CONDITIONING", "IMAGE")
+CONNECTIONS = ("MODEL", "MODEL,ERASER", "CLIP", "CLIP_VISION", "VAE", "ERASER", "CONDITIONING", "IMAGE")
 
 
 def kind_of(declared: Any) -> str:

@@ -59,7 +59,7 @@ class Results:
         if known is None:
             if any(folder.iterdir()):
                 raise WrongRunError(f"{folder} is not empty and holds no {RUN}: give a new folder.")
-            write_text(folder / RUN, json.dumps(self.run, ensure_ascii=False, indent=1))
+            save_text(folder / RUN, json.dumps(self.run, ensure_ascii=False, indent=1))
         elif known != self.run:
             names = sorted(name for name in {*known, *self.run} if known.get(name) != self.run.get(name))
             raise WrongRunError(
@@ -87,7 +87,7 @@ class Results:
             for row, picture in zip(rows, pictures, strict=True):
                 pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().contiguous().numpy()
                 Image.fromarray(pixels).save(unfinished / row["file"])
-            write_text(unfinished / ROWS, json.dumps(list(rows), ensure_ascii=False, indent=0))
+            save_text(unfinished / ROWS, json.dumps(list(rows), ensure_ascii=False, indent=0))
             os.replace(unfinished, place)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -130,7 +130,7 @@ def safe_name(text: str) -> str:
     return plain[:80]
 
 
-def write_text(path: Path, text: str) -> None:
+def save_text(path: Path, text: str) -> None:
     """Write a file in one step."""
     unfinished = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rece_pack.rece_ops.measures.rates import Rate
 
-from tools.evaluation.chunks import Results, write_text
+from tools.evaluation.chunks import Results, save_text
 from tools.evaluation.summary import Columns, Line
 
 TABLE, ROWS, PLOT, GRID, PAGE = "table.md", "rows.csv", "rates.png", "grid.png", "index.html"
@@ -23,11 +23,11 @@ _RED, _BLUE = "#c0392b", "#2c6fad"
 def write_all(results: Results, lines: Sequence[Line], columns: Columns, title: str) -> Path:
     """Write everything into the results folder; returns the page's path."""
     folder = results.folder
-    write_text(folder / TABLE, f"# {title}\n\n{markdown(lines, columns)}\n")
-    write_text(folder / ROWS, _rows(results, lines, columns))
+    save_text(folder / TABLE, f"# {title}\n\n{markdown(lines, columns)}\n")
+    save_text(folder / ROWS, _rows(results, lines, columns))
     _plot(folder / PLOT, lines, columns)
     _grid(folder / GRID, results, lines, columns)
-    write_text(folder / PAGE, _page(folder, lines, columns, title))
+    save_text(folder / PAGE, _page(folder, lines, columns, title))
     return folder / PAGE
 
 
