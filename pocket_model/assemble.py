@@ -19,7 +19,7 @@ from pocket_model import networks
 from pocket_model.compact import TEXT_WEIGHTS, UNET, VAE, WEIGHTS, read_compact
 from pocket_model.recipe import RECIPE
 from pocket_model.text_network import merged_weights
-from pocket_model.train_text import read_text
+from pocket_model.train_text import read_text_encoder
 from tools.host import host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 
@@ -61,7 +61,7 @@ def checkpoint_weights(weights: Path = WEIGHTS, text: Path = TEXT_WEIGHTS) -> di
 
 def text_encoder_weights(text: Path = TEXT_WEIGHTS) -> dict[str, Tensor]:
     """The text encoder, float16, by its names in a checkpoint."""
-    trained = read_text(text)
+    trained = read_text_encoder(text)
     return merged_weights(RECIPE.seed, trained.weights, trained.tokens)
 
 

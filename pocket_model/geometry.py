@@ -178,7 +178,7 @@ def main() -> int:
             print(name, *(f"{row.get(relation, float('nan')):.2f}" for relation in RELATIONS), sep=" | ")
     print("zero-shot:", found["zero-shot"])
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        arguments.json.write_text(json.dumps(found, indent=1), encoding="utf-8", newline="\n")
     return 0
 
 

@@ -99,7 +99,7 @@ class TrainedText:
     weights: dict[str, Tensor]
 
 
-def read_text(path: Path = TEXT_WEIGHTS) -> TrainedText:
+def read_text_encoder(path: Path = TEXT_WEIGHTS) -> TrainedText:
     """The trained part of the text encoder."""
     metadata = read_metadata(path)
     tokens, rank = tokens_of(metadata), int(metadata["rank"])
@@ -108,7 +108,7 @@ def read_text(path: Path = TEXT_WEIGHTS) -> TrainedText:
 
 def text_network(seed: int, path: Path = TEXT_WEIGHTS) -> TextNetwork:
     """The trained text encoder."""
-    trained = read_text(path)
+    trained = read_text_encoder(path)
     network = TextNetwork(seed, trained.tokens, trained.rank)
     network.load_state_dict(trained.weights)
     return network.eval()

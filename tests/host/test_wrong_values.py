@@ -54,7 +54,7 @@ def test_an_input_says_what_it_wants(node: Any, declared: Any) -> None:
         assert len(message) < 400
         message.encode("utf-8")
         if kind_of(declared) in CONNECTIONS:
-            assert f"The {kind_of(declared)} input '{declared.id}' got" in message
+            assert f"The {kind_of(declared).replace(',', ' or ')} input '{declared.id}' got" in message
             assert "connect the" in message
 
 

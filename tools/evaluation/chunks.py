@@ -103,7 +103,7 @@ class Results:
 
     def note(self, name: str, value: Mapping[str, Any]) -> None:
         """Keep what was found out about an erasure."""
-        write_text(self.folder / f"{safe_name(name)}.json", json.dumps(value, ensure_ascii=False, indent=1))
+        save_text(self.folder / f"{safe_name(name)}.json", json.dumps(value, ensure_ascii=False, indent=1))
 
     def noted(self, name: str) -> dict[str, Any]:
         """The same again; empty where there is nothing."""

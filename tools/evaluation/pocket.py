@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ class Pocket:
         plain = self._pocket.embeddings([caption.text for caption in prompts.captions])
         if prompts.attack == "derived" and erased.eraser is not None:
             return self._derived(plain, erased)
-        return plain + SCALE * self._vector() if prompts.attack == "vector" else plain
+        return plain + SCALE * self._vector if prompts.attack == "vector" else plain
 
     def _derived(self, plain: Tensor, erased: Erased) -> Tensor:
         """Each prompt's embedding that brings it back best, c' = (λI + TᵀGT)⁻¹ TᵀGc."""
@@ -134,9 +135,10 @@ class Pocket:
             session = Session.open(self.model, self.clip)
             (stream,) = session.architecture.streams
             gram = gram_matrix(session.weights(stream))
-            found = derive_embedding(gram, erased.eraser[stream.name], plain.flatten(0, 1), REGULARIZATION)
+            found: Tensor = derive_embedding(gram, erased.eraser[stream.name], plain.flatten(0, 1), REGULARIZATION)
             return found.view_as(plain).to(plain)
 
+    @cached_property
     def _vector(self) -> Tensor:
         from rece_pack.nodes.host.jobs.concept_vector import concept_vector
 
