@@ -40,7 +40,7 @@ def erase(graph: Graph, loaded: Node, **inputs: object) -> Node:
         "RECE_EraseConcepts",
         model=loaded.out(0),
         clip=loaded.out(1),
-        concepts=CONCEPT.name,
+        concepts=f"{CONCEPT.name} -> {CONCEPT.target}",
         **{**PROJECTION, **inputs},
     )
 
