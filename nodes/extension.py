@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .apply_eraser import ApplyEraser, CombineErasers
+from .apply_eraser import ApplyEraser
 from .apply_eraser_to_conditioning import ApplyEraserToConditioning
 from .attacks.concept_vector import ConceptVector
 from .attacks.derive_embedding import DeriveEmbedding
 from .attacks.invert_concept import InvertConcept
+from .combine_erasers import CombineErasers
 from .compare_erasure import CompareErasure
 from .erase_concepts import EraseConcepts
-from .eraser_files import LoadEraser, SaveEraser, SaveEraserAsLoRA
 from .erasure_report import ErasureReport
 from .evaluation.detect_concept import DetectConcept
 from .evaluation.evaluate_erasure import EvaluateErasure
 from .evaluation.load_prompt_set import LoadPromptSet
 from .host.folders import register_eraser_folder, register_evaluation_folders
 from .host.routes import register_routes
+from .load_eraser import LoadEraser
+from .save_eraser import SaveEraser
+from .save_eraser_as_lora import SaveEraserAsLoRA
 
 
 class RECEExtension(ComfyExtension):

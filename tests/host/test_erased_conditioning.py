@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 from bounds import Rounded, assert_within
-from rece_pack.nodes.apply_eraser import CombineErasers
 from rece_pack.nodes.apply_eraser_to_conditioning import ApplyEraserToConditioning
+from rece_pack.nodes.combine_erasers import CombineErasers
 from rece_pack.nodes.host.errors import WrongConnectionError
 from rece_pack.rece_ops import Eraser, EraserSet
 from torch import Tensor

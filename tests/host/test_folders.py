@@ -13,9 +13,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rece_pack.nodes import eraser_files
-from rece_pack.nodes.eraser_files import KEEP_BOTH, REPLACE, LoadEraser, SaveEraser, SaveEraserAsLoRA
+from rece_pack.nodes import save_eraser_as_lora
 from rece_pack.nodes.host import folders as host_folders
+from rece_pack.nodes.load_eraser import LoadEraser
+from rece_pack.nodes.save_eraser import SaveEraser
+from rece_pack.nodes.save_eraser_as_lora import SaveEraserAsLoRA
+from rece_pack.nodes.schema.files import KEEP_BOTH, REPLACE
 from rece_pack.rece_ops import Eraser, EraserSet, InputError
 
 NAMES = ("good", "sub/good", "凡高")
@@ -129,7 +132,7 @@ def test_a_name_is_refused_before_any_work(folders: Path, monkeypatch: pytest.Mo
     def work(*_: Any) -> None:
         raise AssertionError("work was done first")
 
-    monkeypatch.setattr(eraser_files, "lora_tensors", work)
+    monkeypatch.setattr(save_eraser_as_lora, "lora_tensors", work)
     for attempt in (lambda: save(name, REPLACE), lambda: SaveEraser.execute(eraser(), name, REPLACE)):
         with pytest.raises(InputError, match="file name"):
             attempt()
@@ -160,7 +163,7 @@ def test_an_old_file_says_so_in_its_description(folders: Path, root: Path) -> No
 def _saving_a_lora(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Save Eraser as LoRA for a model that is not there."""
     session = SimpleNamespace(architecture=None)
-    monkeypatch.setattr(eraser_files, "Session", SimpleNamespace(open=lambda model: session))
-    monkeypatch.setattr(eraser_files, "lora_metadata", lambda architecture, eraser: {"format": "pt"})
-    monkeypatch.setattr(eraser_files, "lora_tensors", lambda *_: {"x.lora_up.weight": torch.ones(2, 1)})
+    monkeypatch.setattr(save_eraser_as_lora, "Session", SimpleNamespace(open=lambda model: session))
+    monkeypatch.setattr(save_eraser_as_lora, "lora_metadata", lambda architecture, eraser: {"format": "pt"})
+    monkeypatch.setattr(save_eraser_as_lora, "lora_tensors", lambda *_: {"x.lora_up.weight": torch.ones(2, 1)})
     return lambda name, how: SaveEraserAsLoRA.execute(None, eraser(), name, how, 1.0, 0, "float32")

@@ -10,18 +10,19 @@ import comfy.lora
 import comfy.model_management
 import pytest
 import torch
-from rece_pack.nodes.apply_eraser import ApplyEraser, CombineErasers
+from rece_pack.nodes.apply_eraser import ApplyEraser
 from rece_pack.nodes.apply_eraser_to_conditioning import ApplyEraserToConditioning
 from rece_pack.nodes.attacks.concept_vector import ConceptVector
 from rece_pack.nodes.attacks.derive_embedding import DeriveEmbedding
+from rece_pack.nodes.combine_erasers import CombineErasers
 from rece_pack.nodes.erase_concepts import EraseConcepts
-from rece_pack.nodes.eraser_files import SaveEraserAsLoRA
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import NotFiniteError
 from rece_pack.nodes.host.jobs.export_lora import lora_tensors
 from rece_pack.nodes.host.patching.forwards import Transform, add_forwards
 from rece_pack.nodes.host.patching.weight_patch import EraserAdapter, HalfEraserAdapter, add_weight_patches
 from rece_pack.nodes.host.session import Session
+from rece_pack.nodes.save_eraser_as_lora import SaveEraserAsLoRA
 from rece_pack.rece_ops import Eraser, EraserSet, InputError
 from small_models import CPU, SMALL, denoised
 from torch import Tensor

@@ -14,7 +14,7 @@ import pytest
 import torch
 from bounds import Rounded, applied, assert_within, within
 from comfy.weight_adapter import LoRAAdapter
-from rece_pack.nodes.apply_eraser import CombineErasers
+from rece_pack.nodes.combine_erasers import CombineErasers
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
 from rece_pack.nodes.host.jobs.apply import apply_eraser

@@ -1,0 +1,47 @@
+"""A file in models/erasers as an ERASER."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..rece_ops import EraserSet
+from .host.folders import eraser_names, existing_eraser
+from .reporting.sentences import eraser_description
+from .schema.checked import checked
+from .schema.compat import build
+from .schema.sockets import FILES, Eraser
+
+
+class LoadEraser(io.ComfyNode):
+    """A file in models/erasers → ERASER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return build(
+            io.Schema,
+            node_id="RECE_LoadEraser",
+            display_name="Load Eraser (RECE)",
+            category=FILES,
+            description="Reads an erasure from models/erasers. The file is checked before anything in it is used.",
+            inputs=[io.Combo.Input("eraser_name", options=eraser_names(), tooltip="A file in models/erasers.")],
+            outputs=[
+                Eraser.Output("eraser", display_name="eraser", tooltip="The erasure, for 'Apply Eraser'."),
+                io.String.Output(
+                    "description", display_name="description", tooltip="What it erases and how it was made."
+                ),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def fingerprint_inputs(cls, eraser_name: str) -> str:
+        """Re-run the node when the file behind the name has changed."""
+        status = existing_eraser(eraser_name).stat()
+        return f"{status.st_mtime_ns}-{status.st_size}"
+
+    @classmethod
+    @checked
+    def execute(cls, eraser_name: str) -> io.NodeOutput:
+        eraser = EraserSet.load(existing_eraser(eraser_name))
+        description = eraser_description(eraser)
+        return io.NodeOutput(eraser, description, ui=ui.PreviewText(description))
