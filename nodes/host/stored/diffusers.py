@@ -80,7 +80,9 @@ def folder_session(folder: Path, files: Mapping[str, CheckpointFile], clip: Clip
     tensors = {key: StoredTensor(file, key) for file in files.values() for key in file.entries}
     architecture = Architecture(family, tuple(_streams(family, names, tensors)))
     # Nothing reads a MODEL here but what comes before the projections, of which these architectures have nothing.
-    model: Any = SimpleNamespace(model=SimpleNamespace(diffusion_model=None))
+    network = SimpleNamespace(diffusion_model=None)
+    # Files carry no erasures of a chain.
+    model: Any = SimpleNamespace(model=network, get_attachment=lambda name: None)
     return StoredSession(model, architecture, clip, tensors=tensors)
 
 
