@@ -258,7 +258,10 @@ def test_the_report_says_what_it_found(server: ComfyServer, load: Load) -> None:
     ("inputs", "message"),
     [
         ({"method": "projection", "preset": "UCE only"}, "the preset 'UCE only' asks for another"),
-        ({"method": "projection", "drift_limit": 0.1}, "'drift_limit' is 0.1, but the method 'projection' does not use it"),
+        (
+            {"method": "projection", "drift_limit": 0.1},
+            "'drift_limit' is 0.1, but the method 'projection' does not use it",
+        ),
         ({"method": "RECE", "directions": 3}, "'directions' is 3, but the method 'RECE' does not use it"),
         ({"drift_limit": 1e-9}, "Even the weakest edit"),
     ],
