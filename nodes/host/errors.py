@@ -1,8 +1,12 @@
-"""Errors about what a person connected; each sentence says what to connect instead."""
+"""Errors about what a person connected, or has not installed; each sentence says what to do about it."""
 
 from __future__ import annotations
 
 from ...rece_ops import InputError
+
+
+class MissingPackageError(InputError):
+    """A package or file that is no part of ComfyUI is needed, and is not there."""
 
 
 class NotFiniteError(InputError):

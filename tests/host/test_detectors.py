@@ -16,10 +16,10 @@ import pytest
 import torch
 from rece_pack.nodes.evaluation.detect_concept import DetectConcept
 from rece_pack.nodes.host.detectors.classifier import IMAGENETTE, ResNet50
-from rece_pack.nodes.host.detectors.detector import Detected, Finding, MissingPackageError
+from rece_pack.nodes.host.detectors.detector import Detected, Finding
 from rece_pack.nodes.host.detectors.nudity import CLASSES, NudeNet
 from rece_pack.nodes.host.detectors.zero_shot import ClipSpace, ZeroShot
-from rece_pack.nodes.host.errors import WrongConnectionError
+from rece_pack.nodes.host.errors import MissingPackageError, WrongConnectionError
 from rece_pack.nodes.reporting.detection import annotated, rate_sentence
 from rece_pack.rece_ops import InputError
 from rece_pack.rece_ops.measures.rates import Rate

@@ -78,7 +78,7 @@ def test_inpainting_and_instruct_models_are_erased(server: ComfyServer, load: Ca
     erased = erase(graph, loaded.out(0), loaded.out(1))
     report = graph.node("PreviewAny", source=erased.out(2))
     text = server.run(graph.prompt).outputs[report.id]["text"][0]
-    assert text.startswith("Erased 2 concepts from this SD1 model by UCE (first edit only): 8 projections")
+    assert text.startswith("Erased 2 concepts from this SD1 model by UCE (first edit only): 8 key and value weights")
 
 
 def test_strength_zero_is_the_original_and_strengths_lie_in_between(

@@ -143,7 +143,11 @@ def test_the_erased_branch_changes_and_the_untouched_branch_is_bit_identical(era
     assert np.array_equal(erased.unpatched, erased.untouched)
     assert difference(erased.unrelated, erased.untouched) > 1.0
     assert difference(erased.erased, erased.untouched) > 1.0
-    read = "1 projections" if name == "Wan" else "2 projections in the token embeddings and the pooled embedding"
+    read = (
+        "1 key and value weights"
+        if name == "Wan"
+        else "2 key and value weights in the token embeddings and the pooled embedding"
+    )
     assert erased.report.startswith(f"Erased 1 concept from this {name} model by UCE (first edit only): {read}")
     assert "circle" in erased.summary
 

@@ -10,12 +10,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ....rece_ops import InputError
 from ....rece_ops.progress import Progress
-
-
-class MissingPackageError(InputError):
-    """A package or file that is no part of ComfyUI is needed, and is not there."""
+from ..errors import MissingPackageError
 
 
 @dataclass(frozen=True)
