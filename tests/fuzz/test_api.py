@@ -25,7 +25,11 @@ TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(
 )
 LITERALS = st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | TEXT
 JSON = LITERALS | st.lists(LITERALS, max_size=3) | st.dictionaries(TEXT, LITERALS, max_size=2)
-JSON |= JSON.map(lambda value: {"__value__": value})
+# The host unwraps a value after it has looked for links, and takes a wrapped pair for a link to a node. Where there is
+# no such node, its worker ends: nothing that a pack could do about it.
+JSON |= JSON.filter(lambda value: not (isinstance(value, list) and len(value) == 2)).map(
+    lambda value: {"__value__": value}
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,4 +110,4 @@ def test_payloads(fuzz: Any, fuzzed: ComfyServer) -> None:
 
     fuzz(payloads(fuzzed), check, 60)
     for node in every_node.BUILD:
-        fuzzed.run(every_node.graph_of(node, CHECKPOINT, {}).prompt, timeout=ANSWER_SECONDS)
+        every_node.run_sound(fuzzed, node, CHECKPOINT)
