@@ -6,6 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from .host.jobs.apply import apply_eraser, describe_application
+from .host.log import tell
 from .host.protocols import Model
 from .host.session import Session
 from .reporting.sentences import eraser_description
@@ -49,4 +50,5 @@ class ApplyEraser(io.ComfyNode):
         patched = apply_eraser(session, present, strength)
         way = describe_application(session)
         description = f"{eraser_description(present)}\n{way}"
+        tell(f"Applied at strength {strength:g}: {description}")
         return io.NodeOutput(patched, ui=ui.PreviewText(description))

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..rece_ops.settings import check_strength
 from .host.jobs.apply import apply_eraser, describe_application
 from .host.jobs.erase import erase_concepts
+from .host.log import tell
 from .host.protocols import Clip, Model
 from .host.session import Session
 from .host.text.conditioning import Conditioning, entries_of
@@ -130,4 +131,5 @@ class EraseConcepts(io.ComfyNode):
         report, summary = (
             f"{text}\n{way}" for text in (erasure_report(request, result, strength), erasure_summary(request, result))
         )
+        tell(report)
         return io.NodeOutput(patched, result.eraser, report, ui=panel(summary, erasure_verdict(request, result)))

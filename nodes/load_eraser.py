@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
-from .host.folders import eraser_names, existing_eraser
+from .host.folders import eraser_names, existing_eraser, fingerprint
 from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
@@ -36,8 +36,7 @@ class LoadEraser(io.ComfyNode):
     @checked
     def fingerprint_inputs(cls, eraser_name: str) -> str:
         """Re-run the node when the file behind the name has changed."""
-        status = existing_eraser(eraser_name).stat()
-        return f"{status.st_mtime_ns}-{status.st_size}"
+        return fingerprint(existing_eraser(eraser_name))
 
     @classmethod
     @checked

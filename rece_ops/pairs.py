@@ -51,7 +51,7 @@ class ConceptPair:
         """d, the size of a token embedding."""
         return self.concept.shape[1]
 
-    def subject_rows(self) -> tuple[Tensor, Tensor]:
+    def subject_tokens(self) -> tuple[Tensor, Tensor]:
         """Concept and target tokens as the first edit pairs them: two tensors [k, d]."""
         count = min(self.concept.shape[0] - self.concept_start, self.target.shape[0] - self.target_start)
         return (
@@ -59,7 +59,7 @@ class ConceptPair:
             self.target[self.target_start : self.target_start + count],
         )
 
-    def all_rows(self) -> tuple[Tensor, Tensor]:
+    def all_tokens(self) -> tuple[Tensor, Tensor]:
         """Concept and target tokens as every epoch pairs them: two tensors [min(n, m), d]."""
         count = min(self.concept.shape[0], self.target.shape[0])
         return self.concept[:count], self.target[:count]
@@ -104,7 +104,7 @@ class Contrast:
     @classmethod
     def of(cls, pair: ConceptPair) -> Contrast:
         """A concept compared with its target."""
-        return cls(pair.name, *pair.subject_rows(), scale=pair.scale)
+        return cls(pair.name, *pair.subject_tokens(), scale=pair.scale)
 
     @property
     def dimension(self) -> int:

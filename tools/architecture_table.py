@@ -62,7 +62,7 @@ def _row(family: Any) -> tuple[str, ...]:
 
 def _projections(streams: Iterable[Any]) -> str:
     """Of every text stream, with its name where there are several."""
-    listed = {re.sub(r"\.\d+$", ".N", stream.name): _code(map(_layer, stream.projections)) for stream in streams}
+    listed = {re.sub(r"\.\d+$", ".N", stream.name): _code(map(_layer, stream.readers)) for stream in streams}
     return "; ".join(f"{name}: {layers}" if len(listed) > 1 else layers for name, layers in listed.items())
 
 
@@ -83,7 +83,7 @@ def _pooled(family: Any) -> str:
     if family.pooled is None:
         return f"left: {family.leak}" if family.leak else "–"
     columns = f", first {family.pooled.columns} columns" if family.pooled.columns else ""
-    return f"{_code(_unescaped(name) for name in family.pooled.projections)}{columns}"
+    return f"{_code(_unescaped(name) for name in family.pooled.readers)}{columns}"
 
 
 def _first(parts: Iterable[Any]) -> list[str]:

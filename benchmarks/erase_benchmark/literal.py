@@ -27,7 +27,7 @@ def literal_erase(
     """Weights after the first edit and after every epoch, and the derived embeddings of every epoch."""
     dtype = pairs[0].concept.dtype
     original = {name: weight.to(dtype) for name, weight in projections.items()}
-    first = [(*pair.subject_rows(), settings.erase_scale * pair.scale) for pair in pairs]
+    first = [(*pair.subject_tokens(), settings.erase_scale * pair.scale) for pair in pairs]
     kept = [(tokens, tokens, settings.preserve_scale) for tokens in preserve]
     history = [_edit(original, first + kept, settings.edit_regularization, published_form)]
     embeddings = []
@@ -36,7 +36,7 @@ def literal_erase(
         rows = [
             (embedding[: target.shape[0]], target, settings.erase_scale * pair.scale)
             for embedding, pair in zip(derived, pairs, strict=True)
-            for target in [pair.all_rows()[1]]
+            for target in [pair.all_tokens()[1]]
         ]
         history.append(_edit(history[-1], rows + kept, settings.edit_regularization, published_form))
         embeddings.append(derived)

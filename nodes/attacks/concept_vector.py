@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ...rece_ops import InputError
-from ..host.folders import existing_table, table_names
+from ..host.folders import existing_table, fingerprint, table_names
 from ..host.jobs.concept_vector import concept_vector
 from ..host.protocols import Clip
 from ..host.text.conditioning import Conditioning
@@ -77,8 +77,7 @@ class ConceptVector(io.ComfyNode):
         """Re-run the node when the file behind the name has changed."""
         if pairs_file == NO_FILE:
             return NO_FILE
-        status = existing_table(pairs_file).stat()
-        return f"{status.st_mtime_ns}-{status.st_size}"
+        return fingerprint(existing_table(pairs_file))
 
     @classmethod
     @checked

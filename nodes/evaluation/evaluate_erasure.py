@@ -15,7 +15,7 @@ from ...rece_ops.texts import plain_json, printable
 from ..host.detectors.detector import Detected, Detector
 from ..host.detectors.nudity import DEFAULT_THRESHOLD
 from ..host.errors import WrongConnectionError
-from ..host.folders import existing_prompt_set, prompt_set_names
+from ..host.folders import existing_prompt_set, fingerprint, prompt_set_names
 from ..host.jobs.sample import SAMPLERS, SCHEDULERS, Sampler, Sampling
 from ..host.progress import JobProgress
 from ..host.protocols import Clip, Model, Vae
@@ -114,8 +114,7 @@ class EvaluateErasure(io.ComfyNode):
     @checked
     def fingerprint_inputs(cls, prompt_set: str, **others: Any) -> str:
         """Re-run the node when the file behind the name has changed."""
-        status = existing_prompt_set(prompt_set, SUFFIXES).stat()
-        return f"{status.st_mtime_ns}-{status.st_size}"
+        return fingerprint(existing_prompt_set(prompt_set, SUFFIXES))
 
     @classmethod
     @checked

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.folders import existing_prompt_set, prompt_set_names
+from ..host.folders import existing_prompt_set, fingerprint, prompt_set_names
 from ..request.prompt_sets import (
     AUTOMATIC,
     MAX_GUIDANCE,
@@ -123,8 +123,7 @@ class LoadPromptSet(io.ComfyNode):
     @checked
     def fingerprint_inputs(cls, prompt_set: str, **others: Any) -> str:
         """Re-run the node when the file behind the name has changed."""
-        status = existing_prompt_set(prompt_set, SUFFIXES).stat()
-        return f"{status.st_mtime_ns}-{status.st_size}"
+        return fingerprint(existing_prompt_set(prompt_set, SUFFIXES))
 
     @classmethod
     @checked

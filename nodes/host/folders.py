@@ -62,13 +62,12 @@ def existing_eraser(name: str) -> Path:
         InputError: the name leaves the folder, or there is no such file.
     """
     relative = checked_name(name)
-    for folder in folder_paths.get_folder_paths(ERASERS):
-        path = Path(folder) / relative
-        if path.is_file():
-            return path
-    raise InputError(
-        f"There is no eraser '{relative}' in models/{ERASERS}: choose one from the list, or save one first."
-    )
+    path = _in_model_folder(ERASERS, relative)
+    if path is None:
+        raise InputError(
+            f"There is no eraser '{relative}' in models/{ERASERS}: choose one from the list, or save one first."
+        )
+    return path
 
 
 def table_names() -> list[str]:
@@ -117,10 +116,9 @@ def existing_prompt_set(name: str, suffixes: Sequence[str]) -> Path:
     if suffix not in suffixes:
         raise InputError(f"{quoted(name)} is no prompt set: give a file that ends with {' or '.join(suffixes)}.")
     relative = checked_name(name, suffix)
-    for folder in folder_paths.get_folder_paths(PROMPT_SETS):
-        path = Path(folder) / relative
-        if path.is_file():
-            return path
+    path = _in_model_folder(PROMPT_SETS, relative)
+    if path is not None:
+        return path
     uploads = Path(folder_paths.get_input_directory())
     if "/" in relative or not _is_inside(uploads / relative, uploads):
         raise InputError(
@@ -142,14 +140,13 @@ def existing_classifier(name: str) -> Path:
         InputError: the name leaves the folder, or there is no such file.
     """
     relative = checked_name(name)
-    for folder in folder_paths.get_folder_paths(CLASSIFIERS):
-        path = Path(folder) / relative
-        if path.is_file():
-            return path
-    raise InputError(
-        f"There is no '{relative}' in models/{CLASSIFIERS}: put the weights there as a .safetensors file (a .pth file is a "
-        "pickle, which can run programs, and is not read), and choose it from the list."
-    )
+    path = _in_model_folder(CLASSIFIERS, relative)
+    if path is None:
+        raise InputError(
+            f"There is no '{relative}' in models/{CLASSIFIERS}: put the weights there as a .safetensors file (a .pth file "
+            "is a pickle, which can run programs, and is not read), and choose it from the list."
+        )
+    return path
 
 
 def path_to_save(folder: str, name: str) -> Path:
@@ -221,6 +218,18 @@ def checked_name(name: str, suffix: str = SUFFIX, room: int = 0) -> str:
             f"The file name '{name[:40]}…' is too long: use at most {_MAX_NAME} bytes with its sub-folders."
         )
     return whole
+
+
+def fingerprint(path: Path) -> str:
+    """Changes when the file does, so that a node which read it runs again."""
+    status = path.stat()
+    return f"{status.st_mtime_ns}-{status.st_size}"
+
+
+def _in_model_folder(kind: str, relative: str) -> Path | None:
+    """The first file of that checked name in the model folders of a kind, of which there may be several."""
+    paths = (Path(folder) / relative for folder in folder_paths.get_folder_paths(kind))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _can_be_chosen(name: str, suffix: str) -> bool:

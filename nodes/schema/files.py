@@ -7,6 +7,7 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 
 from ..host.folders import shown
+from ..host.log import tell
 from ..request.choices import check_choice
 
 KEEP_BOTH, REPLACE = "keep both", "replace"
@@ -41,7 +42,9 @@ def keeps_both(if_exists: str) -> bool:
 def saved_file(folder: str, path: Path) -> io.NodeOutput:
     """The name by which the file at `path` in a model folder can be chosen, and a sentence."""
     name = shown(folder, path)
-    return io.NodeOutput(name, ui=ui.PreviewText(f"Saved models/{folder}/{name} ({_size(path.stat().st_size)})."))
+    report = f"Saved models/{folder}/{name} ({_size(path.stat().st_size)})."
+    tell(report)
+    return io.NodeOutput(name, ui=ui.PreviewText(report))
 
 
 def _size(count: int) -> str:

@@ -50,13 +50,13 @@ class Derivation:
         """From weights W·T: G [d, d] of the original key and value weights and T."""
         return cls(*_moments_of_eraser(gram, eraser), regularization)
 
-    def rows(self, rows: Tensor | None) -> Tensor:
-        """K c for every row c [n, d] (None: for the rows of the identity), in float64."""
-        return self._solver.solve_rows(self._cross if rows is None else rows @ self._cross)
+    def of_tokens(self, tokens: Tensor | None) -> Tensor:
+        """K c for every token c [n, d] (None: for the rows of the identity), in float64."""
+        return self._solver.solve_rows(self._cross if tokens is None else tokens @ self._cross)
 
     def embedding(self, concept: Tensor) -> Tensor:
         """K c for every token of `concept` [n, d], in its dtype and on its device."""
-        derived = self.rows(to_float64(concept, self._cross.device))
+        derived = self.of_tokens(to_float64(concept, self._cross.device))
         return derived.to(concept.dtype).to(concept.device)
 
 
@@ -150,11 +150,11 @@ def regenerate(moments: WeightMoments, concept: Tensor, target: Tensor, regulari
     """
     check_reads(moments.original, concept.shape[-1])
     derivation = Derivation(moments.cross, moments.edited.clone(), regularization)
-    wanted, harmless = (to_float64(tokens, moments.original.device) for tokens in (concept, target))
-    derived = derivation.rows(wanted)
-    energy = _energy(derived, moments.edited) - 2 * float((wanted @ moments.cross * derived).sum())
-    missed = max(energy + _energy(wanted, moments.original), 0.0)
-    apart = _energy(harmless - wanted, moments.original)
+    intended, harmless = (to_float64(tokens, moments.original.device) for tokens in (concept, target))
+    derived = derivation.of_tokens(intended)
+    energy = _energy(derived, moments.edited) - 2 * float((intended @ moments.cross * derived).sum())
+    missed = max(energy + _energy(intended, moments.original), 0.0)
+    apart = _energy(harmless - intended, moments.original)
     regeneration = max(0.0, 1 - (missed / apart) ** 0.5) if apart > 0 else 0.0
     return Regenerated(derived.to(concept.dtype).to(concept.device), regeneration, derivation.condition)
 

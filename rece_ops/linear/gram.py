@@ -13,14 +13,14 @@ from .finite import is_finite
 from .solves import GramSum, float64_device
 
 
-def gram_matrix(projections: Mapping[str, Tensor], progress: Progress | None = None) -> Tensor:
+def gram_matrix(weights: Mapping[str, Tensor], progress: Progress | None = None) -> Tensor:
     """G = Σ_l W_lᵀ W_l over all key and value weights W_l [out_l, d], as a float64 tensor [d, d].
 
     The mapping is read once, one weight at a time, so it may compute each weight when asked.
     The result is on the device of the key and value weights, or on the CPU where that has no float64.
 
     Args:
-        projections: weight by name; all read token embeddings of the same dimension d.
+        weights: weight by name; all read token embeddings of the same dimension d.
         progress: called as progress(done, total, stage) after each was added; may raise to cancel.
 
     Raises:
@@ -28,9 +28,9 @@ def gram_matrix(projections: Mapping[str, Tensor], progress: Progress | None = N
             large or small that their squares leave float64.
     """
     gram: GramSum | None = None
-    steps = Steps(progress, len(projections))
-    for name in projections:
-        weight = projections[name]
+    steps = Steps(progress, len(weights))
+    for name in weights:
+        weight = weights[name]
         if gram is None:
             dimension = weight.shape[-1]
             gram = GramSum(dimension, float64_device(weight.device))
@@ -43,7 +43,7 @@ def gram_matrix(projections: Mapping[str, Tensor], progress: Progress | None = N
     energy = float(total.diagonal().sum())
     if not 0 < energy < float("inf"):
         raise InputError(
-            f"The squares of all {len(projections)} key and value weights sum up to {energy:g}: they are all zero, or far "
+            f"The squares of all {len(weights)} key and value weights sum up to {energy:g}: they are all zero, or far "
             "beyond any model's. The checkpoint or a LoRA on it is damaged: load another."
         )
     return total

@@ -78,11 +78,11 @@ def pair_moments(
     pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device
 ) -> tuple[PairMoments, PairMoments]:
     """Moments of the first edit (subject tokens) and of every epoch (all tokens), float64 on `device`."""
-    rows = sum(pair.all_rows()[0].shape[0] for pair in pairs)
+    rows = sum(pair.all_tokens()[0].shape[0] for pair in pairs)
     if rows <= pairs[0].dimension:
         return (
-            _token_moments([(pair.subject_rows(), pair.scale) for pair in pairs], erase_scale, device),
-            _token_moments([(pair.all_rows(), pair.scale) for pair in pairs], erase_scale, device),
+            _token_moments([(pair.subject_tokens(), pair.scale) for pair in pairs], erase_scale, device),
+            _token_moments([(pair.all_tokens(), pair.scale) for pair in pairs], erase_scale, device),
         )
     return _folded_moments(pairs, erase_scale, device)
 
@@ -108,7 +108,7 @@ def _folded_moments(
 ) -> tuple[PairMoments, PairMoments]:
     dimension = pairs[0].dimension
     subject = _weighted_moment(
-        ((pair.subject_rows()[0], erase_scale * pair.scale) for pair in pairs), dimension, device
+        ((pair.subject_tokens()[0], erase_scale * pair.scale) for pair in pairs), dimension, device
     )
     # All tokens = subject tokens + the few before and after them, so that no token is read twice.
     rest = _weighted_moment(
@@ -116,8 +116,8 @@ def _folded_moments(
         dimension,
         device,
     )
-    subject_cross = _cross_moment([(*pair.subject_rows(), pair.scale) for pair in pairs], erase_scale, device)
-    all_cross = _cross_moment([(*pair.all_rows(), pair.scale) for pair in pairs], erase_scale, device)
+    subject_cross = _cross_moment([(*pair.subject_tokens(), pair.scale) for pair in pairs], erase_scale, device)
+    all_cross = _cross_moment([(*pair.all_tokens(), pair.scale) for pair in pairs], erase_scale, device)
     return (
         PairMoments(basis=None, core=subject, cross=subject_cross),
         PairMoments(basis=None, core=rest.add_(subject), cross=all_cross),
@@ -126,8 +126,8 @@ def _folded_moments(
 
 def _outside_subject(pair: ConceptPair) -> list[Tensor]:
     """The tokens that an epoch pairs but the first edit does not (before and after the subject)."""
-    every = pair.all_rows()[0]
-    start, stop = pair.concept_start, pair.concept_start + pair.subject_rows()[0].shape[0]
+    every = pair.all_tokens()[0]
+    start, stop = pair.concept_start, pair.concept_start + pair.subject_tokens()[0].shape[0]
     return [every[:start], every[stop:]]
 
 

@@ -38,7 +38,7 @@ def measure(
     gap = gaps(gram, pairs, step)
     regeneration = [concept_regenerations(erasure, eraser, gap, step) for eraser in erasers]
     residual = residuals(gram, erasure.eraser, erasure.intended, step)
-    distance = ratios(gap, energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c, step))
+    distance = ratios(gap, energies(gram, pairs, ConceptPair.all_tokens, lambda c, t: c, step))
     concepts = tuple(
         ConceptMeasures(pair.name, residual[i], tuple(values[i] for values in regeneration), distance[i])
         for i, pair in enumerate(pairs)

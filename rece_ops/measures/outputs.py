@@ -32,8 +32,8 @@ def residuals(
 ) -> list[float]:
     """‖T c − c*‖_G / ‖c − c*‖_G over the subject tokens, per concept; 0 where concept and target are the same."""
     eraser = eraser.to(gram.device, gram.dtype)
-    left = energies(gram, pairs, ConceptPair.subject_rows, lambda c, t: eraser.apply_to_context(c) - t, step)
-    whole = energies(gram, pairs, ConceptPair.subject_rows, lambda c, t: c - t, step)
+    left = energies(gram, pairs, ConceptPair.subject_tokens, lambda c, t: eraser.apply_to_context(c) - t, step)
+    whole = energies(gram, pairs, ConceptPair.subject_tokens, lambda c, t: c - t, step)
     return ratios(left, whole)
 
 
@@ -52,14 +52,14 @@ def concept_regenerations(
     derivation = Derivation.of_eraser(gram, eraser, erasure.settings.regularization)
     transform = eraser.to(gram.device, gram.dtype)
     missed = energies(
-        gram, pairs, ConceptPair.all_rows, lambda c, t: transform.apply_to_context(derivation.rows(c)) - c, step
+        gram, pairs, ConceptPair.all_tokens, lambda c, t: transform.apply_to_context(derivation.of_tokens(c)) - c, step
     )
     return [max(0.0, 1.0 - ratio) for ratio in ratios(missed, gaps(gram, pairs, step) if gap is None else gap)]
 
 
 def gaps(gram: Tensor, pairs: Sequence[ConceptPair], step: Callable[[], None]) -> Tensor:
     """‖c − c*‖²_G of each pair over all tokens: [pairs]."""
-    return energies(gram, pairs, ConceptPair.all_rows, lambda c, t: c - t, step)
+    return energies(gram, pairs, ConceptPair.all_tokens, lambda c, t: c - t, step)
 
 
 def drift(gram: Tensor, eraser: Eraser, tokens: Tensor) -> float:
@@ -79,13 +79,13 @@ def total_change(gram: Tensor, eraser: Eraser) -> float:
 
 
 def relative_changes(
-    projections: Mapping[str, Tensor], eraser: Eraser, progress: Progress | None = None
+    weights: Mapping[str, Tensor], eraser: Eraser, progress: Progress | None = None
 ) -> dict[str, float]:
     """‖W' − W‖ / ‖W‖ (Frobenius) of every weight, read one at a time."""
     changes = {}
-    steps = Steps(progress, len(projections))
-    for name in projections:
-        weight = projections[name]
+    steps = Steps(progress, len(weights))
+    for name in weights:
+        weight = weights[name]
         check_projection(name, weight, eraser.dimension)
         weight = _of_size_one(weight.to(torch.promote_types(weight.dtype, torch.float32)))
         left, right = eraser.to(weight.device, weight.dtype).factors()

@@ -148,7 +148,7 @@ class Projection:
 
 
 def project(
-    projections: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
     pairs: Sequence[ConceptPair],
     preserve: Sequence[Tensor] = (),
     settings: ProjectionSettings = ProjectionSettings(),
@@ -164,7 +164,7 @@ def project(
     other words in the same place: its difference from the empty prompt also holds what sets any word apart from none.
 
     Args:
-        projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
+        weights: the key and value weights by name; read one at a time, so the mapping may be lazy.
         pairs: what to erase, and towards what; at least one.
         preserve: token embeddings [n, d] of the prompts whose outputs should stay.
         settings: coefficients.
@@ -180,8 +180,8 @@ def project(
         NumericalError: Σ_N or G is too ill-conditioned for the robustness.
     """
     dimension = check_same_dimension([*pairs, *contrasts], [*preserve, *neutral, *preserve_exactly.values()])
-    steps = Steps(progress, len(projections) + 3)
-    gram = gram_matrix(projections, lambda done, total, stage: steps.done(stage))
+    steps = Steps(progress, len(weights) + 3)
+    gram = gram_matrix(weights, lambda done, total, stage: steps.done(stage))
     check_reads(gram, dimension)
     differences = Differences(gram, [pair.name for pair in pairs] if contrasts else ())
     for contrast in contrasts or [Contrast.of(pair) for pair in pairs]:
@@ -295,7 +295,7 @@ def _staying(
     pairs: Sequence[ConceptPair], staying: Sequence[Sequence[Tensor]], root: Tensor, target_scale: float
 ) -> Tensor:
     """Σ_N [d, d]: the mean second moments of each group of prompts that should stay, and of the targets."""
-    targets = [pair.subject_rows()[1] for pair in pairs]
+    targets = [pair.subject_tokens()[1] for pair in pairs]
     total = torch.zeros_like(root)
     for prompts, scale in (*((group, 1.0) for group in staying), (targets, target_scale)):
         count = sum(tokens.shape[0] for tokens in prompts)

@@ -148,7 +148,7 @@ def edit(
 
 
 def erase(
-    projections: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
     pairs: Sequence[ConceptPair],
     preserve: Sequence[Tensor] = (),
     settings: RECESettings = DEFAULT_SETTINGS,
@@ -165,7 +165,7 @@ def erase(
     of the key and value weights, or on the CPU where that has no float64.
 
     Args:
-        projections: the key and value weights by name; read one at a time, so the mapping may be lazy.
+        weights: the key and value weights by name; read one at a time, so the mapping may be lazy.
         pairs: what to erase, and towards what; at least one.
         preserve: token embeddings [n, d] of the prompts whose outputs should stay, for the first edit.
         settings: coefficients.
@@ -183,8 +183,8 @@ def erase(
     """
     later_preserve = preserve if epoch_preserve is None else epoch_preserve
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
-    steps = Steps(progress, len(projections) + 2 + settings.epochs)
-    gram = gram_matrix(projections, lambda done, total, stage: steps.done(stage))
+    steps = Steps(progress, len(weights) + 2 + settings.epochs)
+    gram = gram_matrix(weights, lambda done, total, stage: steps.done(stage))
     check_reads(gram, dimension)
     return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done)
 
@@ -236,7 +236,7 @@ def _exact_span(
         return None
     exact = PreservedSubspace(preserve_exactly, device)
     for pair in pairs:
-        exact.check_outside(f"Concept {quoted(pair.name)}", to_float64(pair.subject_rows()[0], device))
+        exact.check_outside(f"Concept {quoted(pair.name)}", to_float64(pair.subject_tokens()[0], device))
     return exact
 
 
@@ -247,7 +247,7 @@ def _snapshot(eraser: Eraser, concept: Tensor) -> Eraser:
 
 def _derive(gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float) -> tuple[PairMoments, float]:
     derivation = Derivation.of_eraser(gram, eraser, regularization)
-    return concepts.mapped(derivation.rows), derivation.condition
+    return concepts.mapped(derivation.of_tokens), derivation.condition
 
 
 def _finished(eraser: Eraser, like: Tensor) -> Eraser:

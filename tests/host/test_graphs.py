@@ -113,6 +113,8 @@ def test_a_saved_eraser_loads_and_erases_as_the_node_did(server: ComfyServer, lo
     result = server.run(again.prompt)
     assert "nude → (empty prompt), Van Gogh → art, preserving a dog" in result.outputs[description.id]["text"][0]
     assert np.array_equal(picture(server, again, again.sample(loaded, PROMPT, model=applied)), direct)
+    for told in ("Erased 2 concepts from this SD1", "Saved models/erasers/people/no nude", "Applied at strength 1"):
+        assert f"RECE: {told}" in server.log
 
     provenance = EraserSet.load(file).metadata
     assert provenance["settings"]["epochs"] == 3

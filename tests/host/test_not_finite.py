@@ -176,12 +176,12 @@ def test_a_model_in_half_precision_near_its_end_is_not_loaded_with_infinite_weig
 def test_rows_that_become_infinite_inside_the_model_are_refused(dtype: torch.dtype) -> None:
     transform, rows = Transform(ONES), torch.full((2, 48), torch.finfo(dtype).max / 30, dtype=dtype)
     with pytest.raises(NotFiniteError, match=r"token embeddings of up to .* too large for float"):
-        transform.of_rows(rows)
+        transform.of_tokens(rows)
     with pytest.raises(NotFiniteError, match=r"weights of up to .* too large for float"):
         transform.of_weight(rows)
     rows[0, 0] = NAN
     with pytest.raises(NotFiniteError, match="token embeddings hold NaN or infinite values before the erasure"):
-        transform.of_rows(rows)
+        transform.of_tokens(rows)
 
 
 def test_the_same_rows_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,9 +189,9 @@ def test_the_same_rows_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("rece_pack.nodes.host.patching.forwards._check", lambda before, after, what: seen.append(what))
     transform, rows = Transform(ONES), torch.ones(2, 40)
     for _ in range(3):
-        transform.of_rows(rows)
+        transform.of_tokens(rows)
     assert len(seen) == 1
-    transform.of_rows(torch.ones(2, 40))
+    transform.of_tokens(torch.ones(2, 40))
     assert len(seen) == 2
 
 

@@ -34,7 +34,7 @@ ROOMS = {
         ("measures",),
     ),
     "nodes.host": (
-        ("errors", "protocols", "progress", "device", "folders", "connections", "routes"),
+        ("errors", "protocols", "progress", "device", "folders", "connections", "log", "routes"),
         ("architectures",),
         ("patching",),
         ("text", "detectors"),

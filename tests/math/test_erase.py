@@ -76,7 +76,7 @@ def test_the_first_edit_minimises_the_papers_objective(seed: int) -> None:
     def objective(candidate: torch.Tensor) -> torch.Tensor:
         total = settings.edit_regularization * (candidate - weight).square().sum()
         for pair in concepts:
-            concept, target = pair.subject_rows()
+            concept, target = pair.subject_tokens()
             total = total + settings.erase_scale * (concept @ candidate.T - target @ weight.T).square().sum()
         for tokens in preserve:
             total = total + settings.preserve_scale * (tokens @ (candidate - weight).T).square().sum()
@@ -88,7 +88,7 @@ def test_the_first_edit_minimises_the_papers_objective(seed: int) -> None:
 
     edited, whole = eraser.apply_to_weight(weight), float(gradient(torch.zeros_like(weight)).norm())
     # The gradient at a solution is twice the system's matrix B times its error.
-    rows = torch.cat([*(pair.subject_rows()[0] for pair in concepts), *preserve])
+    rows = torch.cat([*(pair.subject_tokens()[0] for pair in concepts), *preserve])
     largest = settings.edit_regularization + float(torch.linalg.matrix_norm(rows, 2)) ** 2
     condition = largest / settings.edit_regularization
     rounding = 2 * largest * solve(DIMENSION, condition) * float(edited.norm())
@@ -291,7 +291,7 @@ def test_an_ill_conditioned_solve_names_the_setting_to_change() -> None:
 def test_condition_numbers_are_the_true_ones() -> None:
     projections, concepts = stack(DIMENSION), pairs(1, TOKENS, DIMENSION)
     erasure = erase(projections, concepts, (), RECESettings(epochs=0))
-    concept = concepts[0].subject_rows()[0]
+    concept = concepts[0].subject_tokens()[0]
     true = float(torch.linalg.cond(0.1 * torch.eye(DIMENSION, dtype=torch.float64) + concept.T @ concept))
     # A lower bound, up to the rounding of the solves in it; there are six different eigenvalues, and twelve Lanczos steps
     # find them all.
@@ -306,7 +306,7 @@ def test_measures_mean_what_their_definitions_say() -> None:
     weights = torch.cat(list(projections.values()))
     edited = erasure.eraser.apply_to_weight(weights)
     for pair, measured in zip(concepts, found.concepts, strict=True):
-        concept, target = pair.subject_rows()
+        concept, target = pair.subject_tokens()
         left = (concept @ edited.T - target @ weights.T).norm()
         whole = ((concept - target) @ weights.T).norm()
         assert_same_up_to(measured.residual, left / whole, rooted(float(left / whole)))

@@ -108,7 +108,7 @@ def test_no_output_comes_closer_to_the_concept_than_the_bound(seed: int, beta: f
 def test_every_direction_kept_makes_the_concept_its_target(seed: int) -> None:
     found = projected(seed, energy=1.0)
     for pair in found.pairs:
-        concept, target = (rows.double() for rows in pair.subject_rows())
+        concept, target = (rows.double() for rows in pair.subject_tokens())
         moved = [found.eraser.apply_to_context(rows) for rows in (concept, target)]
         assert_same_up_to(*moved, left_out(found) * float((concept - target).norm()))
 
@@ -120,7 +120,7 @@ def test_many_concepts_are_folded_into_their_second_moment(seed: int) -> None:
     root = torch.linalg.cholesky(found.gram)
     rows = []
     for pair in found.pairs:
-        concept, target = (side.double() for side in pair.subject_rows())
+        concept, target = (side.double() for side in pair.subject_tokens())
         difference = (concept - target) @ root
         rows.append(difference / torch.linalg.matrix_norm(difference))
     # All of the energy outside the directions is that of the smaller principal components.
@@ -149,7 +149,7 @@ def test_without_limit_to_robustness_it_is_orthogonal_in_the_metric(seed: int) -
 def test_no_other_map_with_that_kernel_costs_less(seed: int, other: int) -> None:
     found = projected(seed)
     neutral = torch.cat(prompts(12, TOKENS, DIMENSION, seed + 1)).double()
-    targets = torch.cat([pair.subject_rows()[1] for pair in found.pairs]).double()
+    targets = torch.cat([pair.subject_tokens()[1] for pair in found.pairs]).double()
     moment = neutral.T @ neutral / len(neutral) + targets.T @ targets / len(targets)
     inverse = torch.linalg.inv(found.gram)
     beta = found.settings.robustness * moment.trace() / inverse.trace()
@@ -172,7 +172,7 @@ def test_more_robustness_moves_the_bound_up_and_the_price_too(seed: int) -> None
     bounds, prices = [], []
     for beta in (0.01, 1.0, 100.0, 1e4):
         found = projected(seed, beta, target_scale=0.0)
-        bounds.append(float(found.distance_bound(found.pairs[0].subject_rows()[0]).square().sum()))
+        bounds.append(float(found.distance_bound(found.pairs[0].subject_tokens()[0]).square().sum()))
         moved = found.eraser.apply_to_context(neutral) - neutral
         prices.append(float(norms(moved, found.gram).square().sum()))
     assert prices == sorted(prices)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 # Products, decompositions and solves of every kind.
-FILES = ("test_eraser.py", "test_lora.py", "test_literal.py", "test_exact.py")
+FILES = ("test_eraser.py", "test_low_rank.py", "test_literal.py", "test_preserved_subspace.py")
 VARIANTS = [("SSE4_2", 1), ("AVX2", 2)]
 INSIDE = "RECE_INSIDE_A_VARIANT"
 

@@ -154,7 +154,7 @@ def _matches(row: StreamRow, key: str) -> bool:
     if not key.startswith(PREFIX) or not key.endswith(SUFFIX):
         return False
     layer = key[len(PREFIX) : -len(SUFFIX)]
-    return any(re.fullmatch(pattern, layer) for pattern in row.projections)
+    return any(re.fullmatch(pattern, layer) for pattern in row.readers)
 
 
 def _reads_text(base: Any, key: str) -> bool:

@@ -23,7 +23,7 @@ class StreamRow:
     """Tokens of one kind, and the layers that read them.
 
     Attributes:
-        projections: names of linear layers below `diffusion_model`, as regular expressions.
+        readers: names of linear layers below `diffusion_model`, as regular expressions.
         name: as eraser files call the stream.
         sources: where its tokens come from, in this order.
         dimension: the entry of the model's configuration that says how large a token is; where it is empty, the
@@ -32,7 +32,7 @@ class StreamRow:
         unless: a layer, as a regular expression; a model that has it is refused for `because`.
     """
 
-    projections: tuple[str, ...]
+    readers: tuple[str, ...]
     name: str = "text"
     sources: tuple[TokenSource, ...] = (_ALL_TOKENS,)
     dimension: str = ""
@@ -83,14 +83,14 @@ class Family:
         return self.streams_of({"llama_layers": [int(layer) for layer in read if layer.isdecimal()]})
 
 
-def _one(*projections: str, source: TokenSource = _ALL_TOKENS) -> Streams:
+def _one(*readers: str, source: TokenSource = _ALL_TOKENS) -> Streams:
     """A single stream."""
-    return (StreamRow(projections, sources=(source,)),)
+    return (StreamRow(readers, sources=(source,)),)
 
 
-def _pooled(projection: str, columns: int | None = None) -> StreamRow:
+def _pooled(reader: str, columns: int | None = None) -> StreamRow:
     """The layer that reads the pooled text embedding."""
-    return StreamRow((projection,), POOLED_STREAM, (TokenSource(slot=TokenSlot(POOLED)),), columns=columns)
+    return StreamRow((reader,), POOLED_STREAM, (TokenSource(slot=TokenSlot(POOLED)),), columns=columns)
 
 
 _BLOCK = r"(?:input_blocks\.\d+|middle_block|output_blocks\.\d+)\.1\.transformer_blocks\.\d+"

@@ -25,12 +25,12 @@ class LoadedStage(Protocol):
 
     reads: int
 
-    def apply(self, rows: Tensor, values: Values) -> Tensor:
-        """What the key and value weights read for tokens `rows` [n, d'] of a CONDITIONING with those values: [n, d]."""
+    def apply(self, tokens: Tensor, values: Values) -> Tensor:
+        """What the key and value weights read for `tokens` [n, d'] of a CONDITIONING with those values: [n, d]."""
         ...
 
-    def undo(self, rows: Tensor) -> Tensor:
-        """Tokens [n, d'] of which `apply` makes `rows` [n, d], as far as any do.
+    def undo(self, tokens: Tensor) -> Tensor:
+        """Tokens [n, d'] of which `apply` makes `tokens` [n, d], as far as any do.
 
         Raises:
             UnsupportedModelError: there is no way back.
@@ -72,14 +72,14 @@ class _LoadedNorm:
         self._gain, self._eps = gain, eps
         self.reads = len(gain)
 
-    def apply(self, rows: Tensor, values: Values) -> Tensor:
-        gain = self._gain.to(rows.device)
-        return torch.nn.functional.rms_norm(rows.float(), gain.shape, gain, self._eps)
+    def apply(self, tokens: Tensor, values: Values) -> Tensor:
+        gain = self._gain.to(tokens.device)
+        return torch.nn.functional.rms_norm(tokens.float(), gain.shape, gain, self._eps)
 
-    def undo(self, rows: Tensor) -> Tensor:
+    def undo(self, tokens: Tensor) -> Tensor:
         # The norm gives these tokens again, except for their length, which it sets.
-        gain = self._gain.to(rows.device)
-        return torch.where(gain == 0, 0, rows / gain)
+        gain = self._gain.to(tokens.device)
+        return torch.where(gain == 0, 0, tokens / gain)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class LearnedPadding:
 
     Attributes:
         mask: the value of CONDITIONING that says which tokens are there (1).
-        first: whether these are the tokens whose learned rows come first.
+        first: whether these are the tokens whose learned ones come first.
         network: name of two linear layers with SiLU between them; empty for none.
     """
 
@@ -113,23 +113,23 @@ class _LoadedPadding:
         self._padding, self._layers, self._mask = padding, layers, mask
         self.reads = (layers[0] if layers else padding).shape[1]
 
-    def apply(self, rows: Tensor, values: Values) -> Tensor:
-        outputs = rows.float()
+    def apply(self, tokens: Tensor, values: Values) -> Tensor:
+        outputs = tokens.float()
         if self._layers:
-            first, first_bias, second, second_bias = (layer.to(rows.device) for layer in self._layers)
+            first, first_bias, second, second_bias = (layer.to(tokens.device) for layer in self._layers)
             inner = torch.nn.functional.silu(torch.nn.functional.linear(outputs, first, first_bias))
             outputs = torch.nn.functional.linear(inner, second, second_bias)
         mask = values.get(self._mask)
         if mask is None:
             return outputs
-        there = mask[0].bool().to(rows.device)
+        there = mask[0].bool().to(tokens.device)
         # The learned rows stand in for the last tokens, of which there may be more.
         count = min(len(self._padding), len(outputs))
-        padding = self._padding[-count:].to(rows.device)
+        padding = self._padding[-count:].to(tokens.device)
         padded = torch.where(there[-count:, None], outputs[-count:], padding)
         return torch.cat([outputs[:-count], padded])
 
-    def undo(self, rows: Tensor) -> Tensor:
+    def undo(self, tokens: Tensor) -> Tensor:
         raise UnsupportedModelError(
             "HunyuanDiT reads part of the text through a network, so there is no embedding to give back: look at the "
             "erasure's report instead."

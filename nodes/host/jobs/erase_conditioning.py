@@ -70,7 +70,7 @@ def _rows(eraser: EraserSet, names: Sequence[str]) -> Sequence[StreamRow]:
         if family.name == architecture:
             return family.streams_named(names)
     if architecture is None and names == [TEXT_STREAM]:
-        return (StreamRow(projections=()),)
+        return (StreamRow(readers=()),)
     raise WrongConnectionError(
         f"This ERASER was made for {_made_for(eraser)}, so it is not known where CONDITIONING holds what it is for: use "
         "'Apply Eraser' on the MODEL instead."
@@ -135,15 +135,15 @@ def _erased(
             held = changed.get(slot.key, slot.held_in(embedding, values))
             changed[slot.key] = _with_erased(held, slot, transforms[name])
     if POOLED_STREAM in transforms and values.get(POOLED) is not None:
-        changed[POOLED] = transforms[POOLED_STREAM].of_rows(values[POOLED])
+        changed[POOLED] = transforms[POOLED_STREAM].of_tokens(values[POOLED])
     return [changed.pop("", embedding), {**values, **changed}]
 
 
 def _with_erased(held: Tensor, slot: TokenSlot, transform: Transform) -> Tensor:
     if slot.layer is None:
-        return transform.of_rows(held)
+        return transform.of_tokens(held)
     changed = held.clone()
-    slot.of_batch(changed)[:] = transform.of_rows(slot.of_batch(held))
+    slot.of_batch(changed)[:] = transform.of_tokens(slot.of_batch(held))
     return changed
 
 

@@ -31,17 +31,17 @@ class Transform:
         self._copies: dict[torch.device, Eraser] = {}
         self._checked: Callable[[], Tensor | None] = lambda: None
 
-    def of_rows(self, rows: Tensor) -> Tensor:
-        """The same in the dtype and on the device of `rows`, computed in float32 at least.
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """The same in the dtype and on the device of `tokens`, computed in float32 at least.
 
         Raises:
             NotFiniteError: it is not finite. Inside torch.compile nothing is looked at: it would break the graph.
         """
-        changed = self._of(rows, self._on(rows.device).apply_to_context)
+        changed = self._of(tokens, self._on(tokens.device).apply_to_context)
         # The layers of a text stream mostly read the same tokens; a look at them makes the device wait.
-        if not torch.compiler.is_compiling() and self._checked() is not rows:
-            _check(rows, changed, "token embeddings")
-            self._checked = weakref.ref(rows)
+        if not torch.compiler.is_compiling() and self._checked() is not tokens:
+            _check(tokens, changed, "token embeddings")
+            self._checked = weakref.ref(tokens)
         return changed
 
     def of_weight(self, weight: Tensor) -> Tensor:
@@ -102,8 +102,8 @@ class ErasedForward:
     def __init__(self, forward: Callable[..., Any], transform: Transform) -> None:
         self.forward, self.transform = forward, transform
 
-    def __call__(self, rows: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(self.transform.of_rows(rows), *args, **kwargs)
+    def __call__(self, tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(self.transform.of_tokens(tokens), *args, **kwargs)
 
     def on(self, forward: Callable[..., Any]) -> ErasedForward:
         """The same for another instance of the layer, whose own forward is `forward`."""

@@ -27,10 +27,10 @@ _MAX_CONFIG = 1 << 20
 
 @dataclass(frozen=True)
 class _Names:
-    """Where a network of diffusers reads the text: projections by regular expressions, in the family's order of streams."""
+    """Where a network of diffusers reads the text: readers by regular expressions, in the family's order of streams."""
 
     family: str
-    projections: tuple[str, ...]
+    readers: tuple[str, ...]
 
 
 _ATTENTION, _EMBEDDER = r".*\.attn2\.to_[kv]", r"time_text_embed\.text_embedder\.linear_1"
@@ -79,7 +79,7 @@ def folder_session(folder: Path, files: Mapping[str, CheckpointFile], clip: Clip
     family = next(family for family in FAMILIES if family.name == names.family)
     tensors = {key: StoredTensor(file, key) for file in files.values() for key in file.entries}
     architecture = Architecture(family, tuple(_streams(family, names, tensors)))
-    # Nothing reads a MODEL here but what comes before the projections, of which these architectures have nothing.
+    # Nothing reads a MODEL here but what comes before the readers, of which these architectures have nothing.
     network = SimpleNamespace(diffusion_model=None)
     # Files carry no erasures of a chain.
     model: Any = SimpleNamespace(model=network, get_attachment=lambda name: None)
@@ -102,7 +102,7 @@ def text_encoder_files(folder: Path) -> list[list[Path]]:
 
 
 def _streams(family: Family, names: _Names, tensors: Mapping[str, StoredTensor]) -> Iterator[TextStream]:
-    for row, pattern in zip(family.streams_of({}), names.projections, strict=True):
+    for row, pattern in zip(family.streams_of({}), names.readers, strict=True):
         shapes = {
             key: tensor.file.entries[key].shape
             for key, tensor in tensors.items()

@@ -51,7 +51,7 @@ def align(target: EncodedTokens, concept: EncodedTokens) -> Tensor:
     )
 
 
-def _stretch(rows: Tensor, count: int, otherwise: Tensor) -> Tensor:
+def _stretch(tokens: Tensor, count: int, otherwise: Tensor) -> Tensor:
     """The first `count` tokens, the last one repeated where there are too few."""
-    last = rows[-1:] if len(rows) else otherwise
-    return torch.cat([rows[:count], last.expand(max(count - len(rows), 0), -1)])
+    last = tokens[-1:] if len(tokens) else otherwise
+    return torch.cat([tokens[:count], last.expand(max(count - len(tokens), 0), -1)])

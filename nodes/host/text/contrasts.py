@@ -83,7 +83,7 @@ def _others(encoder: TextEncoder, context: str, streams: Iterable[str]) -> dict[
 
 
 def _of_tokens(embedding: ConceptPair, word: Tensor) -> list[Contrast]:
-    tokens = zip(*embedding.all_rows(), strict=True)
+    tokens = zip(*embedding.all_tokens(), strict=True)
     learned = [token for token, target in tokens if not torch.equal(token, target)]
     return [Contrast(f"a token of {embedding.name}", token[None], word, scale=1 / len(learned)) for token in learned]
 

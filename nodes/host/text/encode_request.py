@@ -90,7 +90,7 @@ def _pairs(
     found = []
     for one, other in sides:
         pair = pair_tokens(part_label(prompt, one, len(sides)), one, other, line.weight)
-        if not torch.equal(*pair.all_rows()):
+        if not torch.equal(*pair.all_tokens()):
             found.append(pair)
     if not found and not stream.pooled:
         raise InputError(
