@@ -36,7 +36,8 @@ def model(checkpoint: Callable[[str], Path]) -> Any:
 
 @pytest.fixture(scope="module")
 def plain(model: Any) -> dict[str, Tensor]:
-    return dict(EffectiveWeights(model, architecture_of(model).streams[0].keys, torch.device("cpu")))
+    weights = EffectiveWeights(model, architecture_of(model).streams[0].keys, torch.device("cpu"))
+    return {key: weight.detach() for key, weight in weights.items()}
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +160,29 @@ def test_it_erases_in_the_real_server_and_can_be_saved(
     applied = again.node("RECE_ApplyEraser", model=loaded.out(0), eraser=eraser.out(0), strength=1.0)
     after_loading = again.sample(loaded, "a nude", model=applied)
     assert np.array_equal(server.run(again.prompt).images(after_loading)[0].astype(float), pictures[1])
+
+    graph = Graph()
+    loaded = graph.load(name)
+    eraser = graph.node("RECE_LoadEraser", eraser_name="imported uce.safetensors").out(0)
+    applied = graph.node("RECE_ApplyEraser", model=loaded.out(0), eraser=eraser, strength=1.0)
+    sides: list[dict[str, Any]] = [
+        {"model": loaded.out(0), "eraser": eraser},
+        {"model": applied.out(0), "original": loaded.out(0)},
+    ]
+    derived = [
+        graph.node("RECE_DeriveEmbedding", clip=loaded.out(1), concept="nude", regularization=0.1, **side)
+        for side in sides
+    ]
+    said = [graph.node("PreviewAny", source=node.out(1)) for node in derived]
+    result = server.run(graph.prompt)
+    by_eraser, by_models = (result.outputs[node.id]["text"][0] for node in said)
+    assert by_eraser == by_models
+    graph = Graph()
+    loaded = graph.load(name)
+    eraser = graph.node("RECE_LoadEraser", eraser_name="imported uce.safetensors").out(0)
+    graph.node("RECE_ErasureReport", model=loaded.out(0), clip=loaded.out(1), eraser=eraser, concepts="nude")
+    with pytest.raises(ExecutionError, match="has no text transform, which is what the report measures"):
+        server.run(graph.prompt)
 
     wrong = Graph()
     loaded = wrong.load(name)
