@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -46,6 +47,18 @@ def test_every_script_is_loaded_and_every_node_can_be_added(frontend: Frontend, 
     }
     for i, class_type in enumerate(NODES):
         assert frontend.add(class_type, (150 + i % 3 * 420, 150 + i // 3 * 400)) is not None, class_type
+
+
+def test_text_boxes_say_on_the_canvas_what_they_are_for(frontend: Frontend) -> None:
+    if frontend.nodes2:
+        pytest.skip("Nodes 2.0 has labels of its own")
+    frontend.add(ERASE)
+    boxes = frontend.page.locator("textarea.rece-labelled")
+    for name in ("concepts", "preserve"):
+        box = boxes.and_(frontend.page.get_by_label(name, exact=True))
+        box.wait_for()
+        shown = box.evaluate("(box) => getComputedStyle(box).backgroundImage")
+        assert f">{name}</text>" in unquote(shown)
 
 
 def test_every_input_and_output_is_explained(server: ComfyServer) -> None:
