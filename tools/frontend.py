@@ -132,7 +132,7 @@ class Frontend:
         """Load the frontend of the server at `address`, to an empty graph."""
         self.page.add_init_script(HELPERS)
         self.page.goto(f"http://{address}/", wait_until="commit")
-        self.page.wait_for_function(STARTED, timeout=60_000)
+        self.page.wait_for_function(STARTED, timeout=240_000)
         self.clear()
 
     def clear(self) -> None:
