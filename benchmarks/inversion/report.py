@@ -13,12 +13,13 @@ from benchmarks.inversion.records import (
     FED_BACK,
     PICTURES,
     ROUNDS,
+    STARTS,
     STEPS,
     TOKENS,
     TOKENS_OF_ROUNDS,
     Attack,
 )
-from benchmarks.records import finding
+from benchmarks.records import finding, machines
 from pocket_model.rates import Rate
 
 CURVES: tuple[tuple[str, Callable[[Attack], Rate]], ...] = (
@@ -33,7 +34,7 @@ TEXT = """# White-box inversion of erased concepts on the pocket model
 
 Measured by `python -m benchmarks.inversion` on {machine}; every figure is in `inversion.json`. The attacker learns token
 embeddings on {pictures} pictures that the unedited model made of the concept ({steps} steps of Adam, {batch} pictures a
-step, from the empty prompt). Each cell is the share of pictures with its 95 % Wilson interval, over {concepts} together.
+step, from the empty prompt), {starts} times with other seeds, and keeps what makes the concept most often. Each cell is the share of pictures with its 95 % Wilson interval, over {concepts} together.
 
 {finding}
 
@@ -53,10 +54,11 @@ Share of pictures that show the concept, from what the inversion found.
 """
 
 
-def write_report(attacks: Sequence[Attack], path: Path, machine: str) -> None:
+def write_report(attacks: Sequence[Attack], path: Path) -> None:
     """Write both tables."""
     text = TEXT.format(
-        machine=machine,
+        machine=machines(attacks),
+        starts=STARTS,
         pictures=PICTURES,
         steps=STEPS,
         batch=BATCH,
