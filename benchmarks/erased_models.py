@@ -78,10 +78,12 @@ def settings() -> Iterator[Setting]:
     for preserved in (False, True):
         for targeted in (False, True):
             if preserved:
-                yield from (_rece(epochs, preserved=True, targeted=targeted) for epochs in (0, 1, 3))
-                yield _projection(preserved=True, targeted=targeted)
+                for epochs in (0, 1, 3):
+                    yield _rece(epochs, preserved=True, targeted=targeted, together=targeted and not epochs)
+                yield _projection(preserved=True, targeted=targeted, together=targeted)
             yield _rece(5, preserved=preserved, targeted=targeted)
-            yield _rece(3, anchored=True, preserved=preserved, targeted=targeted)
+            both = preserved and targeted
+            yield _rece(3, anchored=True, preserved=preserved, targeted=targeted, together=both)
 
 
 def changed_in_one_thing() -> Iterator[Setting]:

@@ -35,7 +35,8 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
 def gather_records(path: Path, others: Sequence[Path], kind: Callable[..., Record]) -> None:
     """Add to the records at `path` what `others` hold."""
     if others:
-        write_records(path, [record for one in (path, *others) for record in read_records(one, kind)])
+        records = [record for one in (path, *others) for record in read_records(one, kind)]
+        write_records(path, list({record.key: record for record in records}.values()))
 
 
 def machines(records: Sequence[Any]) -> str:

@@ -66,7 +66,7 @@ seeds in a column.*
 
 
 def write_report(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Write the tables: one concept at a time, all at once, and every concept by itself."""
+    """Write the tables: one concept at a time, by kind, with one thing changed, and all at once."""
     parts = [
         HEADING.format(
             machine=machines(outcomes),
@@ -82,7 +82,6 @@ def write_report(outcomes: Sequence[Outcome], path: Path) -> None:
         parts.append(GRIDS)
     single = [outcome for outcome in outcomes if not outcome.concept.endswith(ALL)]
     together = _once([outcome for outcome in outcomes if outcome.concept.endswith(ALL)])
-    named = ((f"{_name(one)}: {one.concept}", [one]) for one in single)
     others = {setting.name for setting in changed_in_one_thing()}
     main = [outcome for outcome in single if outcome.setting not in others]
     changed = [outcome for outcome in single if outcome.setting in others]
@@ -90,7 +89,6 @@ def write_report(outcomes: Sequence[Outcome], path: Path) -> None:
     parts += [CHANGED, _table(COLUMNS, _by_setting(changed)), ""]
     parts += ["## By kind of concept\n", _table(COLUMNS, _by_kind(main)), ""]
     parts += ["## All of them at once\n", _table(COLUMNS_TOGETHER, _by_setting(together)), ""]
-    parts += ["## By concept\n", _table(COLUMNS, named), ""]
     path.write_text("\n".join(parts), encoding="utf-8", newline="\n")
 
 
@@ -111,12 +109,12 @@ def _by_setting(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
 
 
 def _by_kind(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
-    """Without and with a target, of the kinds of concepts."""
+    """The same, of the kinds of concepts."""
     found = []
     for kind in dict.fromkeys(concept.kind for concept in CONCEPTS):
         names = [concept.name for concept in CONCEPTS if concept.kind == kind]
-        chosen = [one for one in outcomes if one.concept in names and not one.preserved]
-        found += [(f"{kind}: {name}", rows) for name, rows in _by_setting(chosen) if name != UNNAMED]
+        chosen = [one for one in outcomes if one.concept in names and one.setting != UNNAMED]
+        found += [(f"{kind}: {name}", rows) for name, rows in _by_setting(chosen)]
     return found
 
 

@@ -43,7 +43,7 @@ class Efficacy:
         self.bench = bench
         self._attacked = max(1, captions * ATTACKED // CAPTIONS)
         self.trials = {concept: trials(concept, captions, captions) for concept in CONCEPTS}
-        self._all_others = other_captions(CONCEPTS, captions)
+        self._all_others = other_captions(CONCEPTS, CAPTIONS)
         self._vector = cache(self._added)
 
     def measure(self, setting: Setting, concepts: Sequence[Concept]) -> Iterator[Outcome]:

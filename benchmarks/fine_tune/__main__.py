@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.erased_models import BETA, TARGETED, Bench, bench_sampler, machine, setting_named
-from benchmarks.records import RESULTS, finding, machines, write_records
+from benchmarks.records import RESULTS, finding, machines, read_records, write_records
 from pocket_model import networks
 from pocket_model.album import Album, Corpus, everyday_of
 from pocket_model.assemble import checkpoint_weights, trained_unet, trained_vae
@@ -50,10 +50,9 @@ FINDING = Path(__file__).with_name("finding.md")
 TEXT = """# An eraser on a fine-tune of the model it was made on
 
 Measured by `python -m benchmarks.fine_tune` on {machine}; every figure is in `fine_tune.json`. The pocket model was
-trained {steps} steps further, on captions of half of its objects only ({objects}); that moved its text projections by
-{moved:.0%} of their size. Pictures are the fine-tune's, {captions} of each concept's own prompts and {captions} of
+trained {steps} steps further, on captions of half of its objects only ({objects}){moved}. Pictures are the fine-tune's, {captions} of each concept's own prompts and {captions} of
 everything else for {concepts}, each erased alone. *Differs* is ‖W(T − T′)‖ against ‖W(T′ − I)‖, where T was made on the base,
-T′ on the fine-tune, and W are the fine-tune's projections; the largest of the concepts'.
+T′ on the fine-tune, and W are the fine-tune's text readers; the largest of the concepts'.
 
 {finding}
 
@@ -148,7 +147,7 @@ def _moved(base: Bench, tuned: Bench) -> float:
     return math.sqrt(change / float(base.gram.trace()))
 
 
-def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
+def write_report(found: Sequence[Outcome], moved: float | None, path: Path) -> None:
     """Write the table: one row for each method and place of making, over all concepts."""
     rows = []
     for name in dict.fromkeys(outcome.setting for outcome in found):
@@ -162,9 +161,9 @@ def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
         machine=machines(found),
         steps=FINE_TUNING.unet.steps,
         objects=objects,
-        moved=moved,
+        moved="" if moved is None else f"; that moved its text readers by {moved:.0%} of their size",
         captions=CAPTIONS,
-        concepts=", ".join(concept.name for concept in CONCEPTS),
+        concepts=", ".join(dict.fromkeys(outcome.concept for outcome in found)),
         finding=finding(FINDING),
         rows="\n".join(rows),
     )
@@ -176,7 +175,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure erasers of the pocket model on its fine-tune.")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--run", type=Path, default=host_folder() / "training", help="the folder of the training")
+    parser.add_argument("--report", action="store_true", help="measure nothing, write about what was measured")
     arguments = parser.parse_args()
+    if arguments.report:
+        write_report(read_records(arguments.out / "fine_tune.json", Outcome), None, arguments.out / "fine_tune.md")
+        return 0
     make_importable(prepare_comfyui())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = fine_tuned_checkpoint(arguments.run, device)

@@ -43,7 +43,8 @@ step, from the empty prompt), {starts} times with other seeds, and keeps what ma
 Share of pictures that show the concept, from what the inversion found.
 
 {tokens}
-
+"""
+ROUNDS_TEXT = """
 ## Erasing what was found, round by round
 
 {per_round} learned tokens, a fresh attack after every round. Round 0 is the plain erasure.
@@ -56,7 +57,7 @@ Share of pictures that show the concept, from what the inversion found.
 
 def write_report(attacks: Sequence[Attack], path: Path) -> None:
     """Write both tables."""
-    text = TEXT.format(
+    text = (TEXT + ROUNDS_TEXT * has_rounds(attacks)).format(
         machine=machines(attacks),
         starts=STARTS,
         pictures=PICTURES,
@@ -69,6 +70,12 @@ def write_report(attacks: Sequence[Attack], path: Path) -> None:
         rounds=_round_table(attacks),
     )
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def has_rounds(attacks: Sequence[Attack]) -> bool:
+    """Whether all rounds of all methods were measured."""
+    found = {(attack.setting, attack.rounds) for attack in attacks}
+    return found >= {(setting, number) for setting in FED_BACK for number in range(ROUNDS + 1)}
 
 
 def save_curve(attacks: Sequence[Attack], path: Path) -> None:

@@ -86,8 +86,8 @@ class Attacks:
         )
 
 
-def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> list[Attack]:
-    """All attacks: those of the file, and what is missing of `concepts`."""
+def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> None:
+    """Make the attacks on `concepts` that the file lacks."""
     found = {attack.key: attack for attack in read_records(path, Attack)}
     for concept in concepts:
         for name in ATTACKED:
@@ -100,7 +100,6 @@ def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> list[Attack]:
             attacks = Attacks(bench, setting_named(name), concept)
             wanted = [(name, concept.name, number, TOKENS_OF_ROUNDS) for number in range(ROUNDS + 1)]
             _measure(attacks.of_rounds(), wanted, found, path)
-    return list(found.values())
 
 
 def _measure(
