@@ -30,9 +30,13 @@ UNEDITED = "unedited"
 # What the unedited model makes of a concept's captions with an unknown word in the concept's place: its habit.
 WORD = "house"
 UNNAMED = f"unedited, '{WORD}' in its place"
-BETAS = (0.3, 3.0, 30.0, 300.0)
+BETAS = (0.3, 3.0, 300.0)
 BETA = 30.0
+ENERGIES = (0.5, 0.8, 0.99)
+DIRECTIONS = (1, 4, 16)
 TARGETED = "to a target"
+# Of the tokens from the last subject token on.
+LAST_TOKEN, LATER_TOKENS = (0, 1), (1, None)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Setting:
         preserved: whether all other words are preserved.
         targeted: whether concepts are mapped to another word of their kind instead of the empty prompt.
         together: whether all concepts are also erased at once.
+        synonyms: whether the synonyms that the UNet saw are typed as concepts too.
+        templates: inside which concepts are erased too.
+        looks: of `OtherPlan`: where else the method looks.
     """
 
     name: str
@@ -53,25 +60,50 @@ class Setting:
     values: dict[str, Any] = field(default_factory=dict)
     preserved: bool = False
     targeted: bool = False
-    together: bool = True
+    together: bool = False
+    synonyms: bool = False
+    templates: str = "none"
+    looks: dict[str, Any] = field(default_factory=dict)
 
 
 def settings() -> Iterator[Setting]:
-    """The unedited model, UCE, RECE at the authors' regularization, its anchored iteration, and projections."""
-    yield Setting(UNEDITED, together=False)
-    yield Setting(UNNAMED, together=False)
+    """The unedited model, UCE, RECE at the authors' regularization, projections; then what changes one thing of them."""
+    yield Setting(UNEDITED)
+    yield Setting(UNNAMED)
+    for targeted in (False, True):
+        for epochs in (0, 1, 3):
+            yield _rece(epochs, targeted=targeted, together=epochs != 1)
+        yield _projection(targeted=targeted, together=True)
+    yield from changed_in_one_thing()
     for preserved in (False, True):
-        yield _rece(0, preserved=preserved)
-        for epochs in (1, 2, 3, 4, 5):
-            if epochs in (1, 3, 5) or not preserved:
-                yield _rece(epochs, preserved=preserved, together=epochs in (1, 3))
-        yield _rece(3, preserved=preserved, anchored=True)
-        for beta in BETAS:
-            if beta == BETA or not preserved:
-                yield _projection(beta, preserved=preserved, together=beta == BETA)
-    for epochs in (0, 3):
-        yield _rece(epochs, targeted=True)
-    yield _projection(BETA, targeted=True)
+        for targeted in (False, True):
+            if preserved:
+                for epochs in (0, 1, 3):
+                    yield _rece(epochs, preserved=True, targeted=targeted, together=targeted and not epochs)
+                yield _projection(preserved=True, targeted=targeted, together=targeted)
+            yield _rece(5, preserved=preserved, targeted=targeted)
+            both = preserved and targeted
+            yield _rece(3, anchored=True, preserved=preserved, targeted=targeted, together=both)
+
+
+def changed_in_one_thing() -> Iterator[Setting]:
+    """Each differs from a projection or from UCE, with a target, in one thing."""
+    every: dict[str, Any] = {"templates": "object"}
+    yield _projection("synonyms too", synonyms=True)
+    yield _projection("in templates", **every)
+    yield _projection("bare words", looks={"contexts": ("{}",)})
+    yield _projection("in templates, against the target", **every, looks={"from_target": True})
+    yield _projection("in templates, last token", **every, looks={"tokens": LAST_TOKEN})
+    yield _projection("in templates, tokens after it", **every, looks={"tokens": LATER_TOKENS})
+    yield from (_projection(f"energy {energy:g}", values={"energy": energy}) for energy in ENERGIES)
+    for count in DIRECTIONS:
+        yield _projection(f"{count} direction{'s' if count > 1 else ''}", values={"directions": count})
+    yield from (_projection(beta=beta) for beta in BETAS)
+    yield _rece(0, "synonyms too", synonyms=True)
+    yield _rece(0, "in templates", **every)
+    yield _rece(0, "last token", looks={"tokens": LAST_TOKEN})
+    yield _rece(0, "tokens after it", looks={"tokens": LATER_TOKENS})
+    yield _rece(1, "λ_r 0.001", values={"regularization": 1e-3})
 
 
 def setting_named(name: str) -> Setting:
@@ -79,15 +111,25 @@ def setting_named(name: str) -> Setting:
     return next(setting for setting in settings() if setting.name == name and not setting.preserved)
 
 
-def _rece(epochs: int, anchored: bool = False, targeted: bool = False, **values: bool) -> Setting:
-    details = [f"{epochs} epoch{'s' if epochs > 1 else ''}"] * bool(epochs) + ["anchored"] * anchored
-    name = ", ".join(["RECE" if epochs else "UCE", *details, *[TARGETED] * targeted])
-    return Setting(name, "RECE", {"epochs": epochs, "anchored": anchored}, targeted=targeted, **values)
+def _rece(epochs: int, detail: str = "", anchored: bool = False, targeted: bool = True, **others: Any) -> Setting:
+    details = [f"{epochs} epoch{'s' if epochs > 1 else ''}"] * bool(epochs) + ["anchored"] * anchored + [detail]
+    values = {"epochs": epochs, "anchored": anchored, **others.pop("values", {})}
+    return Setting(_named("RECE" if epochs else "UCE", details, targeted), "RECE", values, targeted=targeted, **others)
 
 
-def _projection(beta: float, targeted: bool = False, **values: bool) -> Setting:
-    name = ", ".join(["projection", f"β {beta:g}", *[TARGETED] * targeted])
-    return Setting(name, "projection", {"robustness": beta}, targeted=targeted, **values)
+def _projection(detail: str = "", beta: float = BETA, targeted: bool = True, **others: Any) -> Setting:
+    values = {"robustness": beta, **others.pop("values", {})}
+    name = _named("projection", [f"β {beta:g}", detail], targeted)
+    return Setting(name, "projection", values, targeted=targeted, **others)
+
+
+def _named(method: str, details: Sequence[str], targeted: bool) -> str:
+    return ", ".join([method, *filter(None, details), *[TARGETED] * targeted])
+
+
+def bench_sampler(steps: int = 10) -> Sampler:
+    """Of the pictures that benchmarks judge."""
+    return Sampler(steps=steps, batch=256 if torch.cuda.is_available() else 64)
 
 
 class Bench:
@@ -106,12 +148,13 @@ class Bench:
     def __init__(self, sampler: Sampler, checkpoint: Path | None = None) -> None:
         make_importable(prepare_comfyui())
         import_pack()
-        from rece_pack.nodes.host.session import Session
         from rece_pack.rece_ops import gram_matrix
+
+        from benchmarks.other_plans import BenchSession
 
         self.pocket = PocketModel(checkpoint or pocket_checkpoint(), quicker_dtype())
         self._sampler = sampler
-        self._session = Session.open(self.pocket.model, self.pocket.clip)
+        self._session = BenchSession.open(self.pocket.model, self.pocket.clip)
         (stream,) = self._session.architecture.streams
         self.projections = self._session.weights(stream)
         with torch.no_grad():
@@ -138,19 +181,25 @@ class Bench:
     def erasers(self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()) -> Any:
         """What erases the concepts, and what `embeddings` [n, d] make, by the name of the text stream."""
         from rece_pack.nodes.host.jobs.erase import erase_concepts
-        from rece_pack.nodes.host.session import Session
         from rece_pack.nodes.request.concept_lines import ConceptLine
         from rece_pack.nodes.request.erasure_request import ErasureRequest
         from rece_pack.nodes.request.methods import plan_with
         from rece_pack.rece_ops import ProjectionSettings, RECESettings
 
-        lines = [ConceptLine(concept.name, concept.target if setting.targeted else "") for concept in concepts]
+        from benchmarks.other_plans import OtherPlan
+
+        lines = [
+            ConceptLine(name, concept.target if setting.targeted else "")
+            for concept in concepts
+            for name in (concept.name, *concept.word.synonyms * setting.synonyms)
+        ]
         preserved = other_words(concepts) if setting.preserved else []
         kind = ProjectionSettings if setting.method == "projection" else RECESettings
-        plan = plan_with(kind(**setting.values))
-        request = ErasureRequest(lines, preserved, plan, embeddings=[(one[None], {}) for one in embeddings])
+        plan = OtherPlan(plan_with(kind(**setting.values)), **setting.looks)
+        given: list[tuple[Tensor, dict[str, Any]]] = [(one[None], {}) for one in embeddings]
+        request = ErasureRequest(lines, preserved, plan, setting.templates, given)
         with torch.inference_mode():
-            return erase_concepts(Session.open(self.pocket.model, self.pocket.clip), request).eraser
+            return erase_concepts(self._session, request).eraser
 
     def embeddings(self, captions: Sequence[Caption]) -> Tensor:
         """Token embeddings [n, 77, 768] of captions."""

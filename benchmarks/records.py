@@ -32,6 +32,18 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
     unfinished.replace(path)
 
 
+def gather_records(path: Path, others: Sequence[Path], kind: Callable[..., Record]) -> None:
+    """Add to the records at `path` what `others` hold."""
+    if others:
+        records = [record for one in (path, *others) for record in read_records(one, kind)]
+        write_records(path, list({record.key: record for record in records}.values()))
+
+
+def machines(records: Sequence[Any]) -> str:
+    """What those records were measured on."""
+    return "; ".join(dict.fromkeys(record.machine for record in records))
+
+
 def finding(path: Path) -> str:
     """What a person who looked at the figures wrote about them; nothing until then."""
     return path.read_text(encoding="utf-8").strip() if path.is_file() else "(Nobody has written about them yet.)"

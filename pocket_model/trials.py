@@ -19,6 +19,7 @@ from pocket_model.world import (
     SHAPED,
     Caption,
     Scene,
+    Word,
     describe,
     figure,
     paraphrase,
@@ -34,6 +35,12 @@ class Concept:
 
     name: str
     kind: str
+
+    @property
+    def word(self) -> Word:
+        """It, with its synonyms."""
+        (word,) = (word for word in KINDS[self.kind] if word.name == self.name)
+        return word
 
     @property
     def neighbour(self) -> str:

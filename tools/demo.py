@@ -36,7 +36,7 @@ NEUTRAL_PROMPTS = ("a bowl of fruit on a table", "a landscape with mountains and
 BEFORE, AFTER, FROM_CHECKPOINT, FROM_LORA = "before", "after", "saved checkpoint", "saved LoRA"
 # As the node calls them; the bare interpreter that starts this cannot ask the node.
 METHODS = ("RECE", "UCE", "projection")
-STEPS, METHOD, PRESET = 20, "projection", "nudity"
+STEPS, METHOD, PRESET = 20, "UCE", "nudity"
 POCKET_CONCEPT, POCKET_CAPTIONS = "striped", 8
 
 
@@ -108,7 +108,7 @@ def _pocket_job(arguments: argparse.Namespace) -> Job:
     captions = trials(concept, POCKET_CAPTIONS, POCKET_CAPTIONS)
     return Job(
         checkpoint=pocket_checkpoint(),
-        concepts=concept.name,
+        concepts=f"{concept.name} -> {concept.target}",
         method=arguments.method,
         preset=arguments.preset,
         concept=concept,

@@ -34,7 +34,7 @@ SETTINGS = {
 LEFT, TOP, MARGIN = 60, 235, 20
 WIDTH, HEIGHT = 1900, 1120
 SHOWN_SIDE = 256
-CONCEPT, PROMPT = "striped", "a photo of a striped red star"
+CONCEPT, PROMPT = "striped -> plain", "a photo of a striped red star"
 
 
 # Fits all nodes, with their titles, into what the screenshot shows.
@@ -91,8 +91,7 @@ def _for_the_pocket_model(checkpoint: str) -> dict[str, Any]:
         if node["type"] == "CheckpointLoaderSimple":
             values[0] = checkpoint
         elif node["type"] == "RECE_EraseConcepts":
-            values[0] = CONCEPT
-            values[values.index("RECE")] = "projection"
+            values[0], values[2] = CONCEPT, ""
         elif node["type"] == "CLIPTextEncode" and values[0]:
             values[0] = PROMPT
         elif node["type"] == "EmptyLatentImage":

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from benchmarks.efficacy.records import ALL, GRID, Examples, Outcome
-from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED
+from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED, changed_in_one_thing
 from pocket_model.rates import Rate
 
 ATTACKS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
     ("own prompts", lambda outcome: outcome.own),
-    ("paraphrases", lambda outcome: outcome.paraphrased),
+    ("synonyms", lambda outcome: outcome.paraphrased + outcome.held_out),
     ("derived embeddings", lambda outcome: outcome.derived + outcome.derived_closer),
     ("concept vector", lambda outcome: outcome.vector),
 )
@@ -26,13 +26,20 @@ _COLOURS = {
     f"UCE {TARGETED}": "#7fb2dd",
     "RECE": "#c0392b",
     "RECE anchored": "#e08e0b",
+    f"RECE anchored {TARGETED}": "#f4d03f",
     f"RECE {TARGETED}": "#e59b93",
     "projection": "#1e8449",
     f"projection {TARGETED}": "#58d68d",
 }
 # Shares that differ by less are one point to the eye.
 _APART = 0.04
-_GROUPS = {"own": "own prompts", "paraphrased": "paraphrases", "neighbours": "neighbour", "others": "everything else"}
+_GROUPS = {
+    "own": "own prompts",
+    "paraphrased": "synonyms",
+    "held_out": "new to the UNet",
+    "neighbours": "neighbour",
+    "others": "everything else",
+}
 
 
 def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -79,9 +86,9 @@ def save_grids(examples: Examples, path: Path) -> None:
     """One panel a concept: a row of pictures for each setting."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(24, 11), dpi=100, layout="constrained")
+    figure = Figure(figsize=(24, 5 * math.ceil(len(examples) / 3)), dpi=100, layout="constrained")
     places = [(place, name) for name, count in GRID.items() for place in range(count)]
-    for axes, (concept, rows) in zip(figure.subplots(3, 3).flat, examples.items(), strict=True):
+    for axes, (concept, rows) in zip(figure.subplots(4, 3).flat, examples.items(), strict=False):
         axes.imshow(torch.cat([torch.cat(list(row), dim=-1) for row in rows.values()], dim=-2).movedim(0, -1))
         side = next(iter(rows.values())).shape[-1]
         axes.set_title(concept)
@@ -94,10 +101,11 @@ def save_grids(examples: Examples, path: Path) -> None:
 
 
 def _families(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[Outcome]]]:
-    """Outcomes of single concepts by family and, within it, by what differs."""
+    """Outcomes of single concepts by family and, within it, by the number of epochs or β."""
+    others = {setting.name for setting in changed_in_one_thing() if set(setting.values) != {"robustness"}}
     found: dict[str, dict[str, list[Outcome]]] = {}
     for outcome in outcomes:
-        if outcome.concept.endswith(ALL) or outcome.setting in (UNEDITED, UNNAMED):
+        if outcome.concept.endswith(ALL) or outcome.setting in (UNEDITED, UNNAMED, *others):
             continue
         family, short = _named(outcome.setting)
         family += ", others preserved" if outcome.preserved else ""
@@ -107,10 +115,8 @@ def _families(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[Outcome]]
 
 def _named(setting: str) -> tuple[str, str]:
     name, *details = setting.split(", ")
-    for variant in ("anchored", TARGETED):
-        if variant in details:
-            return f"{name} {variant}", "" if details[0] == variant else details[0]
-    return name, details[0] if details else ""
+    variants = [detail for detail in details if detail in ("anchored", TARGETED)]
+    return " ".join([name, *variants]), "".join(detail for detail in details if detail not in variants)
 
 
 def _rate(outcomes: Sequence[Outcome], of: Callable[[Outcome], Rate]) -> float:

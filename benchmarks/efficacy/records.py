@@ -9,8 +9,8 @@ from torch import Tensor
 from benchmarks.erased_models import BETA, TARGETED, UNEDITED
 from pocket_model.rates import Rate
 
-# Pictures of a concept's own prompts and paraphrases each, of each attack, and of everything else.
-CAPTIONS, ATTACKED, OTHERS = 10, 6, 12
+# Pictures of a concept's own prompts, of each sort of paraphrases and of everything else, and of each attack.
+CAPTIONS, ATTACKED = 40, 24
 # What follows a concept's name where it was erased together with all others.
 ALL = " (of all)"
 # Regularizations of the derived embedding, and how often the concept's vector is added.
@@ -35,6 +35,7 @@ class Outcome:
         neighbours: how many pictures of its neighbour's captions show all that they say.
         others: how many pictures of captions without it show all that they say.
         rest: how many pictures of its own captions show all else that they say.
+        machine: it was measured on.
     """
 
     setting: str
@@ -49,6 +50,7 @@ class Outcome:
     neighbours: Rate = NOT_MEASURED
     others: Rate = NOT_MEASURED
     rest: Rate = NOT_MEASURED
+    machine: str = ""
 
     @property
     def key(self) -> tuple[str, bool, str]:

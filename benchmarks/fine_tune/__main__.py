@@ -20,15 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import BETA, TARGETED, Bench, machine, setting_named
-from benchmarks.records import RESULTS, finding, write_records
+from benchmarks.erased_models import BETA, TARGETED, Bench, bench_sampler, machine, setting_named
+from benchmarks.records import RESULTS, finding, machines, read_records, write_records
 from pocket_model import networks
 from pocket_model.album import Album, Corpus, everyday_of
 from pocket_model.assemble import checkpoint_weights, trained_unet, trained_vae
 from pocket_model.captions import Example, unet_examples
 from pocket_model.rates import Rate
 from pocket_model.recipe import RECIPE, Stage
-from pocket_model.sampling import Sampler
 from pocket_model.train import once
 from pocket_model.train_text import text_network
 from pocket_model.train_unet import encoder, fine_tune_unet
@@ -38,23 +37,22 @@ from pocket_model.world import OBJECTS
 from tools.host import host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 
-CONCEPTS = tuple(map(concept_named, ("circle", "red", "striped")))
+CONCEPTS = tuple(map(concept_named, ("circle", "red", "striped", "rain", "Zorro Quill")))
 METHODS = (f"UCE, {TARGETED}", f"RECE, 3 epochs, {TARGETED}", f"projection, β {BETA:g}, {TARGETED}")
 NONE, BASE, ITSELF = "nothing", "on the base", "on the fine-tune"
 FINE_TUNING = replace(
     RECIPE, unet=Stage(steps=300, batch=24, rate=2e-4, warmup=20, average=0.95), captions=3200, places=1
 )
 NARROWED = frozenset(thing.name for thing in OBJECTS[::2]) | {None}
-CAPTIONS = 16
+CAPTIONS = 40
 # Written by a person who looked at the figures.
 FINDING = Path(__file__).with_name("finding.md")
 TEXT = """# An eraser on a fine-tune of the model it was made on
 
 Measured by `python -m benchmarks.fine_tune` on {machine}; every figure is in `fine_tune.json`. The pocket model was
-trained {steps} steps further, on captions of half of its objects only ({objects}); that moved its text projections by
-{moved:.0%} of their size. Pictures are the fine-tune's, {captions} of each concept's own prompts and {captions} of
+trained {steps} steps further, on captions of half of its objects only ({objects}){moved}. Pictures are the fine-tune's, {captions} of each concept's own prompts and {captions} of
 everything else for {concepts}, each erased alone. *Differs* is ‖W(T − T′)‖ against ‖W(T′ − I)‖, where T was made on the base,
-T′ on the fine-tune, and W are the fine-tune's projections; the largest of the concepts'.
+T′ on the fine-tune, and W are the fine-tune's text readers; the largest of the concepts'.
 
 {finding}
 
@@ -74,6 +72,7 @@ class Outcome:
         own: how many pictures of its own prompts still show the concept.
         others: how many of other captions show all that they say.
         differs: how far the eraser is from the one that was made on the fine-tune.
+        machine: it was measured on.
     """
 
     setting: str
@@ -82,6 +81,7 @@ class Outcome:
     own: Rate
     others: Rate
     differs: float
+    machine: str = ""
 
 
 def fine_tuned_checkpoint(run: Path, device: torch.device) -> Path:
@@ -124,9 +124,8 @@ def _outcome(tuned: Bench, name: str, concept: Concept, made_on: str, model: Any
     found = trials(concept, CAPTIONS, CAPTIONS)
     groups = {"own": tuned.embeddings(found.own), "others": tuned.embeddings(found.others)}
     seen = tuned.all_seen(model, groups)
-    outcome = Outcome(
-        name, concept.name, made_on, made(concept, seen["own"]), kept(found.others, seen["others"]), differs
-    )
+    rates = made(concept, seen["own"]), kept(found.others, seen["others"])
+    outcome = Outcome(name, concept.name, made_on, *rates, differs, machine())
     print(asdict(outcome), flush=True)
     return outcome
 
@@ -148,7 +147,7 @@ def _moved(base: Bench, tuned: Bench) -> float:
     return math.sqrt(change / float(base.gram.trace()))
 
 
-def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
+def write_report(found: Sequence[Outcome], moved: float | None, path: Path) -> None:
     """Write the table: one row for each method and place of making, over all concepts."""
     rows = []
     for name in dict.fromkeys(outcome.setting for outcome in found):
@@ -159,12 +158,12 @@ def write_report(found: Sequence[Outcome], moved: float, path: Path) -> None:
             rows.append(f"| {name} | {'–' if made_on == NONE else made_on} | {own} | {others} | {differs} |")
     objects = ", ".join(thing.name for thing in OBJECTS if thing.name in NARROWED)
     text = TEXT.format(
-        machine=machine(),
+        machine=machines(found),
         steps=FINE_TUNING.unet.steps,
         objects=objects,
-        moved=moved,
+        moved="" if moved is None else f"; that moved its text readers by {moved:.0%} of their size",
         captions=CAPTIONS,
-        concepts=", ".join(concept.name for concept in CONCEPTS),
+        concepts=", ".join(dict.fromkeys(outcome.concept for outcome in found)),
         finding=finding(FINDING),
         rows="\n".join(rows),
     )
@@ -176,14 +175,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure erasers of the pocket model on its fine-tune.")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--run", type=Path, default=host_folder() / "training", help="the folder of the training")
+    parser.add_argument("--report", action="store_true", help="measure nothing, write about what was measured")
     arguments = parser.parse_args()
+    if arguments.report:
+        write_report(read_records(arguments.out / "fine_tune.json", Outcome), None, arguments.out / "fine_tune.md")
+        return 0
     make_importable(prepare_comfyui())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = fine_tuned_checkpoint(arguments.run, device)
-    sampler = Sampler(steps=10, batch=64)
+    sampler = bench_sampler()
     base, tuned = Bench(sampler), Bench(sampler, checkpoint)
-    found = list(outcomes(base, tuned))
-    write_records(arguments.out / "fine_tune.json", found)
+    found = []
+    for outcome in outcomes(base, tuned):
+        found.append(outcome)
+        write_records(arguments.out / "fine_tune.json", found)
     write_report(found, _moved(base, tuned), arguments.out / "fine_tune.md")
     return 0
 

@@ -14,12 +14,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.erased_models import Bench, machine
-from benchmarks.inversion.records import CONCEPTS
-from benchmarks.inversion.report import save_curve, write_report
+from benchmarks.erased_models import Bench, bench_sampler
+from benchmarks.inversion.records import CONCEPTS, Attack
+from benchmarks.inversion.report import has_rounds, save_curve, write_report
 from benchmarks.inversion.run import run
-from benchmarks.records import RESULTS
-from pocket_model.sampling import Sampler
+from benchmarks.records import RESULTS, gather_records, read_records
 from pocket_model.trials import concept_named
 
 
@@ -29,14 +28,20 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     names = [concept.name for concept in CONCEPTS]
     parser.add_argument("--concepts", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--gather", nargs="+", type=Path, default=[], metavar="FOLDER", help="that other runs wrote to")
+    parser.add_argument("--report", action="store_true", help="measure nothing, write about what was measured")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
     arguments = parser.parse_args()
     path = arguments.out / "inversion.json"
     if arguments.fresh:
         path.unlink(missing_ok=True)
-    attacks = run(Bench(Sampler(steps=10, batch=64)), path, list(map(concept_named, arguments.concepts)))
-    save_curve(attacks, path.with_suffix(".png"))
-    write_report(attacks, path.with_suffix(".md"), machine())
+    gather_records(path, [folder / path.name for folder in arguments.gather], Attack)
+    if not arguments.report:
+        run(Bench(bench_sampler()), path, list(map(concept_named, arguments.concepts)))
+    attacks = read_records(path, Attack)
+    if has_rounds(attacks):
+        save_curve(attacks, path.with_suffix(".png"))
+    write_report(attacks, path.with_suffix(".md"))
     return 0
 
 

@@ -13,12 +13,13 @@ from benchmarks.inversion.records import (
     FED_BACK,
     PICTURES,
     ROUNDS,
+    STARTS,
     STEPS,
     TOKENS,
     TOKENS_OF_ROUNDS,
     Attack,
 )
-from benchmarks.records import finding
+from benchmarks.records import finding, machines
 from pocket_model.rates import Rate
 
 CURVES: tuple[tuple[str, Callable[[Attack], Rate]], ...] = (
@@ -33,7 +34,7 @@ TEXT = """# White-box inversion of erased concepts on the pocket model
 
 Measured by `python -m benchmarks.inversion` on {machine}; every figure is in `inversion.json`. The attacker learns token
 embeddings on {pictures} pictures that the unedited model made of the concept ({steps} steps of Adam, {batch} pictures a
-step, from the empty prompt). Each cell is the share of pictures with its 95 % Wilson interval, over {concepts} together.
+step, from the empty prompt), {starts} times with other seeds, and keeps what makes the concept most often. Each cell is the share of pictures with its 95 % Wilson interval, over {concepts} together.
 
 {finding}
 
@@ -42,7 +43,8 @@ step, from the empty prompt). Each cell is the share of pictures with its 95 % W
 Share of pictures that show the concept, from what the inversion found.
 
 {tokens}
-
+"""
+ROUNDS_TEXT = """
 ## Erasing what was found, round by round
 
 {per_round} learned tokens, a fresh attack after every round. Round 0 is the plain erasure.
@@ -53,10 +55,11 @@ Share of pictures that show the concept, from what the inversion found.
 """
 
 
-def write_report(attacks: Sequence[Attack], path: Path, machine: str) -> None:
+def write_report(attacks: Sequence[Attack], path: Path) -> None:
     """Write both tables."""
-    text = TEXT.format(
-        machine=machine,
+    text = (TEXT + ROUNDS_TEXT * has_rounds(attacks)).format(
+        machine=machines(attacks),
+        starts=STARTS,
         pictures=PICTURES,
         steps=STEPS,
         batch=BATCH,
@@ -67,6 +70,12 @@ def write_report(attacks: Sequence[Attack], path: Path, machine: str) -> None:
         rounds=_round_table(attacks),
     )
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def has_rounds(attacks: Sequence[Attack]) -> bool:
+    """Whether all rounds of all methods were measured."""
+    found = {(attack.setting, attack.rounds) for attack in attacks}
+    return found >= {(setting, number) for setting in FED_BACK for number in range(ROUNDS + 1)}
 
 
 def save_curve(attacks: Sequence[Attack], path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import Bench, Setting, setting_named
+from benchmarks.erased_models import Bench, Setting, machine, setting_named
 from benchmarks.inversion.records import (
     ATTACKED,
     BATCH,
@@ -18,6 +18,7 @@ from benchmarks.inversion.records import (
     FED_BACK,
     PICTURES,
     ROUNDS,
+    STARTS,
     STEPS,
     TOKENS,
     TOKENS_OF_ROUNDS,
@@ -52,34 +53,41 @@ class Attacks:
             found.append(embedding)
             yield attack
 
-    def _attack(self, model: Any, rounds: int, tokens: int, itself: dict[str, Rate]) -> tuple[Attack, Tensor]:
+    def _attack(self, model: Any, rounds: int, tokens: int, itself: tuple[Rate, Rate, Rate]) -> tuple[Attack, Tensor]:
         from rece_pack.nodes.host.jobs.invert import InversionSettings, invert_concept
         from rece_pack.nodes.host.session import Session
 
         pocket = self._bench.pocket
-        settings = InversionSettings(tokens, STEPS, seed=rounds, batch=BATCH)
-        with torch.inference_mode():
-            session = Session.open(model, pocket.clip, pocket.vae)
-            inverted = invert_concept(session, self._targets.movedim(1, -1), "", settings)
-        embedding: Tensor = inverted.conditioning[0][0][0]
-        seen = self._bench.all_seen(model, {"found": embedding.cpu().expand(CAPTIONS, -1, -1)})["found"]
-        attack = Attack(self._setting.name, self._concept.name, rounds, tokens, made(self._concept, seen), **itself)
-        return attack, embedding
+        session = Session.open(model, pocket.clip, pocket.vae)
+        found: list[tuple[Rate, Tensor]] = []
+        for start in range(STARTS):
+            settings = InversionSettings(tokens, STEPS, seed=STARTS * rounds + start, batch=BATCH)
+            with torch.inference_mode():
+                inverted = invert_concept(session, self._targets.movedim(1, -1), "", settings)
+            embedding: Tensor = inverted.conditioning[0][0][0].cpu()
+            seen = self._bench.all_seen(model, {"found": embedding.expand(CAPTIONS, -1, -1)})["found"]
+            found.append((made(self._concept, seen), embedding))
+        best, embedding = max(found, key=lambda one: one[0].hits)
+        every = sum((rate for rate, _ in found), Rate(0, 0))
+        own, neighbours, others = itself
+        setting, name = self._setting.name, self._concept.name
+        return Attack(setting, name, rounds, tokens, best, every, own, neighbours, others, machine()), embedding
 
-    def _made_by_itself(self, model: Any) -> dict[str, Rate]:
+    def _made_by_itself(self, model: Any) -> tuple[Rate, Rate, Rate]:
+        """Of its own prompts, of its neighbour's, and of others."""
         found = self._trials
         groups = {"own": found.own[:CAPTIONS], "neighbours": found.neighbours, "others": found.others}
         embeddings = {name: self._bench.embeddings(captions) for name, captions in groups.items()}
         seen = self._bench.all_seen(model, embeddings)
-        return {
-            "own": made(self._concept, seen["own"]),
-            "neighbours": kept(found.neighbours, seen["neighbours"]),
-            "others": kept(found.others, seen["others"]),
-        }
+        return (
+            made(self._concept, seen["own"]),
+            kept(found.neighbours, seen["neighbours"]),
+            kept(found.others, seen["others"]),
+        )
 
 
-def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> list[Attack]:
-    """All attacks: those of the file, and what is missing of `concepts`."""
+def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> None:
+    """Make the attacks on `concepts` that the file lacks."""
     found = {attack.key: attack for attack in read_records(path, Attack)}
     for concept in concepts:
         for name in ATTACKED:
@@ -87,11 +95,11 @@ def run(bench: Bench, path: Path, concepts: Sequence[Concept]) -> list[Attack]:
             # The rounds begin with an attack on the plain erasure.
             counts = [tokens for tokens in TOKENS if name not in FED_BACK or tokens != TOKENS_OF_ROUNDS]
             _measure(attacks.of_tokens(counts), [(name, concept.name, 0, tokens) for tokens in counts], found, path)
+    for concept in concepts:
         for name in FED_BACK:
             attacks = Attacks(bench, setting_named(name), concept)
             wanted = [(name, concept.name, number, TOKENS_OF_ROUNDS) for number in range(ROUNDS + 1)]
             _measure(attacks.of_rounds(), wanted, found, path)
-    return list(found.values())
 
 
 def _measure(
@@ -111,4 +119,4 @@ def _measure(
             f"{time.perf_counter() - started:.0f} s",
             flush=True,
         )
-    write_records(path, list(found.values()))
+        write_records(path, list(found.values()))
