@@ -32,13 +32,14 @@ from benchmarks.soak.graphs import NAMES, SoakGraph, control, first_save, of_the
 from benchmarks.soak.records import Life, Memory, Soak
 from benchmarks.soak.report import failure_lines, write_report
 from tools.client import Event, ExecutionError, ExecutionInterrupted, Picture, PromptRejected, Result
+from tools.graph import Graph
 from tools.host import Host, host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.server import ComfyServer, ServerDied
 from tools.tiny_checkpoints import build
 
-ANSWER_SECONDS = 300.0
-"""Long enough on a machine that others work on, too."""
+SILENT_SECONDS = 300.0
+"""Whoever says nothing for so long hangs. How long a graph may take depends on who else works on the machine."""
 WARM_UP = 12
 """Graphs after a start whose memory does not count: models are loaded and buffers found meanwhile."""
 GRAPHS_A_LIFE = (20, 70)
@@ -82,7 +83,7 @@ class Runner:
         life = self.soak.host_alone = Life(0)
         with self._server(base, pack_name=None) as server, contextlib.suppress(_Unanswered):
             for _ in range(GRAPHS_ALONE):
-                server.run(of_the_host(self._checkpoint.name, self._chance).prompt, ANSWER_SECONDS)
+                self._answer(server, of_the_host(self._checkpoint.name, self._chance))
                 life.memory.append(_memory(server))
             life.ending, life.trimmed = "ended", _memory(server, "?trim")
 
@@ -118,8 +119,9 @@ class Runner:
 
     def _submit(self, server: ComfyServer, graph: SoakGraph, disturb: Any = None) -> None:
         """Run a graph, and keep how it ended and what may be in its file now."""
+        started = time.monotonic()
         try:
-            result = server.wait(server.submit(graph.prompt.prompt), ANSWER_SECONDS, disturb)
+            result = self._answer(server, graph.prompt, disturb)
         except (ExecutionError, PromptRejected) as error:
             self._refused(graph, error)
         except ExecutionInterrupted:
@@ -134,13 +136,19 @@ class Runner:
                 raise
         else:
             self._done(graph, result)
+        self.soak.longest[graph.kind] = max(self.soak.longest[graph.kind], time.monotonic() - started)
+
+    def _answer(self, server: ComfyServer, graph: Graph, disturb: Any = None) -> Result:
+        return server.wait(server.submit(graph.prompt), SILENT_SECONDS, disturb, of_silence=True)
 
     def _unanswered(self, server: ComfyServer, what: str) -> NoReturn:
         """Keep where each of the server's threads is, and end this life: the next graphs would wait behind that one."""
         server.abort()
         lines = [line for line in server.log.splitlines() if line and not line.startswith("Extension modules")]
         end = " / ".join(lines[-LOG_LINES:])
-        self.soak.failures.append(f"'{what}' was not answered in {ANSWER_SECONDS:.0f} s. The end of the log: {end}")
+        self.soak.failures.append(
+            f"'{what}' was not answered: no message in {SILENT_SECONDS:.0f} s. The end of the log: {end}"
+        )
         raise _Unanswered
 
     def _refused(self, graph: SoakGraph, error: ExecutionError | PromptRejected) -> None:
@@ -169,7 +177,7 @@ class Runner:
     def _compare(self, server: ComfyServer, checkpoint: str) -> None:
         graph, sampler, shown = control(checkpoint)
         try:
-            result = server.run(graph.prompt, ANSWER_SECONDS)
+            result = self._answer(server, graph)
         except TimeoutError:
             self._unanswered(server, "the picture without us")
         if self._picture is not None and sampler.id not in result.executed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 
@@ -35,6 +35,7 @@ class Soak:
 
     Attributes:
         outcomes: how often graphs of each kind ended in each way.
+        longest: seconds that a graph of each kind took at most.
         lives: of the server.
         host_alone: a life of the host without the pack, to compare its memory with.
         failures: sentences about what did not hold.
@@ -42,6 +43,7 @@ class Soak:
     """
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    longest: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     lives: list[Life] = field(default_factory=list)
     host_alone: Life | None = None
     failures: list[str] = field(default_factory=list)

@@ -39,9 +39,9 @@ def _lines(soak: Soak, machine: dict[str, Any], warm_up: int) -> list[str]:
         "",
         "## How graphs ended",
         "",
-        f"| graph | {' | '.join(ENDINGS)} |",
-        f"| --- {'| ---: ' * len(ENDINGS)}|",
-        *_outcomes(soak.outcomes),
+        f"| graph | {' | '.join(ENDINGS)} | longest, s |",
+        f"| --- {'| ---: ' * len(ENDINGS)}| ---: |",
+        *_outcomes(soak),
         "",
         f"## Memory of the server, MiB (the first {warm_up} graphs of each life are its warm-up)",
         "",
@@ -66,9 +66,12 @@ def failure_lines(soak: Soak) -> list[str]:
     return [f"{len(soak.failures)} times something did not hold:", "", *(f"- {n} × {f}" for f, n in counted.items())]
 
 
-def _outcomes(outcomes: Counter[tuple[str, str]]) -> list[str]:
-    kinds = sorted({kind for kind, _ in outcomes})
-    return [f"| {kind} | {' | '.join(str(outcomes[kind, how] or '') for how in ENDINGS)} |" for kind in kinds]
+def _outcomes(soak: Soak) -> list[str]:
+    kinds = sorted({kind for kind, _ in soak.outcomes})
+    return [
+        f"| {kind} | {' | '.join(str(soak.outcomes[kind, how] or '') for how in ENDINGS)} | {soak.longest[kind]:.0f} |"
+        for kind in kinds
+    ]
 
 
 def _life(name: str, life: Life, warm_up: int) -> str:
