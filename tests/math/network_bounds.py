@@ -26,7 +26,7 @@ _PLAIN_ATTENTION = SDPBackend.MATH
 
 def network_rounding(run: Callable[[], Tensor], tries: int = 2) -> float:
     """‖error‖_F of what `run` computes, at most, whatever order its sums are made in."""
-    with sdpa_kernel(_PLAIN_ATTENTION):
+    with sdpa_kernel(_PLAIN_ATTENTION), torch.no_grad():
         exact = run().double()
         moved = 0.0
         for seed in range(tries):
