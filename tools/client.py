@@ -149,12 +149,24 @@ class ComfyClient:
             raise PromptRejected(answer.get("error"), answer.get("node_errors") or {})
         return str(answer["prompt_id"])
 
-    def wait(self, prompt_id: str, timeout: float = 300, on_event: Callable[[Event], None] | None = None) -> Result:
-        """Wait for the end of a submitted graph, handing each of its messages to `on_event` as it arrives."""
+    def wait(
+        self,
+        prompt_id: str,
+        timeout: float = 300,
+        on_event: Callable[[Event], None] | None = None,
+        *,
+        of_silence: bool = False,
+    ) -> Result:
+        """Wait for the end of a submitted graph, handing each of its messages to `on_event` as it arrives.
+
+        `timeout` is for all of it or, `of_silence`, for each message.
+        """
         run = self._run(prompt_id)
         deadline = time.monotonic() + timeout
         while not run.finished:
             event = self._receive(deadline)
+            if of_silence:
+                deadline = time.monotonic() + timeout
             if event is not None and self._record(event) is run and on_event is not None:
                 on_event(event)
         if run.failure is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -81,6 +82,7 @@ class ComfyServer(ComfyClient):
 
     def __enter__(self) -> Self:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
+        environment["PYTHONFAULTHANDLER"] = "1"  # where each thread is goes into the log when the process is aborted
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(), cwd=self.base, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -112,6 +114,12 @@ class ComfyServer(ComfyClient):
         """End the server without a warning, as a crash or a power cut would."""
         assert self._process is not None, "the server was not started"
         self._process.kill()
+        self._process.wait()
+
+    def abort(self) -> None:
+        """End a server that hangs, which writes into its log where each of its threads is."""
+        assert self._process is not None, "the server was not started"
+        self._process.send_signal(signal.SIGABRT)
         self._process.wait()
 
     def connection_lost(self) -> Exception:

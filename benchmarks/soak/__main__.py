@@ -4,7 +4,8 @@
 
 To be run by the host's interpreter. Looked for all along: was it answered; is a picture that no node of ours
 has a part in still the same to the bit; are all saved files whole, and do they hold what was saved last; do temporary
-files of yesterday go; does memory stay flat. Writes `results/soak.md` and ends with 1 where something did not hold.
+files of yesterday go; does memory stay flat, compared with that of the host alone. Writes `results/soak.md` and ends
+with 1 where something did not hold.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from safetensors import safe_open
 
 from benchmarks.erase_benchmark.run import machine
 from benchmarks.records import RESULTS
-from benchmarks.soak.graphs import NAMES, SoakGraph, control, first_save, random_graph
-from benchmarks.soak.records import Life, Soak
-from benchmarks.soak.report import write_report
+from benchmarks.soak.graphs import NAMES, SoakGraph, control, first_save, of_the_host, random_graph
+from benchmarks.soak.records import Life, Memory, Soak
+from benchmarks.soak.report import failure_lines, write_report
 from tools.client import Event, ExecutionError, ExecutionInterrupted, Picture, PromptRejected, Result
+from tools.graph import Graph
 from tools.host import Host, host_folder, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.server import ComfyServer, ServerDied
 from tools.tiny_checkpoints import build
 
-ANSWER_SECONDS = 900.0
-"""Long enough on a machine that others work on, too."""
+SILENT_SECONDS = 300.0
+"""Whoever says nothing for so long hangs. How long a graph may take depends on who else works on the machine."""
 WARM_UP = 12
 """Graphs after a start whose memory does not count: models are loaded and buffers found meanwhile."""
 GRAPHS_A_LIFE = (20, 70)
@@ -45,7 +47,10 @@ GRAPHS_BETWEEN = 5
 """A picture is compared after so many graphs, and after every cancel."""
 CANCELLED, KILLED = 0.2, 0.6
 """The share of graphs that are cancelled, and of lives that end by a kill."""
-LOG_LINES = 20
+GRAPHS_ALONE = 40
+"""Of the host without the pack."""
+LOG_LINES = 60
+MEMORY_ROUTE = Path(__file__).with_name("memory_route.py")
 TWO_DAYS = 2 * 24 * 3600
 
 
@@ -61,17 +66,32 @@ class Runner:
         """Live one life after another until the time is over."""
         started = time.monotonic()
         while time.monotonic() < started + seconds:
-            life = Life(len(self.soak.lives) + 1)
+            life, failures = Life(len(self.soak.lives) + 1), len(self.soak.failures)
             self.soak.lives.append(life)
-            server = ComfyServer(self._host, self._base)
-            name = server.link_model(self._checkpoint)
-            with server, contextlib.suppress(_Unanswered):
-                self._live(server, life, name, started + seconds)
+            with self._server(self._base) as server, contextlib.suppress(_Unanswered):
+                self._live(server, life, self._checkpoint.name, started + seconds)
             self._check_files(f"after life {life.number}")
             self.soak.seconds = time.monotonic() - started
-            print(f"[soak] life {life.number}: {len(life.resident)} graphs, {life.ending}", flush=True)
+            print(f"[soak] life {life.number}: {len(life.memory)} graphs, {life.ending}", flush=True)
+            for failure in self.soak.failures[failures:]:
+                print(f"[soak] {failure}", flush=True)
         self._check_temporary_files(f"after life {len(self.soak.lives)}")
         return self.soak
+
+    def run_host_alone(self, base: Path) -> None:
+        """One more life, of a host without the pack."""
+        life = self.soak.host_alone = Life(0)
+        with self._server(base, pack_name=None) as server, contextlib.suppress(_Unanswered):
+            for _ in range(GRAPHS_ALONE):
+                self._answer(server, of_the_host(self._checkpoint.name, self._chance))
+                life.memory.append(_memory(server))
+            life.ending, life.trimmed = "ended", _memory(server, "?trim")
+
+    def _server(self, base: Path, **options: Any) -> ComfyServer:
+        server = ComfyServer(self._host, base, **options)
+        server.link_model(self._checkpoint)
+        server.link_custom_node(MEMORY_ROUTE)
+        return server
 
     def _live(self, server: ComfyServer, life: Life, checkpoint: str, deadline: float) -> None:
         if life.number == 1:
@@ -94,13 +114,14 @@ class Runner:
             self._submit(server, graph, self._canceller(server) if cancels else None)
             if cancels or number % GRAPHS_BETWEEN == 0:
                 self._compare(server, checkpoint)
-            life.resident.append(_resident(server.process_id))
-        life.ending = "ended"
+            life.memory.append(_memory(server))
+        life.ending, life.trimmed = "ended", _memory(server, "?trim")
 
     def _submit(self, server: ComfyServer, graph: SoakGraph, disturb: Any = None) -> None:
         """Run a graph, and keep how it ended and what may be in its file now."""
+        started = time.monotonic()
         try:
-            result = server.wait(server.submit(graph.prompt.prompt), ANSWER_SECONDS, disturb)
+            result = self._answer(server, graph.prompt, disturb)
         except (ExecutionError, PromptRejected) as error:
             self._refused(graph, error)
         except ExecutionInterrupted:
@@ -115,11 +136,19 @@ class Runner:
                 raise
         else:
             self._done(graph, result)
+        self.soak.longest[graph.kind] = max(self.soak.longest[graph.kind], time.monotonic() - started)
+
+    def _answer(self, server: ComfyServer, graph: Graph, disturb: Any = None) -> Result:
+        return server.wait(server.submit(graph.prompt), SILENT_SECONDS, disturb, of_silence=True)
 
     def _unanswered(self, server: ComfyServer, what: str) -> NoReturn:
-        """Keep the end of the server's log, and end this life: whatever it got next would wait behind that graph."""
-        end = " / ".join(server.log.splitlines()[-LOG_LINES:])
-        self.soak.failures.append(f"'{what}' was not answered in {ANSWER_SECONDS:.0f} s. The end of the log: {end}")
+        """Keep where each of the server's threads is, and end this life: the next graphs would wait behind that one."""
+        server.abort()
+        lines = [line for line in server.log.splitlines() if line and not line.startswith("Extension modules")]
+        end = " / ".join(lines[-LOG_LINES:])
+        self.soak.failures.append(
+            f"'{what}' was not answered: no message in {SILENT_SECONDS:.0f} s. The end of the log: {end}"
+        )
         raise _Unanswered
 
     def _refused(self, graph: SoakGraph, error: ExecutionError | PromptRejected) -> None:
@@ -148,7 +177,7 @@ class Runner:
     def _compare(self, server: ComfyServer, checkpoint: str) -> None:
         graph, sampler, shown = control(checkpoint)
         try:
-            result = server.run(graph.prompt, ANSWER_SECONDS)
+            result = self._answer(server, graph)
         except TimeoutError:
             self._unanswered(server, "the picture without us")
         if self._picture is not None and sampler.id not in result.executed:
@@ -236,6 +265,11 @@ def _temporary(base: Path) -> list[Path]:
     ]
 
 
+def _memory(server: ComfyServer, query: str = "") -> Memory:
+    told = server.request(f"/soak/memory{query}")
+    return Memory(_resident(server.process_id), told["in_use"], told["blocks"])
+
+
 def _resident(process: int) -> int:
     for line in Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS"):
@@ -253,14 +287,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comfyui = prepare_comfyui()
     make_importable(comfyui)
     checkpoint = build("sd15", host_folder() / "checkpoints" / "sd15.safetensors")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as alone:
         runner = Runner(Host(Path(sys.executable), comfyui), Path(folder), checkpoint, random.Random(given.seed))
         try:
             runner.run(given.minutes * 60)
+            runner.run_host_alone(Path(alone))
         finally:
             write_report(runner.soak, machine("cpu"), WARM_UP, given.out)
-    for failure in runner.soak.failures:
-        print(f"[soak] {failure}", flush=True)
+    for sentence in failure_lines(runner.soak):
+        print(f"[soak] {sentence}", flush=True)
     return 1 if runner.soak.failures else 0
 
 

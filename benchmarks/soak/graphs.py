@@ -51,6 +51,13 @@ def control(checkpoint: str) -> tuple[Graph, Node, Node]:
     return graph, sampler, shown
 
 
+def of_the_host(checkpoint: str, chance: random.Random) -> Graph:
+    """A picture of the host's nodes alone, another one each time."""
+    graph = Graph()
+    graph.sample(graph.load(checkpoint), f"{PROMPT} {chance.randrange(100)}", seed=chance.randrange(10**6))
+    return graph
+
+
 def random_graph(checkpoint: str, chance: random.Random) -> SoakGraph:
     """One of the kinds below."""
     kind = chance.choice(list(KINDS))

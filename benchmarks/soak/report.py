@@ -22,6 +22,8 @@ def write_report(soak: Soak, machine: dict[str, Any], warm_up: int, path: Path) 
 
 def _lines(soak: Soak, machine: dict[str, Any], warm_up: int) -> list[str]:
     graphs = sum(soak.outcomes.values())
+    named = [(str(life.number), life) for life in soak.lives]
+    named += [("the host alone", soak.host_alone)] if soak.host_alone else []
     killed = sum(life.ending == "killed" for life in soak.lives)
     return [
         f"# Soak: {soak.seconds / 60:.0f} minutes of mixed graphs",
@@ -33,45 +35,71 @@ def _lines(soak: Soak, machine: dict[str, Any], warm_up: int) -> list[str]:
         f"{soak.compared} times a picture that no node of ours has a part in was compared with the first one, to the bit. "
         f"{len(soak.files)} files were kept track of. Kills left {soak.aged} temporary files behind.",
         "",
-        *_failures(soak),
+        *failure_lines(soak),
         "",
         "## How graphs ended",
         "",
-        f"| graph | {' | '.join(ENDINGS)} |",
-        f"| --- {'| ---: ' * len(ENDINGS)}|",
-        *_outcomes(soak.outcomes),
+        f"| graph | {' | '.join(ENDINGS)} | longest, s |",
+        f"| --- {'| ---: ' * len(ENDINGS)}| ---: |",
+        *_outcomes(soak),
         "",
-        f"## Resident memory of the server, MiB (the first {warm_up} graphs of each life are its warm-up)",
+        f"## Memory of the server, MiB (the first {warm_up} graphs of each life are its warm-up)",
         "",
-        "| life | graphs | ended by | after warm-up | at the end | most |",
-        "| --- | ---: | --- | ---: | ---: | ---: |",
-        *(_life(life, warm_up) for life in soak.lives if len(life.resident) > warm_up),
+        "Resident memory counts what malloc keeps for the next use; in use is what it has given out, tensors among it. "
+        "The last column is the resident memory after free memory went back to the system.",
         "",
-        _slope_sentence([life.resident[warm_up:] for life in soak.lives if len(life.resident) > warm_up + 2]),
-    ]
+        "| life | graphs | ended by | resident after warm-up | at the end | most | in use after warm-up | at the end "
+        "| resident, trimmed |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(_life(name, life, warm_up) for name, life in named if len(life.memory) > warm_up),
+        "",
+        *_slopes("All lives", soak.lives, warm_up),
+        *(_slopes("The host alone, without the pack", [soak.host_alone], warm_up) if soak.host_alone else []),
+    ][:-1]
 
 
-def _failures(soak: Soak) -> list[str]:
+def failure_lines(soak: Soak) -> list[str]:
+    """What did not hold, each with how often."""
     if not soak.failures:
         return ["Everything held."]
     counted = Counter(soak.failures)
     return [f"{len(soak.failures)} times something did not hold:", "", *(f"- {n} × {f}" for f, n in counted.items())]
 
 
-def _outcomes(outcomes: Counter[tuple[str, str]]) -> list[str]:
-    kinds = sorted({kind for kind, _ in outcomes})
-    return [f"| {kind} | {' | '.join(str(outcomes[kind, how] or '') for how in ENDINGS)} |" for kind in kinds]
+def _outcomes(soak: Soak) -> list[str]:
+    kinds = sorted({kind for kind, _ in soak.outcomes})
+    return [
+        f"| {kind} | {' | '.join(str(soak.outcomes[kind, how] or '') for how in ENDINGS)} | {soak.longest[kind]:.0f} |"
+        for kind in kinds
+    ]
 
 
-def _life(life: Life, warm_up: int) -> str:
-    counted = [size / MIB for size in life.resident[warm_up:]]
-    return f"| {life.number} | {len(life.resident)} | {life.ending} | {counted[0]:.0f} | {counted[-1]:.0f} | {max(counted):.0f} |"
+def _life(name: str, life: Life, warm_up: int) -> str:
+    counted = life.memory[warm_up:]
+    resident = [memory.resident for memory in counted]
+    cells = [resident[0], resident[-1], max(resident), counted[0].in_use, counted[-1].in_use]
+    cells += [life.trimmed.resident] if life.trimmed else []
+    numbers = " | ".join(f"{size / MIB:.0f}" for size in cells) + ("" if life.trimmed else " |")
+    return f"| {name} | {len(life.memory)} | {life.ending} | {numbers} |"
 
 
-def _slope_sentence(lives: Sequence[Sequence[int]]) -> str:
+def _slopes(what: str, lives: Sequence[Life], warm_up: int) -> list[str]:
+    long = [life.memory[warm_up:] for life in lives if len(life.memory) > warm_up + 2]
+    if not long:
+        return [f"{what}: no life was long enough for a slope.", ""]
+    graphs = sum(len(life) for life in long)
+    resident = _slope([[memory.resident / MIB for memory in life] for life in long])
+    in_use = _slope([[memory.in_use / MIB for memory in life] for life in long])
+    blocks = _slope([[memory.blocks for memory in life] for life in long])
+    return [
+        f"{what}, slope over {graphs} graphs (one standard error, as if graphs were independent): resident {resident} MiB "
+        f"a graph, in use {in_use} MiB a graph, Python's blocks {blocks} a graph.",
+        "",
+    ]
+
+
+def _slope(lives: Sequence[Sequence[float]]) -> str:
     """The common slope of all lives by least squares, each about its own mean, with its standard error."""
-    if not lives:
-        return "No life was long enough for a slope."
     along, above = [], []
     for life in lives:
         middle, mean = (len(life) - 1) / 2, sum(life) / len(life)
@@ -81,4 +109,4 @@ def _slope_sentence(lives: Sequence[Sequence[int]]) -> str:
     slope = sum(x * y for x, y in zip(along, above, strict=True)) / square
     rest = sum((y - slope * x) ** 2 for x, y in zip(along, above, strict=True))
     error = math.sqrt(rest / max(len(along) - len(lives) - 1, 1) / square)
-    return f"Slope over {len(along)} graphs: {slope / MIB:+.3f} ± {error / MIB:.3f} MiB a graph (one standard error)."
+    return f"{slope:+.3f} ± {error:.3f}"

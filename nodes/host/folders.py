@@ -237,18 +237,18 @@ def checked_name(name: str, suffix: str = SUFFIX, room: int = 0) -> str:
         raise InputError("The file name is empty: type a name, such as 'no_nudity'.")
     if text.startswith("/") or re.match(r"[A-Za-z]:/", text):
         raise InputError(
-            f"The file name '{name}' is an absolute path: type a name inside the folder, such as 'no_nudity'."
+            f"The file name {quoted(name)} is an absolute path: type a name inside the folder, such as 'no_nudity'."
         )
     parts = PurePosixPath(text).parts
     if not parts:
-        raise InputError(f"The file name '{name}' names no file: type a name, such as 'no_nudity'.")
+        raise InputError(f"The file name {quoted(name)} names no file: type a name, such as 'no_nudity'.")
     joined = "/".join(parts)
     whole = joined if joined.endswith(suffix) else joined + suffix
     for part in whole.split("/"):
         _check_part(name, part, _MAX_PART - room)
     if len(whole.encode()) > _MAX_NAME:
         raise InputError(
-            f"The file name '{name[:40]}…' is too long: use at most {_MAX_NAME} bytes with its sub-folders."
+            f"The file name {quoted(name, 40)} is too long: use at most {_MAX_NAME} bytes with its sub-folders."
         )
     return whole
 
@@ -283,10 +283,10 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 def _check_part(name: str, part: str, most: int) -> None:
     if part in {".", ".."}:
-        raise InputError(f"The file name '{name}' leaves its folder ('{part}'): type a name without it.")
+        raise InputError(f"The file name {quoted(name)} leaves its folder ({quoted(part)}): type a name without it.")
     reserved = _RESERVED_CHARACTERS.search(part)
     if reserved:
-        raise InputError(f"The file name '{name}' has the reserved character {reserved.group()!r}: leave it out.")
+        raise InputError(f"The file name {quoted(name)} has the reserved character {reserved.group()!r}: leave it out.")
     unseen = unseen_character(part)
     if unseen is not None:
         raise InputError(
@@ -294,10 +294,14 @@ def _check_part(name: str, part: str, most: int) -> None:
         )
     # Windows does not see a blank before the dot.
     if part.split(".")[0].rstrip(" ").upper() in _RESERVED_NAMES:
-        raise InputError(f"The file name '{name}' holds '{part}', a name reserved by Windows: choose another.")
+        raise InputError(
+            f"The file name {quoted(name)} holds {quoted(part)}, a name reserved by Windows: choose another."
+        )
     if part.startswith(".") or part.endswith((".", " ")):
         raise InputError(
-            f"The file name '{name}' holds '{part}', which starts or ends with a dot or a space: rename it."
+            f"The file name {quoted(name)} holds {quoted(part)}, which starts or ends with a dot or a space: rename it."
         )
     if len(part.encode()) > most:
-        raise InputError(f"The file name '{name[:40]}…' is too long: use at most {most} bytes, with '.safetensors'.")
+        raise InputError(
+            f"The file name {quoted(name, 40)} is too long: use at most {most} bytes, with '.safetensors'."
+        )

@@ -45,17 +45,17 @@ class SmallModel:
         """Whether this host knows the architecture."""
         return hasattr(comfy.supported_models, self.configuration)
 
-    def config(self) -> Any:
+    def config(self, dtype: torch.dtype = torch.float32) -> Any:
         """The host's configuration, with our sizes instead of those that it adds."""
         config_class = getattr(comfy.supported_models, self.configuration)
         config = config_class({**config_class.unet_config, **self.unet})
         config.unet_config.update({**self.unet, **self._later_fields()})
-        config.set_inference_dtype(torch.float32, None)
+        config.set_inference_dtype(dtype, None)
         return config
 
-    def model(self, seed: int = 0) -> Any:
-        """The MODEL, with random weights."""
-        base = self.config().get_model({}, "", device=CPU)
+    def model(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
+        """The MODEL, with random weights, which computes in `dtype`."""
+        base = self.config(dtype).get_model({}, "", device=CPU)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, weight in base.state_dict().items():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import comfy.sd
 import comfy.utils
 import pytest
 import torch
-from bounds import applied, assert_within
+from bounds import Rounded, applied, assert_within, unit
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from network_bounds import network_rounding
 from rece_pack.nodes.apply_eraser import ApplyEraser
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import UnsupportedModelError
@@ -67,21 +69,34 @@ def loaded_output(model: Any, case: SmallModel = CASE) -> Tensor:
     return denoised(model.model, case.prompt(seed=1), case.latent)
 
 
-def same(found: Tensor, expected: Tensor) -> bool:
-    """Up to the roundings of a small model in float32 (measured: below 1e-5 of the largest value)."""
-    return bool((found - expected).abs().max() <= 1e-4 * expected.abs().max())
+def roundings(*builds: Callable[[], Any]) -> float:
+    """How far what these models make of a prompt may be from exact, one added to the other; each is built anew."""
+
+    def run(build: Callable[[], Any]) -> Tensor:
+        comfy.model_management.unload_all_models()
+        return loaded_output(build())
+
+    found = sum(network_rounding(functools.partial(run, build)) for build in builds)
+    comfy.model_management.unload_all_models()
+    return found
+
+
+def same(found: Tensor, expected: Tensor, rounding: float) -> bool:
+    return float((found - expected).norm()) <= rounding
 
 
 @pytest.fixture
 def model() -> Any:
-    return CASE.model()
+    """In float64, so that what rounding explains is small, although patches are computed in float32."""
+    return CASE.model(dtype=torch.float64)
 
 
 def test_a_clone_and_its_source_take_turns_without_a_trace(model: Any) -> None:
     patched, other = erased_inside(model, random_eraser(40)), model.clone()
+    rounding = roundings(lambda: model, lambda: patched)
     before = loaded_output(model)
     erased = loaded_output(patched)
-    assert not same(erased, before)
+    assert not same(erased, before, rounding)
     for _ in range(2):
         assert torch.equal(loaded_output(other), before)
         assert torch.equal(loaded_output(patched), erased)
@@ -92,7 +107,7 @@ def test_a_clone_and_its_source_take_turns_without_a_trace(model: Any) -> None:
 def test_the_source_is_itself_again_when_the_loaded_clone_is_gone(model: Any) -> None:
     before = loaded_output(model)
     patched = erased_inside(model, random_eraser(40))
-    assert not same(loaded_output(patched), before)
+    assert not torch.equal(loaded_output(patched), before)
     del patched
     gc.collect()
     assert torch.equal(loaded_output(model), before)
@@ -100,11 +115,20 @@ def test_the_source_is_itself_again_when_the_loaded_clone_is_gone(model: Any) ->
 
 def test_two_erasers_are_the_first_then_the_second(model: Any) -> None:
     first, second = random_eraser(40, seed=1), random_eraser(40, seed=2)
-    expected = loaded_output(erased_in_weights(model, first @ second))
-    assert same(loaded_output(erased_inside(model, first, second)), expected)
-    mixed = erased_in_weights(model, first)
-    assert same(loaded_output(erased_inside(mixed, second)), expected)
-    assert not same(loaded_output(erased_inside(model, second, first)), expected)
+
+    def at_once() -> Any:
+        return erased_in_weights(model, first @ second)
+
+    def inside() -> Any:
+        return erased_inside(model, first, second)
+
+    def mixed() -> Any:
+        return erased_inside(erased_in_weights(model, first), second)
+
+    expected, rounding = loaded_output(at_once()), roundings(at_once, inside, mixed)
+    assert same(loaded_output(inside()), expected, rounding)
+    assert same(loaded_output(mixed()), expected, rounding)
+    assert not same(loaded_output(erased_inside(model, second, first)), expected, rounding)
 
 
 def test_the_rest_of_the_pack_reads_such_a_model_as_erased(model: Any) -> None:
@@ -126,20 +150,24 @@ def test_other_packs_patches_of_the_same_forward_survive(model: Any) -> None:
         return changed
 
     eraser = random_eraser(40)
-    expected = loaded_output(erased_in_weights(doubled(model), eraser))
-    assert not same(expected, loaded_output(erased_in_weights(model, eraser)))
-    assert same(loaded_output(erased_inside(doubled(model), eraser)), expected)
-    assert same(loaded_output(doubled(erased_inside(model, eraser))), expected)
+    in_weights, ours_last = erased_in_weights(doubled(model), eraser), erased_inside(doubled(model), eraser)
+    theirs_last = doubled(erased_inside(model, eraser))
+    rounding = roundings(lambda: in_weights, lambda: ours_last, lambda: theirs_last)
+    expected = loaded_output(in_weights)
+    assert not same(expected, loaded_output(erased_in_weights(model, eraser)), rounding)
+    assert same(loaded_output(ours_last), expected, rounding)
+    assert same(loaded_output(theirs_last), expected, rounding)
 
 
 def test_partial_loading_runs_the_same_layers(model: Any) -> None:
     patched = erased_inside(model, random_eraser(40))
+    rounding = 2 * roundings(lambda: patched)
     expected = loaded_output(patched)
     comfy.model_management.unload_all_models()
     patched.patch_model(device_to=CPU, lowvram_model_memory=1)
     try:
         assert patched.model.model_lowvram
-        assert same(denoised(patched.model, CASE.prompt(seed=1), CASE.latent), expected)
+        assert same(denoised(patched.model, CASE.prompt(seed=1), CASE.latent), expected, rounding)
     finally:
         patched.unpatch_model(device_to=CPU)
 
@@ -164,7 +192,7 @@ def test_gradients_pass_through_a_model_that_was_patched_in_inference_mode(model
         loaded_output(patched)
     layer = patched.model.get_submodule(keys_of(model)[0].removesuffix(".weight"))
     assert isinstance(layer.forward, ErasedForward)
-    rows = torch.randn(2, 40, requires_grad=True)
+    rows = torch.randn(2, 40, dtype=torch.float64, requires_grad=True)
     layer(rows).sum().backward()
     assert rows.grad is not None
     comfy.model_management.unload_all_models()
@@ -259,7 +287,9 @@ def test_quantised_weights_are_read_as_what_they_stand_for(
 ) -> None:
     quantised, weights = stored(unet)
     for key, weight in EffectiveWeights(quantised, keys_of(quantised), CPU).items():
-        torch.testing.assert_close(weight, weights[key.removeprefix("diffusion_model.")])
+        meant = weights[key.removeprefix("diffusion_model.")]
+        # A number in fp8 is one in float32 too, and its product with the scale is rounded once, there and here.
+        assert_within(weight, Rounded(meant, 2 * unit(torch.float32) * meant.double().abs()))
 
 
 class PackedTensor(torch.Tensor):
@@ -293,10 +323,10 @@ def test_plain_weights_are_patched(model: Any, dtype: torch.dtype) -> None:
     assert patched.object_patches == {}
 
 
-def test_the_node_says_where_the_erasure_is(model: Any) -> None:
+def test_the_node_says_where_the_erasure_is() -> None:
     plain, compiled = (
         ApplyEraser.execute(one, EraserSet({"text": random_eraser(40)}, {"architecture": name}), 1.0)
-        for one, name in ((model, "SD1"), (compiled_in_place(), "Flux"))
+        for one, name in ((CASE.model(), "SD1"), (compiled_in_place(), "Flux"))
     )
     assert "CheckpointSave and ModelSave write the erased weights" in str(plain.ui.as_dict())
     assert "CheckpointSave and ModelSave write the weights without it. Save the ERASER" in str(compiled.ui.as_dict())
@@ -321,14 +351,16 @@ def _compiler() -> Any:
 @torch.no_grad()
 def test_a_model_that_was_compiled_in_place() -> None:
     eraser, plain = random_eraser(40), COMPILED.model()
-    expected = [loaded_output(one, COMPILED) for one in (plain, erased_in_weights(plain, eraser))]
+    # This back end of the compiler runs the same operations.
+    expected = [loaded_output(one, COMPILED) for one in (plain, erased_inside(plain, eraser))]
+    assert not torch.equal(*expected)
     compiled = compiled_in_place()
     assert "because the model is compiled" in describe_application(Session.open(compiled))
     patched = apply_eraser(Session.open(compiled), EraserSet({"text": eraser}, {"architecture": "Flux"}), 1.0)
     assert patched.patches == {}
     for _ in range(2):
-        assert same(loaded_output(compiled, COMPILED), expected[0])
-        assert same(loaded_output(patched, COMPILED), expected[1])
+        assert torch.equal(loaded_output(compiled, COMPILED), expected[0])
+        assert torch.equal(loaded_output(patched, COMPILED), expected[1])
 
 
 @pytest.mark.usefixtures("_compiler")
@@ -346,7 +378,7 @@ def test_the_compiler_notices_when_an_erasure_comes_and_goes() -> None:
     for clone in 2 * clones:
         clone.patch_model(device_to=CPU)
         outputs.append(base.diffusion_model(rows))
-        torch.testing.assert_close(compiled(rows), outputs[-1])
+        assert torch.equal(compiled(rows), outputs[-1])
         clone.unpatch_model(device_to=CPU)
     assert not any(torch.equal(*pair) for pair in pairwise(outputs))
 
@@ -373,12 +405,13 @@ def test_what_the_stock_node_compiles(put: Callable[..., Any], compiled_first: b
     def erased(eraser: Eraser) -> Any:
         return put(compiled(model), eraser) if compiled_first else compiled(put(model, eraser))
 
-    plain = model, *(erased_in_weights(model, eraser) for eraser in erasers)
-    expected = [loaded_output(one, COMPILED) for one in plain]
+    # This back end of the compiler runs the same operations.
+    expected = [loaded_output(one, COMPILED) for one in (model, *(put(model, eraser) for eraser in erasers))]
+    assert not any(torch.equal(*two) for two in combinations(expected, 2))
     clones = [compiled(model), *map(erased, erasers)]
     for _ in range(2):
         for clone, output in zip(clones, expected, strict=True):
-            assert same(sampled_output(clone), output)
+            assert torch.equal(sampled_output(clone), output)
 
 
 def sampled_output(model: Any) -> Tensor:

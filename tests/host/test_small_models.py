@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import comfy.sd
 import pytest
 import torch
-from bounds import Rounded, as_lora, assert_within, product
-from rece_pack.nodes.host.architectures.detection import Architecture, architecture_of
+from bounds import Rounded, as_lora, assert_within, gamma, product
+from network_bounds import network_rounding
+from rece_pack.nodes.host.architectures.detection import Architecture, TextStream, architecture_of
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.architectures.token_stages import LearnedPadding, Norm
 from rece_pack.nodes.host.errors import WrongConnectionError
@@ -148,8 +150,9 @@ def in_conditioning(model: Any, erasers: EraserSet, entry: Entry, case: SmallMod
 def test_an_erased_model_is_the_model_with_transformed_text(case: SmallModel, way: Callable[..., Tensor]) -> None:
     """All are sums of the same products, rounded in different places: as if the tokens had been rounded differently.
 
-    W·T and T·c are sums of d products in float32, so that the ways differ by about √d roundings of a token. What
-    that does to a picture is measured on the model itself, with tokens changed at random by so much.
+    W·T and T·c are sums of d + 3 products in float32 and less, so that in every order each number of a token is off by γ of
+    that times the sizes of the products at most. What that does to a picture is measured on the model itself, with every
+    number off by so much, up or down at random. It is far above what the roundings of the model's own layers do.
     """
     model = case.model()
     architecture = architecture_of(model)
@@ -160,18 +163,20 @@ def test_an_erased_model_is_the_model_with_transformed_text(case: SmallModel, wa
         return erasers[name].apply_to_context(tokens)
 
     def roughly(name: str, tokens: Tensor) -> Tensor:
-        found = exactly(name, tokens)
-        rounding = torch.finfo(found.dtype).eps * found.shape[-1] ** 0.5
-        return found + rounding * found.abs().max() * torch.randn(found.shape, generator=generator)
+        found, eraser = exactly(name, tokens), erasers[name]
+        sizes = tokens.abs() + (tokens.abs() @ eraser.right.abs().T) @ eraser.left.abs().T
+        signs = torch.randint(0, 2, found.shape, generator=generator) * 2 - 1
+        return found + gamma(found.shape[-1] + 3, found.dtype) * sizes * signs
 
     before = denoised(model.model, entry, case.latent)
     with transformed(model, architecture, entry, exactly) as prompt:
         expected = denoised(model.model, prompt, case.latent)
     with transformed(model, architecture, entry, roughly) as prompt:
-        rounded = (denoised(model.model, prompt, case.latent) - expected).abs().max()
+        rounded = float((denoised(model.model, prompt, case.latent) - expected).norm())
     found = way(model, erasers, entry, case)
-    assert (found - expected).abs().max() <= 4 * rounded
-    assert (before - expected).abs().max() > 1000 * rounded
+    # There and here.
+    assert float((found - expected).norm()) <= 2 * rounded
+    assert float((before - expected).norm()) > 100 * rounded
 
 
 def test_the_model_itself_is_bit_identical_afterwards(case: SmallModel) -> None:
@@ -187,25 +192,37 @@ def test_the_reader_sees_what_the_projections_read(case: SmallModel) -> None:
     model = case.model()
     architecture = architecture_of(model)
     reader, (embedding, values) = TextReader(model, architecture), case.prompt(seed=2)
-    inputs: dict[str, Tensor] = {}
-    with ExitStack() as hooks:
-        for stream in architecture.streams:
-            layer = model.model.get_submodule(stream.keys[0].removesuffix(".weight"))
 
-            def keep(module: Any, given: tuple[Tensor, ...], name: str = stream.name) -> None:
-                inputs.setdefault(name, given[0])
+    def by_the_model(stream: TextStream) -> Tensor:
+        inputs: list[Tensor] = []
+        layer = model.model.get_submodule(stream.keys[0].removesuffix(".weight"))
+        with _hooked(layer.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))):
+            denoised(model.model, (embedding, values), case.latent)
+        given = inputs[0][..., : stream.dimension] if stream.sliced else inputs[0]
+        return given.reshape(-1, stream.dimension)
 
-            hooks.enter_context(_hooked(layer.register_forward_pre_hook(keep)))
-        denoised(model.model, (embedding, values), case.latent)
-    for stream in architecture.streams:
+    def by_the_reader(stream: TextStream) -> Tensor:
         # Sources that share a slot lie in it one after the other, which takes a tokenizer to tell apart.
         sources = {source.slot: source for source in stream.sources}.values()
-        rows = [reader.read(stream, source, reader.held(source, embedding, values), values) for source in sources]
-        expected = torch.cat(rows)
-        given = inputs[stream.name][..., : stream.dimension] if stream.sliced else inputs[stream.name]
-        found = given.reshape(-1, stream.dimension)[-len(expected) :]
-        # A norm and a network of two layers, in the model's own order of summation or in ours.
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        return torch.cat(
+            [reader.read(stream, source, reader.held(source, embedding, values), values) for source in sources]
+        )
+
+    def rows_of(way: Callable[[TextStream], Tensor], stream: TextStream, count: int) -> Tensor:
+        return way(stream)[-count:]
+
+    for stream in architecture.streams:
+        expected = by_the_reader(stream)
+        found = rows_of(by_the_model, stream, len(expected))
+        if not any(map(reader.stage, stream.sources)):
+            assert torch.equal(found, expected)
+            continue
+        # A norm or a network, in the model's own order of summation and in ours.
+        rounding = sum(
+            network_rounding(functools.partial(rows_of, way, stream, len(expected)), tries=1)
+            for way in (by_the_model, by_the_reader)
+        )
+        assert float((found - expected).norm()) <= rounding < 2**-8 * float(expected.norm())
 
 
 @pytest.mark.parametrize("name", ["Mochi", "LTX-Video"])

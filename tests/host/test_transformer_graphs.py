@@ -101,6 +101,7 @@ def frames(result: Result, node: Node) -> Picture:
 
 
 def difference(one: Picture, other: Picture) -> float:
+    """In steps of 255, on average. Thresholds on it are no rounding bounds: below one step, nobody sees it."""
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
 
 

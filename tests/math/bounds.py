@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from rece_pack.rece_ops import Projection
 from torch import Tensor
 
 # Orthogonal factorizations are backward stable: ‖ΔA‖_F ≤ γ̃_{mn}‖A‖_F (Theorem 19.4). Higham leaves the small integer in
@@ -152,6 +153,21 @@ def solve(dimension: int, condition: float, dtype: torch.dtype = torch.float64) 
 def stages(dimension: int, count: int) -> float:
     """What `count` solves and products one after the other amount to, as a relative change of what they start from."""
     return count * dimension * gamma(3 * dimension + 1)
+
+
+def projection_rounding(found: Projection) -> float:
+    """‖error‖_F of a projection's T at most: every stage rounds, and each solve amplifies it by its condition number.
+
+    The stages: L and the directions in it, Z by a solve with B, (VᵀZ)⁻¹ and L⁻ᵀ by solves, and the product of the factors.
+    """
+    dimension = found.eraser.dimension
+    inner = float(torch.linalg.cond(found.readers.T @ found.directions))
+    metric = float(torch.linalg.cond(found.gram)) ** 0.5
+    relative = solve(dimension, found.condition) + 2 * solve(dimension, metric) + solve(dimension, inner)
+    factors = float(found.eraser.left.norm() * found.eraser.right.norm())
+    rounding = (relative * inner + stages(dimension, 3)) * factors
+    assert rounding < 1e-3, "this would not find a mistake"
+    return rounding
 
 
 def sensitivity(run: Callable[[Noise], Tensor], tries: int = 3, size: float = 2.0**-26) -> float:

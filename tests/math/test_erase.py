@@ -104,6 +104,8 @@ def test_a_heavily_preserved_prompt_stays(seed: int) -> None:
         erasure = erase(stack(DIMENSION, seed=seed), pairs(1, TOKENS, DIMENSION, seed), preserve, settings)
         drifts.append(measure(erasure, {"kept": preserve[0]}).drift["kept"])
     assert drifts == sorted(drifts, reverse=True)
+    # No rounding bound: in each direction of the prompt, the change shrinks by (λ + μσ²)/λ, which is above 10⁵ for
+    # μ = 10⁶, λ = 0.1 and tokens whose smallest singular value σ is above 0.1.
     assert drifts[-1] < 1e-4 * drifts[0]
 
 
@@ -344,7 +346,7 @@ def test_a_prompt_that_lies_where_the_concepts_do_goes_with_them() -> None:
     concepts = pairs(4, TOKENS, DIMENSION)
     near = concepts[0].concept.clone()
     ruined = measure(erase(stack(DIMENSION), concepts, (), RECESettings(epochs=0)), {}, {"near": near})
-    assert ruined.held_out_drift["near"] > 0.5
+    assert ruined.held_out_drift["near"] > 0.5  # most of it, no rounding bound
 
 
 @given(seeds, st.sampled_from([1, 2, 9]), st.integers(1, 3))

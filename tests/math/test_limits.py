@@ -40,11 +40,12 @@ def test_without_limits_nothing_changes(seed: int) -> None:
 def test_an_epoch_that_exceeds_the_drift_is_not_taken(seed: int, last: int) -> None:
     erasure, again = erased(seed)
     path = drifts(erasure)
+    # A little more than what those epochs reach: no rounding bound, but what tells one epoch from the next.
     budget = max(path[: last + 1]) * 1.0001
     expected = next((number for number, one in enumerate(path) if one > budget), len(path)) - 1
     kept = keep_limits(erasure, Limits(drift=budget), TUNING, again)
     assert len(kept.erasure.epochs) == kept.erasure.settings.epochs == expected
-    torch.testing.assert_close(kept.erasure.eraser.matrix(), erasure.eraser_at(expected).matrix())
+    assert torch.equal(kept.erasure.eraser.matrix(), erasure.eraser_at(expected).matrix())
     assert (kept.stopped_after is not None) == (expected < 3)
 
 
@@ -55,6 +56,7 @@ def test_an_edit_that_exceeds_the_drift_is_weakened_as_little_as_needed(seed: in
     kept = keep_limits(erasure, Limits(drift=whole / 3), TUNING, again)
     assert max(drifts(kept.erasure)) <= whole / 3
     assert kept.lowered_from == 1.0
+    # The scale is looked for to a sixteenth of a doubling; a thousandth more is beyond.
     stronger = again(RECESettings(epochs=0, erase_scale=kept.erasure.settings.erase_scale * 2 ** (1 / 16) * 1.001))
     assert max(drifts(stronger)) > whole / 3
 
@@ -63,6 +65,7 @@ def test_an_edit_that_exceeds_the_drift_is_weakened_as_little_as_needed(seed: in
 def test_it_stops_when_no_derived_embedding_reaches_the_limit(seed: int, at: int) -> None:
     erasure, again = erased(seed)
     path = [max(concept_regenerations(erasure, eraser)) for eraser in erasure.erasers()]
+    # The very number that is compared with it; where that is zero, any limit above.
     limit = max(path[at], 1e-9)
     expected = next(number for number, one in enumerate(path) if one <= limit)
     kept = keep_limits(erasure, Limits(regeneration=limit), TUNING, again)

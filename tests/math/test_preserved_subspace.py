@@ -53,7 +53,7 @@ def test_what_is_preserved_exactly_does_not_move(method: str, seed: int, count: 
         rounding = size * (orthogonal(2 * TOKENS, DIMENSION) + stages(DIMENSION, STAGES[method]))
         assert_same_up_to(eraser.apply_to_context(tokens), tokens, rounding)
     moved = eraser.apply_to_context(concepts[0].concept) - concepts[0].concept
-    assert torch.linalg.matrix_norm(moved) > 0.01
+    assert torch.linalg.matrix_norm(moved) > 0.01  # far above any rounding: the concept is erased
 
 
 @pytest.mark.parametrize("method", METHODS)

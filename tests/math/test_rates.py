@@ -19,6 +19,7 @@ def test_published_intervals() -> None:
         (0, 20, 0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
+        # Printed with four decimals.
         assert Rate(hits, trials).interval() == pytest.approx((low, high), abs=5e-5)
 
 

@@ -1,6 +1,7 @@
-"""The numbers hold on other makes of CPU: MKL can be told to sum up as another processor would.
+"""The numbers hold on other makes of CPU: the libraries can be told to sum up as another processor would.
 
-On a processor of Intel's, each variant takes other kernels; on AMD's, MKL may take the same ones whatever it is told.
+`MKL_ENABLE_INSTRUCTIONS` does so on a processor of Intel's, and nothing on AMD's (products and decompositions stay the same to
+the bit). There, `MKL_CBWR` and `ATEN_CPU_CAPABILITY` make others of them.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import pytest
 
 # Products, decompositions and solves of every kind.
 FILES = ("test_eraser.py", "test_low_rank.py", "test_literal.py", "test_preserved_subspace.py")
-VARIANTS = [("SSE4_2", 1), ("AVX2", 2)]
+VARIANTS = [
+    ({"MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ATEN_CPU_CAPABILITY": "default"}, 1),
+    ({"MKL_CBWR": "COMPATIBLE"}, 2),
+]
 INSIDE = "RECE_INSIDE_A_VARIANT"
 
 
 @pytest.mark.skipif(INSIDE in os.environ, reason="this is such a run")
-@pytest.mark.parametrize(("instructions", "threads"), VARIANTS)
-def test_the_mathematics_hold_with_other_instructions(root: Path, instructions: str, threads: int) -> None:
+@pytest.mark.parametrize(("variables", "threads"), VARIANTS)
+def test_the_mathematics_hold_with_other_instructions(root: Path, variables: dict[str, str], threads: int) -> None:
     environment = {
         **os.environ,
-        "MKL_ENABLE_INSTRUCTIONS": instructions,
+        **variables,
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         INSIDE: "1",

@@ -75,7 +75,7 @@ def test_every_figure_is_seen_as_who_it_is(name: str) -> None:
 
 def test_the_classifier_bears_the_noise_that_a_vae_leaves() -> None:
     for rate in rendering_accuracy(500, seed=3, noise=0.02).values():
-        assert rate.share > 0.99
+        assert rate.share > 0.99  # of pictures, no rounding bound
 
 
 @pytest.mark.parametrize("coarse", [1, 2, 8, 64])
@@ -164,6 +164,7 @@ def test_made_and_kept_count_pictures() -> None:
 
 def test_wilson_intervals() -> None:
     # Published example: Newcombe (1998), table I, r = 15, n = 148 (0.0624 to 0.1605), and r = 0, n = 20 (0 to 0.1611).
+    # Printed with four decimals.
     assert Rate(15, 148).interval() == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert Rate(0, 20).interval() == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert Rate(0, 0).interval() == (0.0, 1.0)

@@ -169,8 +169,8 @@ def test_the_page_says_what_is_in_the_chunks(tmp_path: Path) -> None:
     results.note("erasure unedited too", {"seconds": 1.5, "size": 2**20})
     lines = summarise(results, [erasure.name for erasure in ERASURES], COLUMNS)
     assert dict(lines[0].rates) == {"own": Rate(1, 5), "synonyms": Rate(1, 3), "others": Rate(3, 4)}
-    # 3 / (1 / 0.8 + 3 / 2 + 4 / 3)
-    assert lines[0].harmonic == pytest.approx(0.7347, abs=1e-4)
+    # Three quotients, their sum and another quotient, here and there.
+    assert lines[0].harmonic == pytest.approx(3 / (1 / 0.8 + 3 / 2 + 4 / 3), rel=16 * 2**-53)
     page = write_all(results, lines, COLUMNS, "“a” <b>")
     text = page.read_text(encoding="utf-8")
     assert "<b>" not in text
