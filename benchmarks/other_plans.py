@@ -72,7 +72,7 @@ class OtherPlan:
         return self.plan.run(weights, replace(encoded, pairs=pairs, differences=differences), progress)
 
     def _pair(self, pair: ConceptPair) -> ConceptPair:
-        concept, target = (rows[slice(*self.tokens)] for rows in pair.subject_rows())
+        concept, target = (rows[slice(*self.tokens)] for rows in pair.subject_tokens())
         return pair if self.tokens == ALL else ConceptPair(pair.name, concept, target, scale=pair.scale)
 
     def _contrast(self, contrast: Contrast) -> Contrast:
