@@ -5,10 +5,11 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from rece_pack.nodes.request.concept_lines import ConceptLine, LineError, parse_concepts, parse_preserved
+from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
 from rece_pack.nodes.request.concept_lists import LISTS
 from rece_pack.nodes.request.presets import NAMES, default_target, settings_of
 from rece_pack.nodes.request.templates import TEMPLATES, expand_templates
+from rece_pack.nodes.request.typed_text import LineError
 from rece_pack.rece_ops import InputError, RECESettings
 
 
