@@ -111,7 +111,7 @@ class SuggestConcepts(io.ComfyNode):
                     step=0.01,
                 ),
                 count_input("most_erased", 20, "How many words of each concept to erase at most.", high=_MOST),
-                count_input("most_preserved", 20, "How many words near each concept to preserve at most.", high=_MOST),
+                count_input("most_preserved", 50, "How many words near each concept to preserve at most.", high=_MOST),
             ],
             outputs=[
                 io.String.Output(
@@ -160,7 +160,7 @@ class SuggestConcepts(io.ComfyNode):
         likeness: float = ALIKE,
         leak: float = LEAK,
         most_erased: int = 20,
-        most_preserved: int = 20,
+        most_preserved: int = 50,
     ) -> io.NodeOutput:
         from_file = () if word_file == NO_FILE else _words_of(word_file)
         inputs = {

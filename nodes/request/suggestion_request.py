@@ -21,7 +21,7 @@ VOCABULARIES: Mapping[str, int] = MappingProxyType(
 DEFAULT_VOCABULARY = "all words"
 COMMON = 10_000
 """How many of the vocabulary's first words are common enough for a target."""
-ALIKE, NEAR, LEAK = 0.7, 0.3, 0.3
+ALIKE, NEAR, LEAK = 0.7, 0.2, 0.3
 """Limits found on words that no test erases: see docs/measurements.md."""
 MAX_WORDS = 100_000
 
@@ -49,7 +49,7 @@ class SuggestionRequest:
     near: float = NEAR
     leak: float = LEAK
     most_synonyms: int = 20
-    most_neighbours: int = 20
+    most_neighbours: int = 50
 
 
 def suggestion_request(concepts: str, inputs: Mapping[str, Any], file_words: Sequence[str] = ()) -> SuggestionRequest:

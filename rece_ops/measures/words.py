@@ -12,7 +12,7 @@ counts most. Of a word w and a concept c:
     share    = ⟨z_w, z_c⟩ / ⟨z_c, z_c⟩          how much of what sets the concept apart is in the word
 
 The *synonyms* of a concept are the words whose likeness is at least a limit, its *neighbours* the likest of the others. Its best
-*target* is the likest common word that has no more than `TARGET_SHARE` of the concept: near enough that a picture of it is a
+*target* is the likest common word of a likeness up to `TARGET_LIKENESS` that has no more than `TARGET_SHARE` of the concept: near enough that a picture of it is a
 picture of the same sort, far enough that the concept is gone. A word *leaks* through an erasure T if T x still has a share of the
 concept above a limit.
 """
@@ -31,7 +31,7 @@ from ..linear.solves import GramSum, add_to_diagonal, to_float64
 
 SHRINKAGE = 1.0
 """κ: how much the covariance of words is drawn towards one that is the same in all directions."""
-TARGET_SHARE = 0.5
+TARGET_SHARE = TARGET_LIKENESS = 0.5
 # A concept whose outputs differ from the empty prompt's by less than this part of them cannot be told from it.
 LEAST_DIFFERENCE = 1e-3
 _AT_ONCE = 4096
@@ -89,11 +89,6 @@ class WordSpace:
         likeness, share = (torch.cat(column) for column in zip(*pairs, strict=True))
         return Standing(likeness, share)
 
-    def difference(self, concept: Tensor, empty: Tensor) -> float:
-        """‖c − c∅‖_G / ‖c∅‖_G of the tokens [m, d] of a concept and the empty prompt."""
-        rows, other = (to_float64(one, self._root.device) @ self._root for one in (concept, empty))
-        return float(torch.linalg.vector_norm(rows - other) / torch.linalg.vector_norm(other))
-
     def drift(self, tokens: Tensor, eraser: Eraser) -> Tensor:
         """‖(T − I) x‖_G / ‖x‖_G of every word [n]."""
         return torch.cat([self._drift(part, eraser) for part in torch.split(tokens, _AT_ONCE)])
@@ -118,6 +113,13 @@ class WordSpace:
         return ((rows - self._mean) @ self._map).flatten(1)
 
 
+def is_told_from(gram: Tensor, concept: Tensor, empty: Tensor) -> bool:
+    """Whether the outputs of a concept's tokens [m, d] differ from the empty prompt's: ‖c − c∅‖_G ≥ `LEAST_DIFFERENCE` ‖c∅‖_G."""
+    root = metric_root(gram)
+    rows, other = (to_float64(one, gram.device) @ root for one in (concept, empty))
+    return bool(torch.linalg.vector_norm(rows - other) >= LEAST_DIFFERENCE * torch.linalg.vector_norm(other))
+
+
 def likest(likeness: Tensor, most: int, above: float, below: float = float("inf")) -> list[int]:
     """The places of at most `most` words whose likeness (or share) is at least `above` and less than `below`, likest first."""
     chosen = ((likeness >= above) & (likeness < below)).nonzero().flatten()
@@ -126,14 +128,14 @@ def likest(likeness: Tensor, most: int, above: float, below: float = float("inf"
 
 
 def best_target(standing: Standing, common: Tensor, least: float) -> int | None:
-    """The place of the likest word that has no more than `TARGET_SHARE` of the concept; None where no word comes near.
+    """The place of the best target (see the module's head); None where no word comes near.
 
     Args:
         standing: of the words.
         common: [n] whether a word may be a target.
         least: its likeness, at least.
     """
-    allowed = common & (standing.share <= TARGET_SHARE) & (standing.likeness >= least)
+    allowed = common & (standing.share <= TARGET_SHARE) & (standing.likeness <= TARGET_LIKENESS)
     return next(iter(likest(standing.likeness.where(allowed, float("-inf")), 1, least)), None)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ....rece_ops import EraserSet, InputError, gram_matrix
-from ....rece_ops.measures.words import LEAST_DIFFERENCE, Standing, WordSpace, best_target, likest
+from ....rece_ops.measures.words import Standing, WordSpace, best_target, is_told_from, likest
 from ....rece_ops.texts import quoted
 from ...request.concept_lines import ConceptLine, text_key
 from ...request.erasure_request import EMPTY
@@ -80,26 +80,22 @@ def suggest(session: Session, request: SuggestionRequest, eraser: EraserSet | No
         InputError: there are no words, a concept reads as the empty prompt does, or see `TextEncoder.encode`.
         WrongConnectionError: CLIP, MODEL and ERASER do not belong together.
     """
-    progress = JobProgress(encode=10, read=2, compare=1)
+    progress = JobProgress(read=2, encode=10, compare=1)
     stream = main_stream(session)
     transform = None
     if eraser is not None:
         session.streams_of(eraser)
         transform = eraser.transforms[stream.name]
-    own = [tuple(map(word_tokens, [session] * 2, (line.concept, EMPTY))) for line in request.concepts]
+    gram = gram_matrix(session.weights(stream), progress.part("read"))
+    own = [_own_tokens(session, line.concept, gram) for line in request.concepts]
     vocabulary = whole_words(session.connected_clip)[: request.vocabulary]
     words = encode_words(session, [*vocabulary, *request.words], progress.part("encode"))
-    space = WordSpace(gram_matrix(session.weights(stream), progress.part("read")), words.tokens)
+    space = WordSpace(gram, words.tokens)
     erased = {text_key(line.concept) for line in request.concepts}
     others = torch.tensor([text_key(word) not in erased for word in words.words])
     common = others & torch.tensor([place < request.common for place in range(len(words.words))])
     found = []
-    for done, (line, (concept, empty)) in enumerate(zip(request.concepts, own, strict=True), start=1):
-        if space.difference(concept, empty) < LEAST_DIFFERENCE:
-            raise InputError(
-                f"The text encoder reads the concept {quoted(line.concept)} as it reads the empty prompt, so that no word can be "
-                "compared with it: write it in other words."
-            )
+    for done, (line, concept) in enumerate(zip(request.concepts, own, strict=True), start=1):
         standing = space.standing(words.tokens, concept)
         found.append(_suggestion(request, line, words.words, standing, others, common))
         if transform is not None:
@@ -109,6 +105,17 @@ def suggest(session: Session, request: SuggestionRequest, eraser: EraserSet | No
         progress.part("compare")(done, len(request.concepts), "comparing words")
     price = None if transform is None else _price(space.drift(words.tokens, transform))
     return Suggestions(_apart(found), words, price)
+
+
+def _own_tokens(session: Session, concept: str, gram: Tensor) -> Tensor:
+    """The tokens [m, d] of a concept, which must say something."""
+    tokens = word_tokens(session, concept)
+    if not is_told_from(gram, tokens, word_tokens(session, EMPTY)):
+        raise InputError(
+            f"The text encoder reads the concept {quoted(concept)} as it reads the empty prompt, so that no word can be compared "
+            "with it: write it in other words."
+        )
+    return tokens
 
 
 def _suggestion(
