@@ -22,6 +22,7 @@ from .import_eraser import ImportEraser
 from .load_eraser import LoadEraser
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
+from .suggest_concepts import SuggestConcepts
 
 
 class RECEExtension(ComfyExtension):
@@ -49,4 +50,5 @@ class RECEExtension(ComfyExtension):
             LoadPromptSet,
             DetectConcept,
             EvaluateErasure,
+            SuggestConcepts,
         ]

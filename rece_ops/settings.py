@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +27,8 @@ class RECESettings:
         anchored: False is the published iteration: every epoch edits the weights that the one before left, and sees
             only the pairs derived from them. True edits the original weights in every epoch, with the concept's own
             pairs and all pairs derived so far, so that neither the concept nor what is preserved can drift away.
+        first_preserve_scale: μ of the first edit, where it is another. The authors' scripts begin with a checkpoint that
+            UCE's own script made, with μ = 1.
 
     Raises:
         InputError: a coefficient is no number, not finite, or out of range.
@@ -38,6 +40,7 @@ class RECESettings:
     erase_scale: float = 1.0
     preserve_scale: float = 0.1
     anchored: bool = False
+    first_preserve_scale: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int):
@@ -47,12 +50,19 @@ class RECESettings:
         for name in ("regularization", "edit_regularization", "erase_scale"):
             check_coefficient(name, getattr(self, name))
         check_coefficient("preserve_scale", self.preserve_scale, zero_allowed=True)
+        if self.first_preserve_scale is not None:
+            check_coefficient("first_preserve_scale", self.first_preserve_scale, zero_allowed=True)
         if not isinstance(self.anchored, bool):
             raise InputError(f"anchored is {quoted(self.anchored)}: give True or False.")
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as plain numbers, for provenance."""
-        return asdict(self)
+        """The settings as plain numbers, for provenance; what says nothing is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def of_first_edit(self) -> RECESettings:
+        """The same with the μ of the first edit."""
+        first = self.first_preserve_scale
+        return self if first is None else replace(self, preserve_scale=first)
 
 
 def check_coefficient(name: str, value: Any, zero_allowed: bool = False) -> None:
@@ -80,6 +90,12 @@ PRESETS: Mapping[str, RECESettings] = MappingProxyType(
         "hard object": RECESettings(epochs=1, regularization=1e-3),
         "easy object": RECESettings(epochs=1, regularization=1e-1),
         "UCE only": RECESettings(epochs=0),
+        "nudity, as the authors' scripts": RECESettings(epochs=3, regularization=1e-1, first_preserve_scale=1.0),
+        "artistic style, as the authors' scripts": RECESettings(
+            epochs=1, regularization=1e-3, first_preserve_scale=1.0
+        ),
     }
 )
-"""The settings of the paper's experiments, by kind of concept (λ and μ are 0.1 in all of them)."""
+"""The settings of the paper's experiments, by kind of concept (λ and μ are 0.1 in all of them).
+
+Two are given as the authors' scripts run them too: their first edit comes from UCE's script, whose μ is 1."""

@@ -18,6 +18,12 @@ SHOWN = 200
 _UNSEEN = {"Cc", "Cs", "Cf", "Zl", "Zp"}
 # Letters and marks by category that are blank all the same.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# Marks that order or join text without being seen; of those of category Cf, no sign of a script. Joiners shape the letters
+# and emoji that they stand between: only at an edge of a word they do nothing.
+_FORMAT = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    r"|(?<!\S)[\u200c\u200d]+|[\u200c\u200d]+(?!\S)"
+)
 _SPACES = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
 
 
@@ -82,6 +88,16 @@ def without_unseen(text: str) -> str:
     if unseen_character(text) is None:
         return text
     return "".join(character for character in _SPACES.sub(" ", text) if not _is_unseen(character))
+
+
+def format_characters(text: str) -> str:
+    """The invisible characters of `text` that order or join it (zero-width space, byte order mark, bidi marks), each once."""
+    return "".join(dict.fromkeys("".join(_FORMAT.findall(text))))
+
+
+def without_format(text: str) -> str:
+    """`text` without its `format_characters`, which a text encoder would read as words; blanks and line ends stay."""
+    return _FORMAT.sub("", text)
 
 
 def code_point(character: str) -> str:

@@ -33,7 +33,7 @@ def erasure_report(request: ErasureRequest, result: ErasureResult, strength: flo
         _solves(result.measures.conditions),
         _known_gaps(result),
     ]
-    parts += _remarks(request.plan, result)
+    parts += _remarks(request, result)
     return "\n".join(part for part in parts if part)
 
 
@@ -58,7 +58,7 @@ def erasure_summary(request: ErasureRequest, result: ErasureResult) -> str:
     if len(concepts) > 5:
         lines.append(f"… and {len(concepts) - 5} more")
     lines.append(f"weights changed by {result.measures.total_change:.0%}, in {result.seconds:.1f} s")
-    lines += _remarks(request.plan, result)
+    lines += _remarks(request, result)
     return "\n".join(lines)
 
 
@@ -158,10 +158,12 @@ def _in_streams(result: ErasureResult) -> str:
     return f"{where}{pooled} (every number below is that of the worst stream)"
 
 
-def _remarks(plan: Plan, result: ErasureResult) -> list[str]:
-    """What was done to keep limits, each sentence once, and the warnings."""
+def _remarks(request: ErasureRequest, result: ErasureResult) -> list[str]:
+    """How the inputs were read, what was done to keep limits, each sentence once, and the warnings."""
+    read = [f"Note: {sentence}" for sentence in request.notes]
     done = dict.fromkeys(sentence for stream in result.streams.values() for sentence in notes(stream.kept))
-    return [*done, *_warnings(_without(result.measures, _erased_before(result.upstream)), plan)]
+    left = _without(result.measures, _erased_before(result.upstream))
+    return [*read, *done, *_warnings(left, request.plan)]
 
 
 def _without(measures: Measures, before: set[str]) -> Measures:

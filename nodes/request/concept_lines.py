@@ -19,7 +19,7 @@ from types import MappingProxyType
 from ...rece_ops import InputError
 from ...rece_ops.texts import QUOTED, printable, quoted
 from .concept_lists import PHRASES
-from .typed_text import MAX_LINES, content_lines
+from .typed_text import MAX_LINES, LineError, content_lines, is_seen
 
 MAX_WEIGHT = 100.0
 
@@ -41,14 +41,6 @@ class ConceptLine:
     concept: str
     target: str
     weight: float = 1.0
-
-
-class LineError(InputError):
-    """A line that cannot be understood; `line` is its number, from 1."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 def parse_concepts(text: str, default_target: str = "", targets: Mapping[str, str] = _NO_TARGETS) -> list[ConceptLine]:
@@ -123,6 +115,8 @@ def _parse_line(number: int, line: str, default_target: str, targets: Mapping[st
         )
     for item in items:
         concept = _concept(number, line, item, len(items) > 1)
+        if not is_seen(concept):
+            raise LineError(number, f"Line {number} ({quoted(line)}) holds a concept that nobody can see: delete it.")
         chosen = targets.get(text_key(concept), default_target) if target is None else target
         if text_key(concept) == text_key(chosen):
             raise LineError(

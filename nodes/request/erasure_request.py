@@ -16,6 +16,7 @@ from .erase_inputs import plan_of
 from .methods import Needs, Plan
 from .presets import NAMES, default_target
 from .templates import TEMPLATES, expand_templates
+from .typed_text import format_notes
 
 EMPTY = ""
 
@@ -32,6 +33,7 @@ class ErasureRequest:
         embeddings: more to erase, as token embeddings [1, n, d] with the values of their CONDITIONING, towards the target
             of the first concept.
         pooled: whether to erase from the pooled embedding too, where the model reads one.
+        notes: what was read otherwise than it was typed, as sentences.
     """
 
     concepts: Sequence[ConceptLine]
@@ -40,6 +42,7 @@ class ErasureRequest:
     templates: str = "none"
     embeddings: Sequence[tuple[Tensor, dict[str, Any]]] = ()
     pooled: bool = True
+    notes: Sequence[str] = ()
 
     @property
     def needs(self) -> Needs:
@@ -110,4 +113,5 @@ def request_of(
         inputs.get("templates", "none"),
         embeddings,
         inputs.get("pooled", True),
+        [*format_notes("concepts", concepts), *format_notes("preserve", inputs.get("preserve", ""))],
     )

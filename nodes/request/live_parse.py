@@ -7,9 +7,10 @@ from typing import Any
 
 from ...rece_ops import InputError
 from ...rece_ops.texts import printable
-from .concept_lines import ConceptLine, LineError, numbered_concepts, parse_concepts, parse_preserved, text_key
+from .concept_lines import ConceptLine, numbered_concepts, parse_concepts, parse_preserved, text_key
 from .concept_lists import LISTS
 from .presets import NAMES, default_target
+from .typed_text import LineError, format_notes
 
 MAX_LIVE = 100_000
 """Characters of a field; longer ones are only read in a run."""
@@ -44,7 +45,8 @@ def understand(fields: Mapping[str, Any]) -> dict[str, Any]:
         parse_preserved(texts["preserve"], found)
     except InputError as error:
         return _told(_summary(found), str(error), error.line if isinstance(error, LineError) else 0)
-    return {"summary": _summary(found), "hint": _hint(found), "error": None}
+    left_out = [note for name in ("concepts", "preserve") for note in format_notes(name, texts[name])]
+    return {"summary": _summary(found), "hint": " ".join(left_out) or _hint(found), "error": None}
 
 
 def _told(summary: str, message: str, line: int) -> dict[str, Any]:

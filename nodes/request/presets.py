@@ -14,8 +14,9 @@ UCE_ONLY = "UCE only"
 DEFAULT = "nudity"
 NAMES = [*PRESETS, CUSTOM]
 
-_TARGETS = {"artistic style": "art"}
-_NUMBERS = tuple(field.name for field in fields(RECESettings) if field.name != "anchored")
+_TARGETS = {"artistic style": "art", "artistic style, as the authors' scripts": "art"}
+# What the node has an input for.
+_NUMBERS = tuple(field.name for field in fields(RECESettings) if field.name not in ("anchored", "first_preserve_scale"))
 
 
 def settings_of(preset: str, numbers: Mapping[str, Any]) -> RECESettings:

@@ -1,4 +1,4 @@
-"""Prompt templates inside which a concept is erased too, as the UCE and RECE experiments used them."""
+"""Prompt templates inside which a concept is erased too: those of UCE's experiments."""
 
 from __future__ import annotations
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...rece_ops import InputError
-from ...rece_ops.texts import quoted
+from ...rece_ops.texts import code_point, format_characters, quoted, without_format, without_unseen
 
 MAX_TEXT = 1 << 20
 MAX_LINES = 10_000
 MAX_LINE = 4_000
+_MOST_NAMED = 8
+
+
+class LineError(InputError):
+    """A line that cannot be understood; `line` is its number, from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 def check_text(field: str, text: str) -> None:
@@ -34,10 +43,11 @@ def check_prompt(prompt: str) -> None:
 
 
 def content_lines(field: str, text: str) -> Iterator[tuple[int, str]]:
-    """Line numbers and lines that hold something after comments are cut off.
+    """Line numbers and lines that hold something after comments and invisible format characters are taken out.
 
     Raises:
         InputError: the text, a line or the number of lines is too large, or the text cannot be encoded.
+        LineError: a line holds nothing but invisible characters.
     """
     check_text(field, text)
     lines = text.splitlines()
@@ -50,9 +60,32 @@ def content_lines(field: str, text: str) -> Iterator[tuple[int, str]]:
             raise InputError(
                 f"Line {number} of '{field}' ({quoted(line)}) has {len(line):,} characters: give at most {MAX_LINE:,}."
             )
-        content = _without_comment(line).strip()
+        if line.strip() and not is_seen(line):
+            raise LineError(number, f"Line {number} of '{field}' holds nothing but {_named(line)}: delete it.")
+        content = _without_comment(without_format(line)).strip()
         if content:
             yield number, content
+
+
+def is_seen(text: str) -> bool:
+    """Whether a person sees anything of `text`."""
+    return bool(without_unseen(text).strip())
+
+
+def format_notes(field: str, text: str) -> list[str]:
+    """That invisible characters of a field were left out, as a sentence; nothing where it has none."""
+    found = format_characters(text)
+    if not found:
+        return []
+    return [
+        f"'{field}' held {_named(found)}, left out: copied text brings them along, and a text encoder reads them as words."
+    ]
+
+
+def _named(unseen: str) -> str:
+    """As in 'invisible characters (U+200B)'."""
+    marks = [code_point(one) for one in dict.fromkeys(unseen) if not one.isspace()]
+    return f"invisible characters ({', '.join(marks[:_MOST_NAMED])}{', …' if len(marks) > _MOST_NAMED else ''})"
 
 
 def _without_comment(line: str) -> str:

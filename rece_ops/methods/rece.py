@@ -206,7 +206,7 @@ def iterate(
     first, every = pair_moments(pairs, settings.erase_scale, gram.device)
     preserved = second_moment(preserve, len(gram), gram.device)
     done("gathering concepts")
-    eraser, edit_condition = edit(first, preserved, settings, exact)
+    eraser, edit_condition = edit(first, preserved, settings.of_first_edit(), exact)
     done("first edit")
     if epoch_preserve is not preserve:
         preserved = second_moment(epoch_preserve, len(gram), gram.device)

@@ -55,7 +55,14 @@ def erasing(load: Load, model: str = "sd15", clip: str = "sd15", **inputs: Any) 
         ({"preset": "custom", "regularization": 0.0}, "regularization is 0.0: give a finite number above zero"),
         ({"preset": "custom", "edit_regularization": 0.0}, "edit_regularization is 0.0"),
         ({"preset": "custom", "edit_regularization": 1e-12, "epochs": 0}, "Raise 'edit_regularization'"),
-        ({"concepts": "embedding:there_is_none"}, "have the same embedding, so there is nothing to erase"),
+        (
+            {"concepts": "a hat, embedding:there_is_none"},
+            "textual inversion 'there_is_none', which is not in models/embeddings",
+        ),
+        (
+            {"concepts": "hat\n\u200b\ufeff"},
+            "Line 2 of 'concepts' holds nothing but invisible characters (U+200B, U+FEFF)",
+        ),
     ],
 )
 def test_what_a_tired_person_types(server: ComfyServer, load: Load, inputs: dict[str, Any], message: str) -> None:

@@ -84,6 +84,27 @@ def test_a_textual_inversion_in_a_concept_counts(loaded: tuple[Any, Any]) -> Non
     assert found.last_subject == 5
 
 
+@pytest.mark.parametrize(
+    "text", ["embedding:none", "art in embedding:none, red", "embedding:", "a embedding:my_style embedding:none"]
+)
+def test_an_inversion_that_is_not_there_is_refused(loaded: tuple[Any, Any], text: str) -> None:
+    model, clip = loaded
+    with pytest.raises(InputError, match=r"names the textual inversion '(none,?)?', which is not in models/embeddings"):
+        encoder_of(clip, model).encode(text)
+    # The host reads these as plain text.
+    for plain in ("art (embedding:none)", "anembedding:none"):
+        encoder_of(clip, model).encode(plain)
+
+
+def test_what_backslashes_do(loaded: tuple[Any, Any]) -> None:
+    """One before a parenthesis is dropped, as in a prompt; any other is a character like others."""
+    model, clip = loaded
+    encoder = encoder_of(clip, model)
+    plain = encoded(encoder, "a car (red)").tokens
+    assert torch.equal(encoded(encoder, r"a car \(red\)").tokens, plain)
+    assert not torch.equal(encoded(encoder, r"a\b").tokens, encoded(encoder, "ab").tokens)
+
+
 def test_the_last_subject_token_is_the_one_before_end_of_text(loaded: tuple[Any, Any]) -> None:
     model, clip = loaded
     encoder = encoder_of(clip, model)

@@ -110,6 +110,24 @@ def test_a_heavily_preserved_prompt_stays(seed: int) -> None:
 
 
 @given(seeds)
+def test_the_first_edit_may_have_another_preserve_scale(seed: int) -> None:
+    """As the authors' scripts run it: UCE's checkpoint with μ = 1, then epochs with 0.1."""
+    concepts, preserve = pairs(1, TOKENS, DIMENSION, seed), prompts(1, TOKENS, DIMENSION, seed + 1)
+    projections = stack(DIMENSION, seed=seed)
+    scripts = erase(projections, concepts, preserve, RECESettings(epochs=1, first_preserve_scale=1.0))
+    uce = erase(projections, concepts, preserve, RECESettings(epochs=0, preserve_scale=1.0))
+    assert scripts.edit_condition == uce.edit_condition
+    paper = erase(projections, concepts, preserve, RECESettings(epochs=1))
+    assert paper.edit_condition != scripts.edit_condition
+    drifts = [measure(one.until(0), {"kept": preserve[0]}).drift["kept"] for one in (scripts, paper)]
+    assert drifts[0] < drifts[1]
+    # The epoch's own edit has the μ of the paper: with 1 it would be another.
+    heavy = erase(projections, concepts, preserve, RECESettings(epochs=1, preserve_scale=1.0))
+    assert torch.equal(scripts.erasers()[0].difference(), heavy.erasers()[0].difference())
+    assert not torch.equal(scripts.eraser.difference(), heavy.eraser.difference())
+
+
+@given(seeds)
 def test_more_edit_regularization_changes_less(seed: int) -> None:
     changes = []
     for regularization in (1e-3, 1e-1, 1.0, 100.0):

@@ -38,6 +38,7 @@ NODES = (
     "RECE_LoadPromptSet",
     "RECE_DetectConcept",
     "RECE_EvaluateErasure",
+    "RECE_SuggestConcepts",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
@@ -186,8 +187,15 @@ def test_the_line_that_the_page_calls_refused_is(root: Path, locale: str) -> Non
 def test_the_presets_of_the_page_are_those_of_the_code(root: Path, locale: str) -> None:
     section = _section_with(root, "`UCE only`(?:: |：)", locale)
     shared = tuple(float(re.search(rf"(?<!\w){symbol} \D*(\d+(?:\.\d+)?)", section)[1]) for symbol in ("λ", "η", "μ"))  # type: ignore[index]
-    rows = re.findall(r"^- `(.+)`(?:: |：)\D*(\d+)\D+λ_r ([\d.]+)(?:.*\*(.+)\*)?$", section, re.MULTILINE)
-    said = {name: (RECESettings(int(epochs), float(one), *shared), target) for name, epochs, one, target in rows}
+    row = r"^- `(.+)`(?:: |：)\D*(\d+)\D+λ_r ([\d.]+)(?:\D+μ (\d+))?(?:.*\*(.+)\*)?$"
+    rows = re.findall(row, section, re.MULTILINE)
+    said = {
+        name: (
+            RECESettings(int(epochs), float(one), *shared, first_preserve_scale=float(first) if first else None),
+            target,
+        )
+        for name, epochs, one, first, target in rows
+    }
     assert said == {name: (one, presets.default_target(name)) for name, one in PRESETS.items()}
     assert presets.default_target(presets.CUSTOM) == ""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from rece_pack.nodes.request.concept_lines import ConceptLine, LineError, parse_concepts, parse_preserved
+from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
 from rece_pack.nodes.request.concept_lists import LISTS
 from rece_pack.nodes.request.presets import NAMES, default_target, settings_of
 from rece_pack.nodes.request.templates import TEMPLATES, expand_templates
+from rece_pack.nodes.request.typed_text import LineError
 from rece_pack.rece_ops import InputError, RECESettings
 
 
@@ -156,9 +157,14 @@ def test_presets_carry_the_authors_numbers() -> None:
         "hard object": (1, 1e-3),
         "easy object": (1, 1e-1),
         "UCE only": (0, 0.1),
+        "nudity, as the authors' scripts": (3, 1e-1),
+        "artistic style, as the authors' scripts": (1, 1e-3),
         "custom": (7, 0.1),
     }
     assert all((one.edit_regularization, one.preserve_scale) == (0.1, 0.1) for one in found.values())
+    assert {name for name, one in found.items() if one.first_preserve_scale == 1} == {
+        name for name in found if name.endswith("as the authors' scripts")
+    }
 
 
 def test_numbers_count_only_for_the_preset_custom() -> None:

@@ -50,6 +50,12 @@ def test_an_error_knows_its_line(fields: dict[str, object], line: int, message: 
     json.dumps(found).encode("utf-8")
 
 
+def test_invisible_characters_are_told_of() -> None:
+    found = understand({"concepts": "\ufeffcir\u200bcle -> star"})
+    assert found["summary"] == "1 concept · circle → star"
+    assert found["hint"].startswith("'concepts' held invisible characters (U+FEFF, U+200B), left out")
+
+
 def test_a_target_is_suggested_where_there_is_none() -> None:
     assert understand({"concepts": "circle -> star"})["hint"] == ""
     assert understand({"concepts": "circle -> star\nNudity"})["hint"].endswith(": Nudity -> clothing")

@@ -13,8 +13,17 @@ import pytest
 from hypothesis import assume, given, settings
 from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
 from rece_pack.nodes.request.prompt_pairs import MAX_PAIRS, pairs_of_file, typed_pairs
-from rece_pack.nodes.request.typed_text import MAX_LINE, MAX_LINES, MAX_TEXT, check_prompt, content_lines
+from rece_pack.nodes.request.typed_text import (
+    MAX_LINE,
+    MAX_LINES,
+    MAX_TEXT,
+    LineError,
+    check_prompt,
+    content_lines,
+    format_notes,
+)
 from rece_pack.rece_ops import InputError
+from rece_pack.rece_ops.texts import unseen_character
 
 
 def preserved(text: str) -> list[str]:
@@ -48,6 +57,36 @@ def test_a_hostile_text_is_refused_at_once_in_a_short_sentence_with_the_limit(fi
     # Backtracking took minutes; the slowest machine takes some milliseconds to count a million characters.
     assert time.process_time() - started < 2
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("\ufeffnudity", ["nudity"]),
+        ("nu\u200bdity\u2060 -> \u202ecloth\u202cing", ["nudity -> clothing"]),
+        ("\ufeff# a comment\nhat", ["hat"]),
+        ("soft\u00adware", ["software"]),
+        # Joiners belong to the letters and emoji that they stand between.
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"]),
+        ("\u200dhat\u200c", ["hat"]),
+    ],
+)
+def test_invisible_characters_are_left_out_with_a_note(text: str, read: list[str]) -> None:
+    assert [line for _, line in content_lines("concepts", text)] == read
+    assert bool(format_notes("concepts", text)) == (text not in read)
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff \u202e", "\u200d", "\u3164", "\u115f"])
+@pytest.mark.parametrize("field", PARSERS)
+def test_a_line_that_nobody_can_see_is_refused(field: str, unseen: str) -> None:
+    with pytest.raises(LineError, match=f"Line 2 of '{field}' holds nothing but invisible characters .U[+]") as caught:
+        PARSERS[field](f"a -> b\n{unseen}")
+    assert caught.value.line == 2
+
+
+def test_a_concept_of_a_list_that_nobody_can_see_is_refused() -> None:
+    with pytest.raises(LineError, match=r"Line 1 .* holds a concept that nobody can see"):
+        parse_concepts("red, \u3164, blue")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +188,12 @@ PIECES += ["embedding", "embedding:", "16:9", "nan", "inf", "1_0", "Star Wars: A
 def test_ordinary_texts_mean_what_they_did(text: str) -> None:
     try:
         text.encode()
-        assume(not set(text) & set(',，、"“(→') and "=>" not in text)  # what later versions gave a meaning to
+        # What later versions gave a meaning to, left out or refused.
+        assume(
+            not set(text) & set(',，、"“(→')
+            and "=>" not in text
+            and unseen_character("".join(text.splitlines())) is None
+        )
         found = [(line.concept, line.target, line.weight) for line in parse_concepts(text)]
     except UnicodeEncodeError:
         return

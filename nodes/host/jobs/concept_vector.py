@@ -15,6 +15,7 @@ from ..errors import WrongConnectionError
 from ..progress import JobProgress, check_cancelled
 from ..protocols import Clip
 from ..text.conditioning import Conditioning, with_added
+from ..text.spans import check_inversions
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def _encoded(clip: Clip, text: str) -> list[Tensor]:
     """Token embeddings [n, d] of the first window, and the pooled output [1, p] if there is one, in float32."""
     check_cancelled()
     check_prompt(text)
+    check_inversions(clip, text)
     tokens = clip.tokenize(text)
     first = {encoder: windows[:1] for encoder, windows in tokens.items()}
     ((embedding, values),) = clip.encode_from_tokens_scheduled(first)[:1]

@@ -95,7 +95,7 @@ def _pairs(
     if not found and not stream.pooled:
         raise InputError(
             f"The concept {quoted(prompt)} and its target {quoted(line.target)} have the same embedding, so there is nothing to "
-            "erase: give another target, or check that the textual inversion in it exists."
+            "erase: give another target, or check that the textual inversion in it was made for this text encoder."
         )
     return found
 

@@ -19,7 +19,7 @@ from ..protocols import Clip
 from .conditioning import Conditioning
 from .encoded import EncodedPrompt, EncodedTokens
 from .reader import TextReader
-from .spans import Span, Spans, tokenize
+from .spans import Span, Spans, check_inversions, tokenize
 
 _MAX_WINDOWS = 8
 # Of a text encoder without windows, which has no limit of its own: as many as CLIP's windows hold.
@@ -50,7 +50,7 @@ class TextEncoder:
         What is needed once, of many, is not worth to `keep`.
 
         Raises:
-            InputError: the text is too long for a concept.
+            InputError: the text is too long for a concept, or names a textual inversion that is not there.
             WrongConnectionError: the CLIP makes embeddings that the MODEL does not read.
         """
         if text in self._encoded:
@@ -74,6 +74,7 @@ class TextEncoder:
     def _scheduled(self, text: str) -> Conditioning:
         check_cancelled()
         check_prompt(text)
+        check_inversions(self._clip, text)
         tokens = tokenize(self._clip, text)
         _check_length(text, tokens, self._spans.of(text))
         scheduled = self._clip.encode_from_tokens_scheduled(tokens)

@@ -7,8 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ....rece_ops import InputError
+from ....rece_ops.texts import quoted
+
 # Two prompts whose last tokens differ, whatever the tokenizer.
 _PROBES = ("a", "b")
+_INVERSION_SIGN = "embedding:"
+# Where the host looks for one: at the start, or after a blank or a line end.
+_INVERSION = re.compile(rf"(?:^|(?<=[ \n])){_INVERSION_SIGN}(\S*)")
 _BARE_PARENTHESIS = re.compile(r"(?<!\\)[()]")
 
 Tokenized = Mapping[str, Sequence[Sequence[tuple[Any, ...]]]]
@@ -92,6 +98,24 @@ def tokenize(clip: Any, text: str, **options: Any) -> Tokenized:
     """
     found: Tokenized = clip.tokenize(_BARE_PARENTHESIS.sub(r"\\\g<0>", text), **options)
     return found
+
+
+def check_inversions(clip: Any, text: str) -> None:
+    """Raise InputError where `text` names a textual inversion that the host does not find: it would drop the word silently."""
+    for name in _INVERSION.findall(text):
+        if not _is_read(clip, f"{_INVERSION_SIGN}{name.strip(',')}"):
+            raise InputError(
+                f"The prompt {quoted(text)} names the textual inversion {quoted(name)}, which is not in models/embeddings: put its "
+                "file there, or correct the name."
+            )
+
+
+def _is_read(clip: Any, inversion: str) -> bool:
+    """Whether any tokenizer makes something of a word that is nothing but an inversion's name."""
+    if inversion == _INVERSION_SIGN:
+        return False
+    tokenized = tokenize(clip, inversion, return_word_ids=True).values()
+    return any(word for windows in tokenized for window in windows for _, _, word in window)
 
 
 def _start(tokens: Sequence[tuple[Any, bool]]) -> int:

@@ -1,0 +1,182 @@
+"""What else to erase, what to preserve and where to send it: the words of a vocabulary next to a concept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ....rece_ops import EraserSet, InputError, gram_matrix
+from ....rece_ops.measures.words import Standing, WordSpace, best_target, is_told_from, likest
+from ....rece_ops.texts import quoted
+from ...request.concept_lines import ConceptLine, text_key
+from ...request.erasure_request import EMPTY
+from ...request.suggestion_request import SuggestionRequest
+from ..progress import JobProgress
+from ..session import Session
+from ..text.vocabulary import whole_words
+from .encode_words import Words, encode_words, main_stream, word_tokens
+
+
+@dataclass(frozen=True)
+class Found:
+    """A word, and how it stands to a concept: see `rece_ops.measures.words`."""
+
+    word: str
+    likeness: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What was found for one concept.
+
+    Attributes:
+        line: as it was typed.
+        synonyms: to erase with it, likest first.
+        neighbours: to preserve, likest first.
+        target: where to send it, where the line says nothing; None where no word will do.
+        leaks: with an eraser: words that still have a share of the concept, the most first.
+        left: with an eraser: the concept's own share after it.
+    """
+
+    line: ConceptLine
+    synonyms: tuple[Found, ...]
+    neighbours: tuple[Found, ...]
+    target: Found | None
+    leaks: tuple[Found, ...] = ()
+    left: float | None = None
+
+
+@dataclass(frozen=True)
+class Price:
+    """How far the words of the vocabulary moved through an eraser, relative to their size: median, and nineteen of twenty."""
+
+    median: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What was found.
+
+    Attributes:
+        found: for each concept.
+        words: that were looked at.
+        price: of the eraser, where there is one.
+    """
+
+    found: tuple[Suggestion, ...]
+    words: Words
+    price: Price | None
+
+
+def suggest(session: Session, request: SuggestionRequest, eraser: EraserSet | None = None) -> Suggestions:
+    """Look at every word next to every concept.
+
+    Raises:
+        InputError: there are no words, a concept reads as the empty prompt does, or see `TextEncoder.encode`.
+        WrongConnectionError: CLIP, MODEL and ERASER do not belong together.
+    """
+    progress = JobProgress(read=2, encode=10, compare=1)
+    stream = main_stream(session)
+    transform = None
+    if eraser is not None:
+        session.streams_of(eraser)
+        transform = eraser.transforms[stream.name]
+    gram = gram_matrix(session.weights(stream), progress.part("read"))
+    own = [_own_tokens(session, line.concept, gram) for line in request.concepts]
+    vocabulary = whole_words(session.connected_clip)[: request.vocabulary]
+    words = encode_words(session, [*vocabulary, *request.words], progress.part("encode"))
+    space = WordSpace(gram, words.tokens)
+    erased = {text_key(line.concept) for line in request.concepts}
+    others = torch.tensor([text_key(word) not in erased for word in words.words])
+    common = others & torch.tensor([place < request.common for place in range(len(words.words))])
+    found = []
+    for done, (line, concept) in enumerate(zip(request.concepts, own, strict=True), start=1):
+        standing = space.standing(words.tokens, concept)
+        found.append(_suggestion(request, line, words.words, standing, others, common))
+        if transform is not None:
+            after = space.standing(words.tokens, concept, transform)
+            left = float(space.standing(concept[None], concept, transform).share)
+            found[-1] = _with_leaks(request, found[-1], words.words, standing, after, others, left)
+        progress.part("compare")(done, len(request.concepts), "comparing words")
+    price = None if transform is None else _price(space.drift(words.tokens, transform))
+    return Suggestions(_apart(found), words, price)
+
+
+def _own_tokens(session: Session, concept: str, gram: Tensor) -> Tensor:
+    """The tokens [m, d] of a concept, which must say something."""
+    tokens = word_tokens(session, concept)
+    if not is_told_from(gram, tokens, word_tokens(session, EMPTY)):
+        raise InputError(
+            f"The text encoder reads the concept {quoted(concept)} as it reads the empty prompt, so that no word can be compared "
+            "with it: write it in other words."
+        )
+    return tokens
+
+
+def _suggestion(
+    request: SuggestionRequest,
+    line: ConceptLine,
+    words: Sequence[str],
+    standing: Standing,
+    others: Tensor,
+    common: Tensor,
+) -> Suggestion:
+    likeness = standing.likeness.where(others, float("-inf"))
+
+    def chosen(most: int, above: float, below: float = float("inf")) -> tuple[Found, ...]:
+        return tuple(_found(words, standing, place) for place in likest(likeness, most, above, below))
+
+    target = None if line.target else best_target(standing, common, request.near)
+    return Suggestion(
+        line,
+        chosen(request.most_synonyms, request.alike),
+        chosen(request.most_neighbours, request.near, request.alike),
+        None if target is None else _found(words, standing, target),
+    )
+
+
+def _with_leaks(
+    request: SuggestionRequest,
+    found: Suggestion,
+    words: Sequence[str],
+    before: Standing,
+    after: Standing,
+    others: Tensor,
+    left: float,
+) -> Suggestion:
+    share = after.share.where(others, float("-inf"))
+    leaks = [
+        Found(words[place], float(before.likeness[place]), float(after.share[place]))
+        for place in likest(share, request.most_synonyms, request.leak)
+    ]
+    return Suggestion(found.line, found.synonyms, found.neighbours, found.target, tuple(leaks), left)
+
+
+def _found(words: Sequence[str], standing: Standing, place: int) -> Found:
+    return Found(words[place], float(standing.likeness[place]), float(standing.share[place]))
+
+
+def _price(drift: Tensor) -> Price:
+    median, most = (float(drift.quantile(part)) for part in (0.5, 0.95))
+    return Price(median, most)
+
+
+def _apart(found: Sequence[Suggestion]) -> tuple[Suggestion, ...]:
+    """What is to be erased for one concept is not preserved, or a target, for another."""
+    erased = {text_key(one.word) for suggestion in found for one in (*suggestion.synonyms, *suggestion.leaks)}
+    return tuple(
+        Suggestion(
+            one.line,
+            one.synonyms,
+            tuple(near for near in one.neighbours if text_key(near.word) not in erased),
+            one.target if one.target is None or text_key(one.target.word) not in erased else None,
+            one.leaks,
+            one.left,
+        )
+        for one in found
+    )
