@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,12 +20,29 @@ from torch import Tensor
 from .eraser import Eraser
 from .errors import InputError
 from .gram import check_projection, check_reads
-from .linalg import GramSum, SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
+from .gram_sum import GramSum
+from .linalg import SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
+from .low_rank import LowRankSystem
 from .steps import Progress, Steps
 
+_PURPOSE = "The derivation of the embedding that regenerates the concept"
+_REMEDY = "Raise 'regularization', or use fewer epochs."
 
-class Derivation:
-    """The linear map K, its system factored once.
+
+class RegularizedGram:
+    """G [d, d] (float64) and λ_r, and λ_r I + G, factored once when first needed: no edit changes it."""
+
+    def __init__(self, gram: Tensor, regularization: float) -> None:
+        self.gram, self.regularization = gram, regularization
+
+    @cached_property
+    def solver(self) -> SPDSolver:
+        """λ_r I + G."""
+        return SPDSolver(add_to_diagonal(self.gram.clone(), self.regularization), _PURPOSE, _REMEDY)
+
+
+class DenseSystem:
+    """M = λ_r I + Q, factored.
 
     Args:
         cross: N [d, d], float64.
@@ -32,36 +50,58 @@ class Derivation:
         regularization: λ_r.
 
     Raises:
-        NumericalError: λ_r I + Q is too ill-conditioned.
+        NumericalError: M is too ill-conditioned.
     """
 
     def __init__(self, cross: Tensor, edited: Tensor, regularization: float) -> None:
         self._cross = cross
-        self._solver = SPDSolver(
-            add_to_diagonal(edited, regularization),
-            "The derivation of the embedding that regenerates the concept",
-            "Raise 'regularization', or use fewer epochs.",
-        )
-        self.condition = self._solver.condition
+        self._solver = SPDSolver(add_to_diagonal(edited, regularization), _PURPOSE, _REMEDY)
+        self.condition, self.smallest = self._solver.condition, self._solver.smallest
+
+    def rows(self, rows: Tensor | None) -> Tensor:
+        """M⁻¹Nᵀc for every row c [n, d] (None: for the rows of the identity)."""
+        return self._solver.solve_rows(self._cross if rows is None else rows @ self._cross)
+
+
+class Derivation:
+    """The linear map K, its system factored once.
+
+    Attributes:
+        condition: condition number κ₂ of λ_r I + Q.
+        smallest: the smallest eigenvalue of λ_r I + Q.
+    """
+
+    def __init__(self, system: DenseSystem | LowRankSystem) -> None:
+        self._system = system
+        self.condition, self.smallest = system.condition, system.smallest
 
     @classmethod
-    def of_eraser(cls, gram: Tensor, eraser: Eraser, regularization: float) -> Derivation:
-        """From weights W·T: G [d, d] of the original projections and T."""
-        return cls(*_moments_of_eraser(gram, eraser), regularization)
+    def of_eraser(cls, base: RegularizedGram, eraser: Eraser) -> Derivation:
+        """From weights W·T, by G of the original projections and T.
+
+        Raises:
+            NumericalError: λ_r I + TᵀGT is too ill-conditioned.
+        """
+        gram, regularization = base.gram, base.regularization
+        transform = eraser.to(gram.device, gram.dtype)
+        if transform.is_dense:
+            return cls(DenseSystem(*_moments_of_eraser(gram, transform), regularization))
+        return cls(LowRankSystem(base.solver, gram, transform, regularization, _PURPOSE, _REMEDY))
 
     def rows(self, rows: Tensor | None) -> Tensor:
         """K c for every row c [n, d] (None: for the rows of the identity), in float64."""
-        return self._solver.solve_rows(self._cross if rows is None else rows @ self._cross)
-
-    def embedding(self, concept: Tensor) -> Tensor:
-        """K c for every token of `concept` [n, d], in its dtype and on its device."""
-        derived = self.rows(to_float64(concept, self._cross.device))
-        return derived.to(concept.dtype).to(concept.device)
+        return self._system.rows(rows)
 
 
 def derive_embedding(gram: Tensor, eraser: Eraser, concept: Tensor, regularization: float) -> Tensor:
     """The embedding [n, d] that regenerates `concept` [n, d] from the erased weights."""
-    return Derivation.of_eraser(gram, eraser, regularization).embedding(concept)
+    derivation = Derivation.of_eraser(RegularizedGram(gram, regularization), eraser)
+    return embedding(derivation, concept, gram.device)
+
+
+def embedding(derivation: Derivation, concept: Tensor, device: torch.device) -> Tensor:
+    """K c for every token of `concept` [n, d], in its dtype and on its device; K is on `device`."""
+    return derivation.rows(to_float64(concept, device)).to(concept.dtype).to(concept.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +190,7 @@ def regenerate(moments: WeightMoments, concept: Tensor, target: Tensor, regulari
         NumericalError: λ_r I + Q is too ill-conditioned.
     """
     check_reads(moments.original, concept.shape[-1])
-    derivation = Derivation(moments.cross, moments.edited.clone(), regularization)
+    derivation = Derivation(DenseSystem(moments.cross, moments.edited.clone(), regularization))
     wanted, harmless = (to_float64(tokens, moments.original.device) for tokens in (concept, target))
     derived = derivation.rows(wanted)
     energy = _energy(derived, moments.edited) - 2 * float((wanted @ moments.cross * derived).sum())

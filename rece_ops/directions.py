@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .linalg import GramSum, add_to_diagonal, to_float64
+from .gram_sum import GramSum
+from .linalg import add_to_diagonal, to_float64
 from .pairs import Contrast
 
 # The metric of few or narrow projections is singular; this part of its mean eigenvalue is added, which no output shows.

@@ -10,16 +10,33 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from .derivation import Derivation
+from .derivation import Derivation, RegularizedGram, embedding
 from .eraser import Eraser
 from .errors import InputError
 from .exact import ExactSpan
-from .gram import check_reads, gram_matrix
-from .linalg import SPDSolver, add_to_diagonal, to_float64
-from .moments import PairMoments, pair_moments, second_moment
+from .gram import check_reads, measured_gram
+from .linalg import (
+    LANCZOS_STEPS,
+    SPDSolver,
+    add_to_diagonal,
+    check_condition,
+    cholesky,
+    largest_eigenvalue,
+    random_columns,
+    to_float64,
+)
+from .moments import KeptMoment, PairMoments, pair_moments
 from .pairs import ConceptPair, check_same_dimension
 from .settings import DEFAULT_SETTINGS, RECESettings
 from .steps import Progress, Steps, result_dtype
+
+_EDIT = "The edit"
+_MILDER_EDIT = "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'."
+# How far the error of G may take derived embeddings, as a share of their size. W·T − W follows by less than that in all
+# measurements (`benchmarks.gram_error`), and float16 rounds weights by five times as much.
+_GRAM_ERROR = 1e-4
+# So many concepts are enough to tell that by.
+_SAMPLED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +63,8 @@ class Epoch:
 
         Computed when first asked for: the erasure itself needs only their second moments.
         """
-        derivation = Derivation.of_eraser(self._gram, self._before, self._regularization)
-        return tuple(derivation.embedding(pair.concept) for pair in self._pairs)
+        derivation = Derivation.of_eraser(RegularizedGram(self._gram, self._regularization), self._before)
+        return tuple(embedding(derivation, pair.concept, self._gram.device) for pair in self._pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +131,7 @@ class Erasure:
 
 
 def edit(
-    moments: PairMoments, preserved: Tensor, settings: RECESettings, exact: ExactSpan | None = None
+    moments: PairMoments, preserved: KeptMoment, settings: RECESettings, exact: ExactSpan | None = None
 ) -> tuple[Eraser, float]:
     """One closed-form edit (UCE, Eq. 3 of the paper) as a context transform, and its condition number.
 
@@ -123,19 +140,22 @@ def edit(
 
     Args:
         moments: the token pairs (c, c*) with their weights η.
-        preserved: Σ p pᵀ [d, d], float64.
+        preserved: Σ p pᵀ.
         settings: λ and μ are read from it.
         exact: what S may not move at all: then every c and p above is replaced by its part outside that span.
     """
+    if moments.core is None and moments.basis is not None and preserved.rows is not None:
+        if len(moments.basis) + len(preserved.rows) < moments.basis.shape[1]:
+            return _thin_edit(moments.basis, moments.cross, preserved.rows, settings, exact)
     system, displaced, basis = moments.parts()
-    system.add_(preserved, alpha=settings.preserve_scale)
+    system.add_(preserved.matrix(), alpha=settings.preserve_scale)
     if exact is not None:
         system = exact.confine(system)
         basis = exact.outside(torch.eye(len(system)).to(system) if basis is None else basis)
     solver = SPDSolver(
         add_to_diagonal(system, settings.edit_regularization),
-        "The edit",
-        "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'.",
+        _EDIT,
+        _MILDER_EDIT,
     )
     # Every d×d matrix counts at SDXL's size: none outlives its use.
     del system
@@ -144,6 +164,25 @@ def edit(
     full = displaced.T if basis is None else displaced.T @ basis
     del displaced, basis
     return Eraser(solver.solve_rows(full, overwrite=True)), solver.condition
+
+
+def _thin_edit(
+    concepts: Tensor, targets: Tensor, kept: Tensor, settings: RECESettings, exact: ExactSpan | None
+) -> tuple[Eraser, float]:
+    """`edit` where all tokens together are fewer than dimensions.
+
+    With all rows, √η c and √μ p, in U [n, d], B = λI + UᵀU and U B⁻¹ = (λI + UUᵀ)⁻¹U: a system of n equations.
+    """
+    rows = torch.cat([concepts, kept * settings.preserve_scale**0.5])
+    if exact is not None:
+        rows = exact.outside(rows)
+    system = add_to_diagonal(rows @ rows.T, settings.edit_regularization)
+    # B has the same eigenvalues, and λ in all directions in which no token lies.
+    start = random_columns(len(system), 1).to(system.device)
+    condition = largest_eigenvalue(lambda x: system @ x, start, LANCZOS_STEPS)[0] / settings.edit_regularization
+    check_condition(condition, _EDIT, _MILDER_EDIT)
+    right = torch.cholesky_solve(rows, cholesky(system, _EDIT, _MILDER_EDIT))[: len(concepts)]
+    return Eraser((targets - concepts).T, right), condition
 
 
 def erase(
@@ -183,9 +222,19 @@ def erase(
     later_preserve = preserve if epoch_preserve is None else epoch_preserve
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 2 + settings.epochs)
-    gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
+
+    def read(exact: bool) -> tuple[Tensor, float]:
+        return measured_gram(projections, lambda name: steps.done("reading projections"), exact)
+
+    gram, error = read(exact=False)
     check_reads(gram, dimension)
-    return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done)
+    try:
+        return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done, error)
+    except _GramTooRough:
+        del gram
+        steps.more(len(projections))
+        gram, _ = read(exact=True)
+    return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly)
 
 
 def iterate(
@@ -196,32 +245,42 @@ def iterate(
     epoch_preserve: Sequence[Tensor],
     preserve_exactly: Mapping[str, Tensor],
     done: Callable[[str], None] = lambda stage: None,
+    gram_error: float = 0.0,
 ) -> Erasure:
     """The first edit and all epochs from G alone: `erase` after it has read the projections and checked its inputs.
 
-    `done` is called with the name of each stage.
+    `done` is called with the name of each stage; G is known up to `gram_error` in the spectral norm.
+
+    Raises:
+        _GramTooRough: an epoch needs G more precisely.
     """
     exact = _exact_span(preserve_exactly, pairs, gram.device)
     first, every = pair_moments(pairs, settings.erase_scale, gram.device)
-    preserved = second_moment(preserve, len(gram), gram.device)
+    preserved = KeptMoment.of_prompts(preserve, len(gram), gram.device)
     done("gathering concepts")
     eraser, edit_condition = edit(first, preserved, settings, exact)
     done("first edit")
     if epoch_preserve is not preserve:
-        preserved = second_moment(epoch_preserve, len(gram), gram.device)
+        preserved = KeptMoment.of_prompts(epoch_preserve, len(gram), gram.device)
 
     # Only an anchored iteration needs the first edit's moments any longer.
     collected = first if settings.anchored else every
     del first
+    base = RegularizedGram(gram, settings.regularization)
     epochs: list[Epoch] = []
     for number in range(1, settings.epochs + 1):
-        derived, derivation_condition = _derive(gram, eraser, every, settings.regularization)
+        derivation = Derivation.of_eraser(base, eraser)
+        derived = every.mapped(derivation.rows)
+        if gram_error:
+            concepts = every.basis if every.basis is not None else _some_tokens(pairs, gram.device)
+            moved = derived.basis if every.basis is not None else derivation.rows(concepts)
+            _check_precision(gram_error, base, derivation, eraser, concepts, moved)
         if settings.anchored:
             derived = collected = collected.joined(derived)
         step, step_condition = edit(derived, preserved, settings, exact)
         before = _snapshot(eraser, pairs[0].concept)
         epochs.append(
-            Epoch(number, step_condition, derivation_condition, gram, before, tuple(pairs), settings.regularization)
+            Epoch(number, step_condition, derivation.condition, gram, before, tuple(pairs), settings.regularization)
         )
         eraser = step if settings.anchored else eraser @ step
         done(f"epoch {number}")
@@ -244,9 +303,39 @@ def _snapshot(eraser: Eraser, concept: Tensor) -> Eraser:
     return eraser.to(dtype=result_dtype(concept)) if eraser.is_dense else eraser
 
 
-def _derive(gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float) -> tuple[PairMoments, float]:
-    derivation = Derivation.of_eraser(gram, eraser, regularization)
-    return concepts.mapped(derivation.rows), derivation.condition
+class _GramTooRough(Exception):
+    """G is not known well enough for these settings."""
+
+
+def _check_precision(
+    error: float, base: RegularizedGram, derivation: Derivation, eraser: Eraser, concepts: Tensor, derived: Tensor
+) -> None:
+    """Raise _GramTooRough if an error of G with that spectral norm could take derived embeddings c' too far.
+
+    With M = λ_r I + TᵀGT, an error E of G moves c' = M⁻¹TᵀG c by M⁻¹TᵀE(c − T c'), and ‖M⁻¹Tᵀ‖² ≤ ‖M⁻¹‖/g for the
+    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g); or else ‖M⁻¹Tᵀ‖ ≤ ‖M⁻¹‖·‖T‖.
+    """
+    transform = eraser.to(base.gram.device, base.gram.dtype)
+    missed = concepts - transform.apply_to_context(derived)
+    effect = error * float(missed.norm()) / (_GRAM_ERROR * float(derived.norm()))
+    least = base.solver.smallest - base.regularization
+    if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
+        return
+    start = random_columns(transform.dimension, 1).to(base.gram.device)
+    square, _ = largest_eigenvalue(lambda x: _normal(transform, x), start, LANCZOS_STEPS)
+    if square**0.5 / derivation.smallest * effect > 1:
+        raise _GramTooRough
+
+
+def _normal(transform: Eraser, columns: Tensor) -> Tensor:
+    """TᵀT·columns."""
+    return transform.apply_to_weight(transform.apply_to_context(columns.T)).T
+
+
+def _some_tokens(pairs: Sequence[ConceptPair], device: torch.device) -> Tensor:
+    """The tokens of a few of the concepts, which stand for all: [n, d]."""
+    some = pairs[:: -(-len(pairs) // _SAMPLED)]
+    return torch.cat([to_float64(pair.all_rows()[0], device) for pair in some])
 
 
 def _finished(eraser: Eraser, like: Tensor) -> Eraser:

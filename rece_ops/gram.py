@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .linalg import GramSum, float64_device
+from .gram_sum import GramSum
+from .linalg import float64_device
 
 
 def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None) -> Tensor:
     """G = Σ_l W_lᵀ W_l over all projections W_l [out_l, d], as a float64 tensor [d, d].
 
     The mapping is read once, one projection at a time, so it may compute each weight when asked.
-    The result is on the device of the projections, or on the CPU where that has no float64.
+    The result is on the device of the projections, or on the CPU where that has no float64. Products of weights in
+    float64 are computed in float64, those of all others in float32 (see `GramSum`).
 
     Args:
         projections: weight by name; all read token embeddings of the same dimension d.
@@ -25,19 +27,31 @@ def gram_matrix(projections: Mapping[str, Tensor], on_projection: Callable[[str]
     Raises:
         InputError: there is no projection, one is no matrix [out, d], or holds NaN or infinity.
     """
+    return measured_gram(projections, on_projection)[0]
+
+
+def measured_gram(
+    projections: Mapping[str, Tensor], on_projection: Callable[[str], None] | None = None, exact: bool = False
+) -> tuple[Tensor, float]:
+    """`gram_matrix`, and about how far it is from G in the spectral norm.
+
+    Args:
+        projections, on_projection: see `gram_matrix`.
+        exact: compute every product in float64, whatever the dtype of the weights.
+    """
     gram: GramSum | None = None
     for name in projections:
         weight = projections[name]
         if gram is None:
             dimension = weight.shape[-1]
-            gram = GramSum(dimension, float64_device(weight.device))
+            gram = GramSum(dimension, float64_device(weight.device), exact)
         check_projection(name, weight, dimension)
         gram.add(weight)
         if on_projection is not None:
             on_projection(name)
     if gram is None:
         raise InputError("There is no projection: give the key and value weights of the cross-attention layers.")
-    return gram.total()
+    return gram.total(), gram.error
 
 
 def check_projection(name: str, weight: Tensor, dimension: int) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .derivation import Derivation
+from .derivation import Derivation, RegularizedGram
 from .eraser import Eraser
 from .gram import check_projection
 from .linalg import WARN_CONDITION, to_float64
@@ -241,7 +241,7 @@ def concept_regenerations(
         step: called between the parts; may raise to cancel.
     """
     gram, pairs = erasure.gram, erasure.pairs
-    derivation = Derivation.of_eraser(gram, eraser, erasure.settings.regularization)
+    derivation = Derivation.of_eraser(RegularizedGram(gram, erasure.settings.regularization), eraser)
     transform = eraser.to(gram.device, gram.dtype)
     missed = _energies(
         gram, pairs, ConceptPair.all_rows, lambda c, t: transform.apply_to_context(derivation.rows(c)) - c, step

@@ -16,6 +16,10 @@ class Steps:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
+    def more(self, count: int) -> None:
+        """There are `count` steps more than was thought."""
+        self._total += count
+
     def done(self, stage: str) -> None:
         """One more step is done."""
         self._done += 1

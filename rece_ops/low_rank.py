@@ -1,0 +1,119 @@
+"""The derivation's system where T differs from the identity in few directions only.
+
+With T = I + L R, M = λ_r I + TᵀGT is solved through A = λ_r I + G, which no edit changes. Z [d, r] be an orthonormal basis
+of the rows of R, so that T x = x wherever Zᵀx = 0, and Y = TZ. Splitting x = x⊥ + Zα gives, with H = ZᵀA⁻¹Z,
+
+    P = A⁻¹ − A⁻¹Z H⁻¹ ZᵀA⁻¹                            A's inverse where Zᵀx = 0
+    F = G − GPG = λ_r(I − λ_r A⁻¹) + (I − λ_r A⁻¹)Z H⁻¹ Zᵀ(I − λ_r A⁻¹)
+    S = λ_r I + YᵀFY                                    what is left of M for α: [r, r]
+    V = Z − PGY
+    M⁻¹ = P + V S⁻¹ Vᵀ        M⁻¹TᵀG = PG + V S⁻¹ YᵀF
+
+Every term of F and S is positive semidefinite: nothing large cancels, however close to singular T is. PG needs no product
+with G: A⁻¹G = I − λ_r A⁻¹. So an erasure of n tokens takes one Cholesky of A, and then only products of order d²·n.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .eraser import Eraser
+from .linalg import SPDSolver, add_to_diagonal, check_condition, cholesky, largest_eigenvalue, random_columns
+
+# Few, since they start from good guesses.
+_STEPS = 4
+
+
+class LowRankSystem:
+    """M⁻¹ and M⁻¹TᵀG for one T.
+
+    Attributes:
+        condition: κ₂(M), a lower bound, tight to a few per cent.
+        smallest: M's smallest eigenvalue, an upper bound.
+
+    Args:
+        base: A, factored.
+        gram: G [d, d], float64.
+        eraser: T, kept thin, float64.
+        regularization: λ_r.
+        purpose, remedy: for the error message.
+
+    Raises:
+        NumericalError: M is too ill-conditioned.
+    """
+
+    def __init__(
+        self, base: SPDSolver, gram: Tensor, eraser: Eraser, regularization: float, purpose: str, remedy: str
+    ) -> None:
+        self._base, self._gram, self._eraser, self._regularization = base, gram, eraser, regularization
+        left, right = eraser.factors()
+        assert right is not None  # the caller chose this class for thin ones
+        self._span, reduced = torch.linalg.qr(right.T)
+        self._moved = torch.addmm(self._span, left, reduced.T)
+        rank = self._span.shape[1]
+        solved = base.solve_columns(torch.cat([self._span, self._moved], dim=1))
+        self._solved_span, self._solved_moved = solved[:, :rank], solved[:, rank:]
+        self._inner = _factor(self._span.T @ self._solved_span, purpose, remedy)
+        self._coupling = self._span.T @ self._moved - regularization * (self._span.T @ self._solved_moved)
+        self._small = _factor(self._small_system(), purpose, remedy)
+        self._reach = self._span - self._confined_image(self._moved, self._solved_moved)
+        self.condition = self._estimate_condition()
+        check_condition(self.condition, purpose, remedy)
+
+    def solve(self, columns: Tensor) -> Tensor:
+        """M⁻¹·columns, [d, n]."""
+        solved = self._confined(self._base.solve_columns(columns))
+        return torch.addmm(solved, self._reach, torch.cholesky_solve(self._reach.T @ columns, self._small))
+
+    def rows(self, rows: Tensor | None) -> Tensor:
+        """M⁻¹TᵀG c for every row c [n, d] (None: for the rows of the identity)."""
+        weight = self._regularization
+        columns = torch.eye(len(self._gram)).to(self._gram) if rows is None else rows.T
+        solved = self._base.solve_columns(columns)
+        image = self._confined_image(columns, solved)
+        outside = self._span.T @ columns - weight * (self._solved_span.T @ columns)
+        reached = weight * (self._moved.T @ columns - weight * (self._solved_moved.T @ columns))
+        reached += self._coupling.T @ torch.cholesky_solve(outside, self._inner)
+        return image.addmm_(self._reach, torch.cholesky_solve(reached, self._small)).T
+
+    def _small_system(self) -> Tensor:
+        """S = λ_r I + YᵀFY."""
+        weight, moved = self._regularization, self._moved
+        system = weight * (moved.T @ moved - weight * (moved.T @ self._solved_moved))
+        system += self._coupling.T @ torch.cholesky_solve(self._coupling, self._inner)
+        return add_to_diagonal((system + system.T) / 2, weight)
+
+    def _confined(self, solved: Tensor) -> Tensor:
+        """P b from A⁻¹b."""
+        return torch.addmm(
+            solved, self._solved_span, torch.cholesky_solve(self._span.T @ solved, self._inner), alpha=-1
+        )
+
+    def _confined_image(self, columns: Tensor, solved: Tensor) -> Tensor:
+        """PG b = b − A⁻¹Z H⁻¹ Zᵀb − λ_r P b from b and A⁻¹b."""
+        inside = torch.cholesky_solve(self._span.T @ columns, self._inner)
+        image = torch.addmm(columns, self._solved_span, inside, alpha=-1)
+        return image.sub_(self._confined(solved), alpha=self._regularization)
+
+    def _estimate_condition(self) -> float:
+        """κ₂(M), a lower bound, from Krylov spaces that begin with what A and the small system tell."""
+        some = random_columns(len(self._gram), 1).to(self._gram.device)
+        # The vector that S⁻¹ stretches most.
+        least = torch.linalg.eigh(torch.cholesky_inverse(self._small)).eigenvectors[:, -1:]
+        largest, _ = largest_eigenvalue(self._apply, torch.cat([self._base.largest_vector, some], dim=1), _STEPS)
+        inverse, _ = largest_eigenvalue(
+            self.solve, torch.cat([self._base.smallest_vector, self._reach @ least, some], dim=1), _STEPS
+        )
+        self.smallest = 1 / inverse
+        return largest * inverse
+
+    def _apply(self, columns: Tensor) -> Tensor:
+        """M·columns."""
+        images = self._gram @ self._eraser.apply_to_context(columns.T).T
+        return self._eraser.apply_to_weight(images.T).T + self._regularization * columns
+
+
+def _factor(matrix: Tensor, purpose: str, remedy: str) -> Tensor:
+    """The Cholesky factor of a matrix that is symmetric up to rounding."""
+    return cholesky((matrix + matrix.T) / 2, purpose, remedy)
