@@ -2,7 +2,7 @@
 
     python -m benchmarks.erase_benchmark [--device cuda] [--sizes SD1 SD2 SDXL Flux] [--out benchmarks/results]
 
-Every row of the table is measured in a process of its own. Timed is what turns projections and token embeddings into edited
+Every row of the table is measured in a process of its own (on a GPU in one). Timed is what turns projections and token embeddings into edited
 projections: `erase` (or `project`) and W·T for every projection. Encoding texts is not part of it. Writes a JSON file, a table and a
 plot, and names the machine.
 """
@@ -17,20 +17,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from benchmarks.float64_work import Float64Work
 from benchmarks.literal import literal_erase
 from benchmarks.memory import PeakMemory, release_free_memory
 from benchmarks.stacks import SIZES, Size, random_pairs, random_projections
-from rece_ops import RECESettings, erase, project
+from rece_ops import ConceptPair, RECESettings, erase, project
 
 OURS, TIDY, PUBLISHED = "ours", "layer by layer", "layer by layer, published loops"
-PROJECTION = "projection"
+PROJECTION, DOUBLE = "projection", "ours, weights in float64"
 CONCEPTS = (1, 10, 100, 1000)
 # Fewer where a run takes long.
 CONCEPTS_OF = {"Flux": (1, 10)}
@@ -69,7 +71,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Measured:
-    """What it gave: median seconds (erasing, applying, both), and peak extra memory in bytes."""
+    """What it gave: median seconds (erasing, applying, both), peak extra memory in bytes, and two figures of ours.
+
+    `float64_operations`: multiplications and additions in float64 of erasing. `change_error`: ‖δΔW‖ / ‖ΔW‖ beside the
+    same erasure of weights in float64.
+    """
 
     case: Case
     erase_seconds: float
@@ -77,6 +83,8 @@ class Measured:
     total_seconds: float
     repeats: int
     extra_bytes: int
+    float64_operations: float = 0.0
+    change_error: float = 0.0
 
     @property
     def extra_matrices(self) -> float:
@@ -90,6 +98,7 @@ def batches(sizes: list[str]) -> Iterator[Batch]:
         for concepts in CONCEPTS_OF.get(size, CONCEPTS):
             yield Batch(OURS, size, concepts, EPOCHS_OF.get(size, EPOCHS))
         yield Batch(PROJECTION, size, 1, (0,))
+        yield Batch(DOUBLE, size, 1, (3,))
         if size in ("SD1", "SD2"):
             yield Batch(TIDY, size, 1, (3,))
         if size == "SD1":
@@ -127,7 +136,8 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
             if batch.method == PROJECTION:
                 eraser = project(projections, pairs, preserve).eraser
             else:
-                eraser = erase(projections, pairs, preserve, settings).eraser
+                weights = InFloat64(projections) if batch.method == DOUBLE else projections
+                eraser = erase(weights, pairs, preserve, settings).eraser
             synchronize(device)
             erased = time.perf_counter()
             for weight in projections.values():
@@ -141,8 +151,46 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
             synchronize(device)
             return time.perf_counter() - started, 0.0
 
-        measured.append(measure_case(case, literal if case.method in (TIDY, PUBLISHED) else ours, device))
+        one = measure_case(case, literal if case.method in (TIDY, PUBLISHED) else ours, device)
+        if case.method == OURS and case.concepts == 1:
+            one = _with_errors(one, projections, pairs, preserve, settings)
+        measured.append(one)
     return measured
+
+
+def _with_errors(
+    one: Measured,
+    projections: Mapping[str, Tensor],
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor],
+    settings: RECESettings,
+) -> Measured:
+    """`one` with what it takes and costs beside weights in float64."""
+    with Float64Work() as work:
+        ours = erase(projections, pairs, preserve, settings)
+    best = erase(InFloat64(projections), pairs, preserve, settings)
+    differences = [found.eraser.to(dtype=torch.float64).difference() for found in (ours, best)]
+    energies = [
+        float(((best.gram.to(part.device) @ part) * part).sum())
+        for part in (differences[0] - differences[1], differences[1])
+    ]
+    return replace(one, float64_operations=work.operations, change_error=(energies[0] / energies[1]) ** 0.5)
+
+
+class InFloat64(Mapping[str, Tensor]):
+    """Weights, each in float64 when it is read: then all of the erasure is in float64."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._weights[name].double()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
 
 
 def measure_case(case: Case, run: Callable[[], tuple[float, float]], device: torch.device) -> Measured:
@@ -157,11 +205,12 @@ def measure_case(case: Case, run: Callable[[], tuple[float, float]], device: tor
 
 
 def run_all(sizes: list[str], device: str) -> list[Measured]:
-    """Every batch in a process of its own, and its memory, for the most epochs, in another."""
+    """Every batch in a process of its own, and its memory, for the most epochs, in another; on a GPU all in this one."""
     found = []
     for batch in batches(sizes):
-        timed = _in_a_process(batch, device, {})
-        if batch.method in (OURS, PROJECTION):
+        # What torch allocates on a GPU is known to the byte, whatever was allocated before.
+        timed = measure_batch(batch, torch.device(device)) if device == "cuda" else _in_a_process(batch, device, {})
+        if device == "cpu" and batch.method in (OURS, PROJECTION, DOUBLE):
             most = replace(batch, epochs=batch.epochs[-1:])
             memory = _in_a_process(most, device, MEMORY_ENVIRONMENT)[0].extra_bytes
             timed = [replace(measured, extra_bytes=memory) for measured in timed]
@@ -190,12 +239,26 @@ def measured_from(values: dict[str, Any]) -> Measured:
     return Measured(**{**values, "case": Case(**values["case"])})
 
 
-def earlier(path: Path, sizes: list[str]) -> list[Measured]:
-    """What an earlier run on this machine measured for sizes that were not measured now."""
+def read_machines(path: Path) -> list[tuple[dict[str, Any], list[Measured]]]:
+    """What earlier runs measured, by machine."""
     if not path.is_file():
         return []
-    found = map(measured_from, json.loads(path.read_text(encoding="utf-8"))["measured"])
-    return [one for one in found if one.case.size not in sizes]
+    runs = json.loads(path.read_text(encoding="utf-8"))
+    return [(run["machine"], list(map(measured_from, run["measured"]))) for run in runs]
+
+
+def merged(
+    machines: Sequence[tuple[dict[str, Any], list[Measured]]],
+    machine: dict[str, Any],
+    found: Sequence[Measured],
+    sizes: Sequence[str],
+) -> list[tuple[dict[str, Any], list[Measured]]]:
+    """`machines` with what was `found` for `sizes` on one of them, which comes last."""
+    kept = [one for known, measured in machines for one in measured if known["name"] == machine["name"]]
+    together = [*(one for one in kept if one.case.size not in sizes), *found]
+    together.sort(key=lambda one: list(SIZES).index(one.case.size))
+    others = [(known, measured) for known, measured in machines if known["name"] != machine["name"]]
+    return [*others, (machine, together)]
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -225,9 +288,8 @@ def main() -> None:
 
     path = arguments.out / f"erase_{arguments.device}"
     found = run_all(arguments.sizes, arguments.device)
-    found += earlier(path.with_suffix(".json"), arguments.sizes)
-    found.sort(key=lambda one: list(SIZES).index(one.case.size))
-    write_report(found, machine(arguments.device), path)
+    machines = read_machines(path.with_suffix(".json"))
+    write_report(merged(machines, machine(arguments.device), found, arguments.sizes), path)
 
 
 if __name__ == "__main__":

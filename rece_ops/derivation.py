@@ -62,6 +62,10 @@ class DenseSystem:
         """M⁻¹Nᵀc for every row c [n, d] (None: for the rows of the identity)."""
         return self._solver.solve_rows(self._cross if rows is None else rows @ self._cross)
 
+    def solve(self, columns: Tensor) -> Tensor:
+        """M⁻¹·columns, [d, n]."""
+        return self._solver.solve_columns(columns)
+
 
 class Derivation:
     """The linear map K, its system factored once.
@@ -91,6 +95,10 @@ class Derivation:
     def rows(self, rows: Tensor | None) -> Tensor:
         """K c for every row c [n, d] (None: for the rows of the identity), in float64."""
         return self._system.rows(rows)
+
+    def solve(self, columns: Tensor) -> Tensor:
+        """(λ_r I + Q)⁻¹·columns, [d, n], in float64."""
+        return self._system.solve(columns)
 
 
 def derive_embedding(gram: Tensor, eraser: Eraser, concept: Tensor, regularization: float) -> Tensor:

@@ -144,9 +144,9 @@ def edit(
         settings: λ and μ are read from it.
         exact: what S may not move at all: then every c and p above is replaced by its part outside that span.
     """
-    if moments.core is None and moments.basis is not None and preserved.rows is not None:
-        if len(moments.basis) + len(preserved.rows) < moments.basis.shape[1]:
-            return _thin_edit(moments.basis, moments.cross, preserved.rows, settings, exact)
+    tokens, kept = moments.tokens, preserved.rows
+    if tokens is not None and kept is not None and len(tokens) + len(kept) < tokens.shape[1]:
+        return _thin_edit(tokens, moments.cross, kept, settings, exact)
     system, displaced, basis = moments.parts()
     system.add_(preserved.matrix(), alpha=settings.preserve_scale)
     if exact is not None:
@@ -267,23 +267,20 @@ def iterate(
     collected = first if settings.anchored else every
     del first
     base = RegularizedGram(gram, settings.regularization)
-    epochs: list[Epoch] = []
+    derived, epochs = every, list[Epoch]()
     for number in range(1, settings.epochs + 1):
-        derivation = Derivation.of_eraser(base, eraser)
-        derived = every.mapped(derivation.rows)
-        if gram_error:
-            concepts = every.basis if every.basis is not None else _some_tokens(pairs, gram.device)
-            moved = derived.basis if every.basis is not None else derivation.rows(concepts)
-            _check_precision(gram_error, base, derivation, eraser, concepts, moved)
+        derived, derivation_condition = _derive(base, eraser, every, pairs, gram_error)
         if settings.anchored:
             derived = collected = collected.joined(derived)
         step, step_condition = edit(derived, preserved, settings, exact)
         before = _snapshot(eraser, pairs[0].concept)
         epochs.append(
-            Epoch(number, step_condition, derivation.condition, gram, before, tuple(pairs), settings.regularization)
+            Epoch(number, step_condition, derivation_condition, gram, before, tuple(pairs), settings.regularization)
         )
         eraser = step if settings.anchored else eraser @ step
         done(f"epoch {number}")
+    # The last decomposition needs room.
+    del base, derived, every, collected
     return Erasure(_finished(eraser, pairs[0].concept), tuple(epochs), edit_condition, gram, settings, tuple(pairs))
 
 
@@ -303,6 +300,21 @@ def _snapshot(eraser: Eraser, concept: Tensor) -> Eraser:
     return eraser.to(dtype=result_dtype(concept)) if eraser.is_dense else eraser
 
 
+def _derive(
+    base: RegularizedGram, eraser: Eraser, concepts: PairMoments, pairs: Sequence[ConceptPair], gram_error: float
+) -> tuple[PairMoments, float]:
+    """The moments of the embeddings derived from `concepts`, those of `pairs`, and the condition number."""
+    derivation = Derivation.of_eraser(base, eraser)
+    derived = concepts.mapped(derivation.rows)
+    if gram_error:
+        tokens, moved = concepts.basis, derived.basis
+        if tokens is None or moved is None:
+            tokens = _some_tokens(pairs, base.gram.device)
+            moved = derivation.rows(tokens)
+        _check_precision(gram_error, base, derivation, eraser, tokens, moved)
+    return derived, derivation.condition
+
+
 class _GramTooRough(Exception):
     """G is not known well enough for these settings."""
 
@@ -313,7 +325,7 @@ def _check_precision(
     """Raise _GramTooRough if an error of G with that spectral norm could take derived embeddings c' too far.
 
     With M = λ_r I + TᵀGT, an error E of G moves c' = M⁻¹TᵀG c by M⁻¹TᵀE(c − T c'), and ‖M⁻¹Tᵀ‖² ≤ ‖M⁻¹‖/g for the
-    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g); or else ‖M⁻¹Tᵀ‖ ≤ ‖M⁻¹‖·‖T‖.
+    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g). Where that is too much, ‖M⁻¹Tᵀ‖ itself is estimated.
     """
     transform = eraser.to(base.gram.device, base.gram.dtype)
     missed = concepts - transform.apply_to_context(derived)
@@ -322,14 +334,15 @@ def _check_precision(
     if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
         return
     start = random_columns(transform.dimension, 1).to(base.gram.device)
-    square, _ = largest_eigenvalue(lambda x: _normal(transform, x), start, LANCZOS_STEPS)
-    if square**0.5 / derivation.smallest * effect > 1:
+
+    def normal(columns: Tensor) -> Tensor:
+        """M⁻¹TᵀTM⁻¹·columns."""
+        moved = transform.apply_to_context(derivation.solve(columns).T)
+        return derivation.solve(transform.apply_to_weight(moved).T)
+
+    square, _ = largest_eigenvalue(normal, start, LANCZOS_STEPS)
+    if square**0.5 * effect > 1:
         raise _GramTooRough
-
-
-def _normal(transform: Eraser, columns: Tensor) -> Tensor:
-    """TᵀT·columns."""
-    return transform.apply_to_weight(transform.apply_to_context(columns.T)).T
 
 
 def _some_tokens(pairs: Sequence[ConceptPair], device: torch.device) -> Tensor:

@@ -86,9 +86,7 @@ class GramSum:
         rows, self._filled = self._block[: self._filled], 0
         if rows.dtype == torch.float64:
             for start, panel in self._panels(rows):
-                self._upper[start : start + panel.shape[1], start:].addmm_(
-                    panel.T, rows[:, start:], alpha=self._weight
-                )
+                self._upper[start : start + panel.shape[1], start:].addmm_(panel.T, rows[:, start:], alpha=self._weight)
             return
         weight = self._weight * _scale_into_range(rows)
         self._check.begin(rows, weight)

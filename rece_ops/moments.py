@@ -18,7 +18,6 @@ from .gram_sum import GramSum
 from .linalg import is_above, to_float64
 from .pairs import ConceptPair
 
-
 # How far sums in float32 may change second moments, as a share of what they are in any direction.
 _MOMENT_ERROR = 1e-5
 
@@ -40,6 +39,11 @@ class PairMoments:
     basis: Tensor | None
     core: Tensor | None
     cross: Tensor
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """U [r, d] where it holds the tokens themselves (M = I), else None."""
+        return self.basis if self.core is None else None
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """What an edit needs, in new tensors: C [d, d], and X − C = Σ η (c* − c) cᵀ as factors.
