@@ -286,7 +286,7 @@ def main() -> None:
         return
     from benchmarks.erase_report import write_report
 
-    path = arguments.out / f"erase_{arguments.device}"
+    path = arguments.out / ("erase_gpu" if arguments.device == "cuda" else "erase_cpu")
     found = run_all(arguments.sizes, arguments.device)
     machines = read_machines(path.with_suffix(".json"))
     write_report(merged(machines, machine(arguments.device), found, arguments.sizes), path)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .derivation import Derivation, RegularizedGram, embedding
 from .eraser import Eraser
-from .errors import InputError
+from .errors import InputError, NumericalError
 from .exact import ExactSpan
 from .gram import check_reads, measured_gram
 from .linalg import (
@@ -22,7 +22,7 @@ from .linalg import (
     check_condition,
     cholesky,
     largest_eigenvalue,
-    random_columns,
+    random_column,
     to_float64,
 )
 from .moments import KeptMoment, PairMoments, pair_moments
@@ -178,7 +178,7 @@ def _thin_edit(
         rows = exact.outside(rows)
     system = add_to_diagonal(rows @ rows.T, settings.edit_regularization)
     # B has the same eigenvalues, and λ in all directions in which no token lies.
-    start = random_columns(len(system), 1).to(system.device)
+    start = random_column(len(system), system.device)
     condition = largest_eigenvalue(lambda x: system @ x, start, LANCZOS_STEPS)[0] / settings.edit_regularization
     check_condition(condition, _EDIT, _MILDER_EDIT)
     right = torch.cholesky_solve(rows, cholesky(system, _EDIT, _MILDER_EDIT))[: len(concepts)]
@@ -230,7 +230,10 @@ def erase(
     check_reads(gram, dimension)
     try:
         return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done, error)
-    except _GramTooRough:
+    except (_GramTooRough, NumericalError):
+        # What float32 left of G may be indefinite.
+        if not error:
+            raise
         del gram
         steps.more(len(projections))
         gram, _ = read(exact=True)
@@ -333,7 +336,7 @@ def _check_precision(
     least = base.solver.smallest - base.regularization
     if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
         return
-    start = random_columns(transform.dimension, 1).to(base.gram.device)
+    start = random_column(transform.dimension, base.gram.device)
 
     def normal(columns: Tensor) -> Tensor:
         """M⁻¹TᵀTM⁻¹·columns."""

@@ -124,49 +124,49 @@ class SPDSolver:
     def _estimate_condition(self) -> float:
         """κ₂(A) = λ_max(A)·λ_max(A⁻¹) by a few Lanczos steps each: a lower bound, tight to a few per cent."""
         lower = self._lower
-        start = random_columns(lower.shape[0], 1).to(lower.device)
+        start = random_column(lower.shape[0], lower.device)
         self.largest, self.largest_vector = largest_eigenvalue(lambda x: lower @ (lower.T @ x), start, LANCZOS_STEPS)
         inverse, self.smallest_vector = largest_eigenvalue(self.solve_columns, start, LANCZOS_STEPS)
         self.smallest = 1 / inverse
         return self.largest * inverse
 
 
-def random_columns(dimension: int, count: int) -> Tensor:
-    """The same normally distributed [dimension, count] every time, in float64."""
-    return torch.randn(dimension, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def random_column(dimension: int, device: torch.device) -> Tensor:
+    """The same normally distributed [dimension, 1] every time, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(dimension, 1, generator=generator, dtype=torch.float64).to(device)
 
 
 def largest_eigenvalue(apply: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> tuple[float, Tensor]:
-    """The largest eigenvalue of a symmetric positive map of columns, and its vector [d, 1], from a block Krylov space.
+    """The largest eigenvalue of a symmetric positive map of columns [d, 1], and its vector, from a Krylov space.
 
     Args:
-        apply: the map, of columns [d, k].
-        start: [d, k]; columns near the vector that is looked for save steps.
+        apply: the map.
+        start: [d, 1]; one near the vector that is looked for saves steps.
         steps: how often the map is applied.
 
     Returns:
         A lower bound, tight to a few per cent with `LANCZOS_STEPS` from a random vector.
     """
-    basis, images = start[:, :0], start[:, :0]
-    block = start
-    for _ in range(min(steps, -(-start.shape[0] // start.shape[1]))):
-        block = _new_directions(block, basis)
-        if not block.shape[1]:
+    steps = min(steps, len(start))
+    basis, images = (torch.zeros(len(start), steps, dtype=start.dtype, device=start.device) for _ in range(2))
+    column, step = unit(start), 0
+    while step < steps:
+        new = column
+        # Twice, because rounding would otherwise bring known directions back.
+        for _ in range(2):
+            new = new - basis[:, :step] @ (basis[:, :step].T @ new)
+        if not float(torch.linalg.vector_norm(new)) > _LOST:
             break
-        basis = torch.cat([basis, block], dim=1)
-        block = apply(block)
-        images = torch.cat([images, block], dim=1)
-    projected = basis.T @ images
+        basis[:, step : step + 1] = unit(new)
+        column = apply(basis[:, step : step + 1].contiguous())
+        images[:, step : step + 1] = column
+        column, step = unit(column), step + 1
+    projected = (basis[:, :step].T @ images[:, :step]).cpu()
     values, vectors = torch.linalg.eigh((projected + projected.T) / 2)
-    return float(values[-1]), basis @ vectors[:, -1:]
+    return float(values[-1]), basis[:, :step] @ vectors[:, -1:].to(basis.device)
 
 
-def _new_directions(block: Tensor, basis: Tensor) -> Tensor:
-    """Orthonormal columns that span what of `block` lies outside `basis`, as far as rounding lets that be seen."""
-    block = block / torch.linalg.vector_norm(block, dim=0).clamp(min=torch.finfo(block.dtype).tiny)
-    # Twice, because rounding would otherwise bring known directions back.
-    for _ in range(2):
-        block = block - basis @ (basis.T @ block)
-        orthonormal, rest = torch.linalg.qr(block)
-        block = orthonormal[:, rest.diagonal().abs() > _LOST]
-    return block
+def unit(column: Tensor) -> Tensor:
+    """`column` [d, 1] with norm one (zero stays zero)."""
+    return column / torch.linalg.vector_norm(column).clamp(min=torch.finfo(column.dtype).tiny)

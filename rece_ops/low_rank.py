@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from .eraser import Eraser
-from .linalg import SPDSolver, add_to_diagonal, check_condition, cholesky, largest_eigenvalue, random_columns
+from .linalg import SPDSolver, add_to_diagonal, check_condition, cholesky, largest_eigenvalue, random_column, unit
 
 # Few, since they start from good guesses.
-_STEPS = 4
+_STEPS = 6
 
 
 class LowRankSystem:
@@ -97,14 +97,13 @@ class LowRankSystem:
         return image.sub_(self._confined(solved), alpha=self._regularization)
 
     def _estimate_condition(self) -> float:
-        """κ₂(M), a lower bound, from Krylov spaces that begin with what A and the small system tell."""
-        some = random_columns(len(self._gram), 1).to(self._gram.device)
+        """κ₂(M), a lower bound, from Krylov spaces that begin with what A and S tell."""
+        some = 0.1 * unit(random_column(len(self._gram), self._gram.device))
         # The vector that S⁻¹ stretches most.
         least = torch.linalg.eigh(torch.cholesky_inverse(self._small)).eigenvectors[:, -1:]
-        largest, _ = largest_eigenvalue(self._apply, torch.cat([self._base.largest_vector, some], dim=1), _STEPS)
-        inverse, _ = largest_eigenvalue(
-            self.solve, torch.cat([self._base.smallest_vector, self._reach @ least, some], dim=1), _STEPS
-        )
+        largest, _ = largest_eigenvalue(self._apply, self._base.largest_vector + some, _STEPS)
+        start = self._base.smallest_vector + unit(self._reach @ least) + some
+        inverse, _ = largest_eigenvalue(self.solve, start, _STEPS)
         self.smallest = 1 / inverse
         return largest * inverse
 

@@ -44,7 +44,7 @@ from .directions import NEGLIGIBLE, main_directions, metric_root, weighted_diffe
 from .eraser import Eraser
 from .errors import InputError
 from .exact import ExactSpan
-from .gram import check_reads, gram_matrix
+from .gram import check_reads, well_known_gram
 from .linalg import SPDSolver, add_to_diagonal, to_float64
 from .moments import second_moment
 from .pairs import ConceptPair, Contrast, check_same_dimension, wanted_outputs
@@ -180,7 +180,9 @@ def project(
     """
     dimension = check_same_dimension([*pairs, *contrasts], [*preserve, *neutral, *preserve_exactly.values()])
     steps = Steps(progress, len(projections) + 3)
-    gram = gram_matrix(projections, on_projection=lambda name: steps.done("reading projections"))
+    gram = well_known_gram(
+        projections, lambda name: steps.done("reading projections"), lambda: steps.more(len(projections))
+    )
     check_reads(gram, dimension)
     root = metric_root(gram)
     compared = contrasts or [Contrast.of(pair) for pair in pairs]
