@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 aten = torch.ops.aten
 
 
-class Float64Work(TorchDispatchMode):
+class Float64Work(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A `with` block that counts multiplications and additions in float64 (`operations`): products, factorings, solves."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0.0
 
     def __torch_dispatch__(

@@ -67,8 +67,9 @@ def is_above(matrix: Tensor, bound: float) -> bool:
 
 def cholesky(matrix: Tensor, purpose: str, remedy: str) -> Tensor:
     """The lower factor [d, d] of a symmetric positive definite matrix; raises NumericalError if it is not."""
-    lower, failed_at = torch.linalg.cholesky_ex(matrix)
-    if int(failed_at) != 0:
+    factored = torch.linalg.cholesky_ex(matrix)
+    lower: Tensor = factored.L
+    if int(factored.info) != 0:
         raise NumericalError(f"{purpose} cannot be solved: its matrix is not positive definite. {remedy}")
     return lower
 
@@ -169,4 +170,5 @@ def largest_eigenvalue(apply: Callable[[Tensor], Tensor], start: Tensor, steps: 
 
 def unit(column: Tensor) -> Tensor:
     """`column` [d, 1] with norm one (zero stays zero)."""
-    return column / torch.linalg.vector_norm(column).clamp(min=torch.finfo(column.dtype).tiny)
+    length: Tensor = torch.linalg.vector_norm(column)
+    return column / length.clamp(min=torch.finfo(column.dtype).tiny)
