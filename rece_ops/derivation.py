@@ -26,6 +26,8 @@ from .low_rank import LowRankSystem
 from .steps import Progress, Steps
 
 _PURPOSE = "The derivation of the embedding that regenerates the concept"
+# Up to a dimension's share of one in this many, a rank is so low that products with r×r matrices are cheaper than factoring.
+_FEW = 8
 _REMEDY = "Raise 'regularization', or use fewer epochs."
 
 
@@ -88,9 +90,14 @@ class Derivation:
         """
         gram, regularization = base.gram, base.regularization
         transform = eraser.to(gram.device, gram.dtype)
-        if transform.is_dense:
+        if transform.is_dense or transform.rank * _FEW > transform.dimension:
             return cls(DenseSystem(*_moments_of_eraser(gram, transform), regularization))
-        return cls(LowRankSystem(base.solver, gram, transform, regularization, _PURPOSE, _REMEDY))
+        return cls.of_thin_eraser(base, transform)
+
+    @classmethod
+    def of_thin_eraser(cls, base: RegularizedGram, transform: Eraser) -> Derivation:
+        """The same for a T that is kept thin, in float64, however high its rank is."""
+        return cls(LowRankSystem(base.solver, base.gram, transform, base.regularization, _PURPOSE, _REMEDY))
 
     def rows(self, rows: Tensor | None) -> Tensor:
         """K c for every row c [n, d] (None: for the rows of the identity), in float64."""

@@ -24,7 +24,7 @@ def test_a_derivation_from_a_thin_eraser_is_that_from_a_dense_one(
     erasure = erase(stack(DIMENSION, seed=seed), concepts, (), RECESettings(epochs=epochs))
     thin, base = erasure.eraser, RegularizedGram(erasure.gram, regularization)
     assert not thin.is_dense
-    ours, other = Derivation.of_eraser(base, thin), Derivation.of_eraser(base, Eraser(thin.difference()))
+    ours, other = Derivation.of_thin_eraser(base, thin), Derivation.of_eraser(base, Eraser(thin.difference()))
     # Float64 rounding (2^-53) times the condition number, and a hundred for the lengths of the sums.
     tolerance = 100 * 2.0**-53 * other.condition
     rows = concepts[0].concept
@@ -57,7 +57,7 @@ def test_the_gram_of_few_outputs_is_singular_and_the_thin_derivation_does_not_mi
     gram, concepts = gram_matrix(weights), pairs(1, TOKENS, DIMENSION)
     thin = erase(weights, concepts, (), RECESettings(epochs=0)).eraser
     base = RegularizedGram(gram, 1e-3)
-    ours, other = Derivation.of_eraser(base, thin), Derivation.of_eraser(base, Eraser(thin.difference()))
+    ours, other = Derivation.of_thin_eraser(base, thin), Derivation.of_eraser(base, Eraser(thin.difference()))
     rows = concepts[0].concept
     error = (ours.rows(rows) - other.rows(rows)).norm() / other.rows(rows).norm()
     assert error <= 100 * 2.0**-53 * other.condition
