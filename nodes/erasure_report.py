@@ -13,7 +13,7 @@ from .host.protocols import Clip, Model
 from .host.session import Session
 from .reporting.figure import figure
 from .reporting.panel import panel
-from .reporting.sentences import eraser_description, measured_against, measured_lines, upstream_lines
+from .reporting.sentences import eraser_description, measured_against, measured_lines, unmeasured, upstream_lines
 from .reporting.verdict import verdict
 from .reporting.warnings import warnings
 from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
@@ -90,7 +90,12 @@ class ErasureReport(io.ComfyNode):
         found_by = METHODS.get(present.provenance.method or "", plan.method)
         names = map(text_key, present.provenance.erased())
         judged = verdict(assessment.measures, found_by.advice.remedies, names=names, elsewhere=True)
-        told = [eraser_description(present), measured_against(lines), *measured_lines(assessment, plan)]
+        told = [
+            eraser_description(present),
+            *unmeasured(present),
+            measured_against(lines),
+            *measured_lines(assessment, plan),
+        ]
         details = "\n".join([*upstream_lines(upstream_erasures(session.model)), *told])
         report = f"{judged}\n{details}"
         found = {**assessment.as_dict(), "warnings": list(warnings(assessment.measures, plan.method.advice))}

@@ -18,6 +18,7 @@ from .evaluation.evaluate_erasure import EvaluateErasure
 from .evaluation.load_prompt_set import LoadPromptSet
 from .host.folders import register_eraser_folder, register_evaluation_folders
 from .host.routes import register_routes
+from .import_eraser import ImportEraser
 from .load_eraser import LoadEraser
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
@@ -38,6 +39,7 @@ class RECEExtension(ComfyExtension):
             CombineErasers,
             SaveEraser,
             LoadEraser,
+            ImportEraser,
             SaveEraserAsLoRA,
             DeriveEmbedding,
             ConceptVector,

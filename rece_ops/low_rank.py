@@ -1,4 +1,4 @@
-"""An erasure as a LoRA: W' = W + up @ down for one weight."""
+"""Changes of a weight as two thin factors, W' = W + up @ down: of an erasure, or of any other change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .eraser import Eraser
 from .linear.gram import check_projection
-from .linear.solves import float64_device
+from .linear.solves import float64_device, to_float64
+from .weight_change import LowRank
 
 # Directions this far below the largest change nothing that float32 weights can hold.
 _NEGLIGIBLE = torch.finfo(torch.float32).eps / 8
@@ -43,3 +44,24 @@ def lora_factors(weight: Tensor, eraser: Eraser, max_rank: int | None = None) ->
     down = vh[:rank] if down_basis is None else vh[:rank] @ down_basis.T
     up = up_basis @ (u[:, :rank] * root)
     return up.to("cpu", torch.float32), (down * root[:, None]).to("cpu", torch.float32)
+
+
+def nearest_of_rank(change: Tensor, max_rank: int) -> LowRank:
+    """The factors of the matrix of rank `max_rank` that is nearest to `change` (Eckart–Young), balanced, float32 on the CPU.
+
+    From the eigenvectors of the smaller of C·Cᵀ and Cᵀ·C, in float64.
+
+    Args:
+        change: C [rows, columns], finite.
+        max_rank: 0 keeps every direction; those that float32 cannot hold are left out in any case.
+    """
+    matrix = to_float64(change, float64_device(change.device))
+    flat = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    energies, vectors = torch.linalg.eigh(flat @ flat.T)
+    rank = int((energies > _NEGLIGIBLE**2 * energies[-1]).sum())
+    rank = max(1, min(rank, max_rank) if max_rank else rank)
+    root = energies[-rank:].flip(0).clamp(min=torch.finfo(torch.float64).tiny) ** 0.25
+    basis = vectors[:, -rank:].flip(1)
+    left, right = basis * root, (basis.T @ flat) / root[:, None]
+    up, down = (left, right) if flat is matrix else (right.T, left.T)
+    return LowRank(up.to("cpu", torch.float32).contiguous(), down.to("cpu", torch.float32).contiguous())

@@ -19,6 +19,8 @@ from ...rece_ops.formats.atomic import LONGEST_UNFINISHED
 from ...rece_ops.texts import code_point, quoted, unseen_character
 
 ERASERS, LORAS, PROMPT_SETS, CLASSIFIERS = "erasers", "loras", "prompt_sets", "classifiers"
+IMPORTED_FROM = (ERASERS, "diffusion_models", "checkpoints")
+"""Kinds of model folders that hold what other tools made."""
 SUFFIX, TABLE_SUFFIX = ".safetensors", ".csv"
 
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
@@ -66,6 +68,37 @@ def existing_eraser(name: str) -> Path:
     if path is None:
         raise InputError(
             f"There is no eraser '{relative}' in models/{ERASERS}: choose one from the list, or save one first."
+        )
+    return path
+
+
+def importable_names() -> list[str]:
+    """The files that another tool's erasure can be read from, each with its kind of folder first; see `existing_importable`."""
+    return [
+        f"{kind}/{name}".replace(os.sep, "/")
+        for kind in IMPORTED_FROM
+        for name in folder_paths.get_filename_list(kind)
+        if _can_be_chosen(name, SUFFIX)
+    ]
+
+
+def existing_importable(name: str) -> Path:
+    """The path of a file that was chosen from `importable_names`.
+
+    Raises:
+        InputError: it names none of those folders or leaves it, or there is no such file.
+    """
+    kind, _, relative = name.strip().replace("\\", "/").partition("/")
+    if kind not in IMPORTED_FROM:
+        raise InputError(
+            f"{quoted(name)} is in none of the folders models/{', models/'.join(IMPORTED_FROM)}: choose a file from the list."
+        )
+    checked = checked_name(relative)
+    path = _in_model_folder(kind, checked)
+    if path is None:
+        raise InputError(
+            f"There is no {quoted(checked)} in models/{kind}: put the file there (.safetensors only; a .pt or .ckpt file can "
+            "run programs, and is not read), and choose it from the list."
         )
     return path
 

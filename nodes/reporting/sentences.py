@@ -101,6 +101,11 @@ def eraser_description(eraser: EraserSet) -> str:
     return "\n".join(lines)
 
 
+def unmeasured(eraser: EraserSet) -> list[str]:
+    """What of an ERASER the numbers of a report leave out."""
+    return ["Its changes of weights are not in these numbers: look at pictures."] if eraser.weight_changes else []
+
+
 def _made_from(told: Provenance, depth: int = 0) -> str:
     if told.method == "combined":
         parts = () if depth == _DEEPEST else told.parts or ()

@@ -58,7 +58,12 @@ def test_it_opens_and_saves_unchanged(frontend: Frontend, path: Path) -> None:
         assert saved[node["id"]].get("widgets_values", []) == node["widgets_values"], node["type"]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # The graphs of these take minutes, and tests/host erases from the same models in smaller ones.
+    [pytest.param(one, marks=pytest.mark.large) if one.stem.endswith(("flux", "sdxl")) else one for one in EXAMPLES],
+    ids=lambda path: path.stem,
+)
 def test_it_runs(
     frontend: Frontend, server: ComfyServer, checkpoint: Callable[[str], Path], tmp_path: Path, path: Path
 ) -> None:

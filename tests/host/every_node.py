@@ -7,12 +7,17 @@ from typing import Any
 
 import torch
 from rece_pack.rece_ops import Eraser, EraserSet
+from safetensors.torch import save_file
 
 from tools.client import ExecutionError
 from tools.graph import Graph, Node
 from tools.server import ComfyServer
 
 ERASER_NAME, TABLE_NAME, PROMPTS_NAME = "every_node.safetensors", "every_node.csv", "every_node.txt"
+OTHERS_NAME, OTHERS_WEIGHT = (
+    "another_tools.safetensors",
+    "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",
+)
 DIMENSION = 768
 Build = Callable[[Graph, Node], dict[str, Any]]
 
@@ -24,6 +29,7 @@ def prepare(server: ComfyServer) -> None:
     EraserSet({"text": Eraser(left, left.T.contiguous())}, metadata).save(
         server.base / "models" / "erasers" / ERASER_NAME
     )
+    save_file({OTHERS_WEIGHT: torch.randn(320, DIMENSION)}, server.base / "models" / "erasers" / OTHERS_NAME)
     (server.base / "input" / TABLE_NAME).write_text("with,without\na nude,a dress\n", encoding="utf-8")
     (server.base / "input" / PROMPTS_NAME).write_text("a church\na dog\n", encoding="utf-8")
 
@@ -128,6 +134,7 @@ BUILD: Mapping[str, Build] = {
     "RECE_CombineErasers": _combine,
     "RECE_SaveEraser": _save,
     "RECE_LoadEraser": lambda graph, loaded: {"eraser_name": ERASER_NAME},
+    "RECE_ImportEraser": lambda graph, loaded: {"model": loaded.out(0), "file": f"erasers/{OTHERS_NAME}"},
     "RECE_SaveEraserAsLoRA": _lora,
     "RECE_DeriveEmbedding": _derive,
     "RECE_ConceptVector": _vector,

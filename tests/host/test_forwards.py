@@ -354,7 +354,12 @@ def test_the_compiler_notices_when_an_erasure_comes_and_goes() -> None:
 @pytest.mark.usefixtures("_compiler")
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("put", "compiled_first"), [(erased_inside, True), (erased_inside, False), (erased_in_weights, True)]
+    ("put", "compiled_first"),
+    [
+        (erased_inside, True),
+        pytest.param(erased_inside, False, marks=pytest.mark.large),
+        (erased_in_weights, True),
+    ],
 )
 def test_what_the_stock_node_compiles(put: Callable[..., Any], compiled_first: bool) -> None:
     """The compiled code of one clone must not be run for another that is erased, or erased otherwise."""

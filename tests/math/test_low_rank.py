@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from bounds import Rounded, as_lora, assert_within, orthogonal, unit
+from hypothesis import given
+from hypothesis import strategies as st
 from random_examples import pairs, stack
 from rece_pack.rece_ops import InputError, RECESettings, erase, lora_factors
+from rece_pack.rece_ops.low_rank import nearest_of_rank
 
 
 @pytest.mark.parametrize(("concepts", "dimension"), [(1, 64), (9, 24)], ids=["thin", "dense"])
@@ -32,3 +35,21 @@ def test_a_smaller_rank_is_the_closest_of_that_rank() -> None:
     assert abs(float(found - sigma[3])) <= rounding < 1e-3 * float(sigma[3])
     with pytest.raises(InputError, match="shape"):
         lora_factors(torch.zeros(3, 5), eraser)
+
+
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), rank=st.integers(0, 6), seed=st.integers(0, 9))
+def test_nothing_of_that_rank_is_nearer(rows: int, columns: int, rank: int, seed: int) -> None:
+    """Eckart–Young: what is left out has the singular values after the first `rank`."""
+    change = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    up, down = nearest_of_rank(change, rank)
+    size = min(rows, columns)
+    assert up.shape[1] == down.shape[0] <= (min(rank, size) if rank else size)
+    sigma = torch.linalg.svdvals(change.double())
+    left_out = float(sigma[rank:].norm()) if rank else 0.0
+    found = float((change.double() - up.double() @ down.double()).norm())
+    # Rounding of the factors; directions below what float32 holds; eigenvalues of C·Cᵀ as far as float64 knows them.
+    rounding = 2.1 * unit(torch.float32) * float(up.norm() * down.norm())
+    rounding += (torch.finfo(torch.float32).eps / 8 + (2 * size * unit(torch.float64)) ** 0.5) * size * float(sigma[0])
+    assert abs(found - left_out) <= rounding
+    # Balanced, so that neither factor overflows in a smaller dtype before the other.
+    assert up.norm() == pytest.approx(float(down.norm()), rel=1e-5)  # no bound: they are equal without rounding

@@ -28,6 +28,7 @@ NODES = (
     "RECE_CombineErasers",
     "RECE_SaveEraser",
     "RECE_LoadEraser",
+    "RECE_ImportEraser",
     "RECE_SaveEraserAsLoRA",
     "RECE_DeriveEmbedding",
     "RECE_ConceptVector",
