@@ -221,4 +221,9 @@ def machine(device: str) -> dict[str, Any]:
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     if device == "cuda":
         name = f"{torch.cuda.get_device_name()} ({name})"
-    return {"name": name, "cores": torch.get_num_threads(), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+    return {
+        "name": name,
+        "cores": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
