@@ -1,6 +1,6 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
-from .attacks.derivation import Derivation, Regenerated, WeightMoments, derive_embedding, regenerate
+from .attacks.derivation import Regenerated, WeightMoments, derive_embedding, regenerate
 from .eraser import POOLED_STREAM, Eraser
 from .eraser_set import EraserSet, Part
 from .errors import EraserFileError, InputError, NumericalError, RECEError
@@ -26,7 +26,6 @@ __all__ = [
     "ConceptMeasures",
     "ConceptPair",
     "Contrast",
-    "Derivation",
     "Differences",
     "Epoch",
     "Eraser",

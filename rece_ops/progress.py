@@ -14,6 +14,10 @@ class Steps:
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
+    def restart(self) -> None:
+        """Everything that was done has to be done once more."""
+        self._total += self._done
+
     def done(self, stage: str) -> None:
         """One more step is done."""
         self._done += 1

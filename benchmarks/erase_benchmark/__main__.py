@@ -2,7 +2,7 @@
 
     python -m benchmarks.erase_benchmark [--device cuda] [--sizes SD1 SD2 SDXL Flux] [--out benchmarks/results]
 
-Every row of the table is measured in a process of its own. Timed is what turns projections and token embeddings into edited
+Every row of the table is measured in a process of its own (on a GPU in one). Timed is what turns projections and token embeddings into edited
 projections: `erase` (or `project`) and W·T for every projection. Encoding texts is not part of it. Writes a JSON file, a table and a
 plot, and names the machine.
 """
@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.erase_benchmark.records import Batch
 from benchmarks.erase_benchmark.report import write_report
-from benchmarks.erase_benchmark.run import earlier, machine, measure_batch, run_all
+from benchmarks.erase_benchmark.run import machine, measure_batch, merged, read_machines, run_all
 from benchmarks.erase_benchmark.stacks import SIZES
 from benchmarks.records import RESULTS
 
@@ -35,11 +35,10 @@ def main() -> None:
         batch = Batch(**json.loads(arguments.batch))
         print(json.dumps([asdict(one) for one in measure_batch(batch, torch.device(arguments.device))]))
         return
-    path = arguments.out / f"erase_{arguments.device}"
+    path = arguments.out / ("erase_gpu" if arguments.device == "cuda" else "erase_cpu")
     found = run_all(arguments.sizes, arguments.device)
-    found += earlier(path.with_suffix(".json"), arguments.sizes)
-    found.sort(key=lambda one: list(SIZES).index(one.case.size))
-    write_report(found, machine(arguments.device), path)
+    machines = read_machines(path.with_suffix(".json"))
+    write_report(merged(machines, machine(arguments.device), found, arguments.sizes), path)
 
 
 if __name__ == "__main__":

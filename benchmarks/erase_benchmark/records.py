@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmarks.erase_benchmark.stacks import SIZES
 
 OURS, TIDY, PUBLISHED = "ours", "layer by layer", "layer by layer, published loops"
-PROJECTION = "projection"
+PROJECTION, DOUBLE = "projection", "ours, weights in float64"
 CONCEPTS = (1, 10, 100, 1000)
 # Fewer where a run takes long.
 CONCEPTS_OF = {"Flux": (1, 10)}
@@ -42,7 +42,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Measured:
-    """What it gave: median seconds (erasing, applying, both), and peak extra memory in bytes."""
+    """What it gave: median seconds (erasing, applying, both), peak extra memory in bytes, and two figures of ours.
+
+    `float64_operations`: multiplications and additions in float64 of erasing. `change_error`: ‖δΔW‖ / ‖ΔW‖ compared with the
+    same erasure of weights in float64.
+    """
 
     case: Case
     erase_seconds: float
@@ -50,6 +54,8 @@ class Measured:
     total_seconds: float
     repeats: int
     extra_bytes: int
+    float64_operations: float = 0.0
+    change_error: float = 0.0
 
     @property
     def extra_matrices(self) -> float:

@@ -8,38 +8,42 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.erase_benchmark.records import (
-    CONCEPTS,
-    CONCEPTS_OF,
-    EPOCHS,
-    OURS,
-    PROJECTION,
-    PUBLISHED,
-    TIDY,
-    Measured,
-)
+from benchmarks.erase_benchmark.records import DOUBLE, EPOCHS, OURS, PROJECTION, PUBLISHED, TIDY, Measured
+from benchmarks.erase_benchmark.stacks import SIZES
 
 Cases = Mapping[tuple[str, str, int, int], Measured]
+Runs = Sequence[tuple[dict[str, Any], list[Measured]]]
+
+# Float64 operations a second of a consumer's GPU (a sixty-fourth of its 83 TFLOP/s in float32).
+CONSUMER_RATE = 1.3e12
 
 
-def write_report(found: Sequence[Measured], machine: dict[str, Any], path: Path) -> None:
-    """Write `path`.json, `path`.md and `path`.png."""
+def write_report(runs: Runs, path: Path) -> None:
+    """Write `path`.json, `path`.md and `path`.png; each run is a machine and what was measured on it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    values = {"machine": machine, "measured": [asdict(one) for one in found]}
+    values = [{"machine": machine, "measured": [asdict(one) for one in found]} for machine, found in runs]
     path.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8", newline="\n")
-    path.with_suffix(".md").write_text(_table(found, machine, path.name), encoding="utf-8", newline="\n")
-    _plot(found, machine, path.with_suffix(".png"))
+    path.with_suffix(".md").write_text(_report(runs, path.name), encoding="utf-8", newline="\n")
+    _plot(runs, path.with_suffix(".png"))
 
 
-def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str:
+def _report(runs: Runs, name: str) -> str:
     lines = [
-        f"# Time and memory of an erasure ({machine['name']}, {machine['cores']} cores, torch {machine['torch']})",
+        "# Time and memory of an erasure",
         "",
-        f"Measured {machine['date']} by `python -m benchmarks.erase_benchmark`; all figures are in `{name}.json`.",
-        "Seconds from projections and token embeddings to edited projections (median; text encoding apart). Sizes that the",
-        "last run left out are those of earlier runs on the same machine.",
+        f"Measured by `python -m benchmarks.erase_benchmark`; all figures are in `{name}.json`.",
+        "Seconds from projections (float32) and token embeddings to edited projections (median; text encoding apart). Compare",
+        "within a machine only. Sizes that a machine's last run left out are those of its earlier runs.",
         "",
         f"![seconds by number of concepts]({name}.png)",
+        "",
+    ]
+    return "\n".join(lines + [line for machine, found in runs for line in _machine(machine, found)])
+
+
+def _machine(machine: dict[str, Any], found: Sequence[Measured]) -> list[str]:
+    lines = [
+        f"# {machine['name']}, {machine['cores']} cores, torch {machine['torch']}, {machine['date']}",
         "",
         "## Ours, seconds by epochs",
         "",
@@ -47,21 +51,27 @@ def _table(found: Sequence[Measured], machine: dict[str, Any], name: str) -> str
         "| --- | --- | " + " | ".join("---" for _ in EPOCHS) + " | --- |",
     ]
     by_case = {(one.case.method, one.case.size, one.case.concepts, one.case.epochs): one for one in found}
-    sizes = list(dict.fromkeys(one.case.size for one in found))
-    lines += [_row(by_case, size, concepts) for size in sizes for concepts in CONCEPTS_OF.get(size, CONCEPTS)]
+    counts = {(one.case.size, one.case.concepts): None for one in found if one.case.method == OURS}
+    lines += [_row(by_case, size, concepts) for size, concepts in counts]
+    lines += ["", "## Compared with weights in float64, one concept, three epochs", ""]
+    lines += [
+        "| size | seconds | in float64 | ratio | ‖δΔW‖ / ‖ΔW‖ | float64 operations | of rows·d² | at 1.3 TFLOP/s |",
+        "| --- " * 8 + "|",
+    ]
+    lines += [_beside_double(one, by_case) for one in found if one.case.method == DOUBLE]
     lines += ["", "## Compared with the equations layer by layer, one concept", ""]
     lines += ["| size | epochs | method | seconds | ours | ratio | its peak extra memory |", "| --- " * 7 + "|"]
     lines += [_beside_literal(one, by_case) for one in found if one.case.method in (TIDY, PUBLISHED)]
     lines += ["", "## A projection compared with RECE with three epochs, one concept", ""]
     lines += [_beside_rece(one, by_case) for one in found if one.case.method == PROJECTION]
-    lines += ["", "## A thousand concepts compared with one, three epochs", ""]
-    lines += [_thousand(by_case, size) for size in sizes if (OURS, size, 1000, 3) in by_case]
-    return "\n".join([*lines, ""])
+    lines += ["", "## Many concepts compared with one, three epochs", ""]
+    lines += [_many(by_case, *many) for many in counts if many[1] in (10, 1000)]
+    return [*lines, ""]
 
 
 def _row(by_case: Cases, size: str, concepts: int) -> str:
     cells = [by_case.get((OURS, size, concepts, epochs)) for epochs in EPOCHS]
-    times = " | ".join(f"{one.total_seconds:.2f}" if one else "" for one in cells)
+    times = " | ".join(f"{one.total_seconds:.3f}" if one else "" for one in cells)
     most = max((one for one in cells if one), key=lambda one: one.extra_bytes)
     return f"| {size} | {concepts} | {times} | {_memory(most)} |"
 
@@ -70,7 +80,7 @@ def _beside_literal(one: Measured, by_case: Cases) -> str:
     ours = by_case[OURS, one.case.size, one.case.concepts, one.case.epochs].total_seconds
     return (
         f"| {one.case.size} | {one.case.epochs} | {one.case.method} | {one.total_seconds:.2f} | "
-        f"{ours:.2f} | {one.total_seconds / ours:.0f} | {one.extra_bytes / 2**20:.0f} MiB |"
+        f"{ours:.3f} | {one.total_seconds / ours:.0f} | {one.extra_bytes / 2**20:.0f} MiB |"
     )
 
 
@@ -79,32 +89,43 @@ def _beside_rece(one: Measured, by_case: Cases) -> str:
     return f"- {one.case.size}: {seconds:.2f} s / {rece:.2f} s = {seconds / rece:.1f}; peak extra memory {_memory(one)}"
 
 
-def _thousand(by_case: Cases, size: str) -> str:
-    one, many = (by_case[OURS, size, concepts, 3].total_seconds for concepts in (1, 1000))
-    return f"- {size}: {many:.2f} s / {one:.2f} s = {many / one:.1f}"
+def _beside_double(one: Measured, by_case: Cases) -> str:
+    ours, size = by_case[OURS, one.case.size, 1, 3], SIZES[one.case.size]
+    share = ours.float64_operations / (2 * sum(size.features) * size.dimension**2)
+    return (
+        f"| {one.case.size} | {ours.total_seconds:.3f} | {one.total_seconds:.3f} | "
+        f"{ours.total_seconds / one.total_seconds:.2f} | {ours.change_error:.1e} | {ours.float64_operations:.1e} | "
+        f"{share:.1%} | {ours.float64_operations / CONSUMER_RATE:.3f} s |"
+    )
+
+
+def _many(by_case: Cases, size: str, concepts: int) -> str:
+    one, many = (by_case[OURS, size, count, 3].total_seconds for count in (1, concepts))
+    return f"- {size}, {concepts}: {many:.3f} s / {one:.3f} s = {many / one:.1f}"
 
 
 def _memory(one: Measured) -> str:
     return f"{one.extra_bytes / 2**20:.0f} MiB = {one.extra_matrices:.1f} d×d float64"
 
 
-def _plot(found: Sequence[Measured], machine: dict[str, Any], path: Path) -> None:
+def _plot(runs: Runs, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for size in dict.fromkeys(one.case.size for one in found):
-        ours = [one for one in found if one.case.method == OURS and one.case.size == size and one.case.epochs == 3]
-        (line,) = axes.plot(
-            [one.case.concepts for one in ours], [one.total_seconds for one in ours], "o-", label=f"{size}, ours"
-        )
-        for method, marker in ((TIDY, "s"), (PUBLISHED, "^")):
-            for one in found:
-                if (one.case.method, one.case.size, one.case.epochs) == (method, size, 3):
-                    axes.plot(1, one.total_seconds, marker, color=line.get_color(), label=f"{size}, {method}")
-    axes.set(xscale="log", yscale="log", xlabel="concepts", ylabel="seconds (3 epochs)", title=machine["name"])
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    figure, grid = pyplot.subplots(1, len(runs), figsize=(7 * len(runs), 4.2), layout="constrained", squeeze=False)
+    for axes, (machine, found) in zip(grid[0], runs, strict=True):
+        for size in dict.fromkeys(one.case.size for one in found):
+            ours = [one for one in found if (one.case.method, one.case.size, one.case.epochs) == (OURS, size, 3)]
+            (line,) = axes.plot(
+                [one.case.concepts for one in ours], [one.total_seconds for one in ours], "o-", label=f"{size}, ours"
+            )
+            for method, marker in ((TIDY, "s"), (PUBLISHED, "^")):
+                for one in found:
+                    if (one.case.method, one.case.size, one.case.epochs) == (method, size, 3):
+                        axes.plot(1, one.total_seconds, marker, color=line.get_color(), label=f"{size}, {method}")
+        axes.set(xscale="log", yscale="log", xlabel="concepts", ylabel="seconds (3 epochs)", title=machine["name"])
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
     figure.savefig(path, dpi=130)

@@ -9,19 +9,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rece_pack.rece_ops import RECESettings, erase, project
+from rece_pack.rece_ops import ConceptPair, RECESettings, erase, project
+from torch import Tensor
 
+from benchmarks.erase_benchmark.float64_work import Float64Work
 from benchmarks.erase_benchmark.literal import literal_erase
 from benchmarks.erase_benchmark.memory import PeakMemory, release_free_memory
 from benchmarks.erase_benchmark.records import (
     CONCEPTS,
     CONCEPTS_OF,
+    DOUBLE,
     EPOCHS,
     EPOCHS_OF,
     OURS,
@@ -46,6 +49,7 @@ def batches(sizes: list[str]) -> Iterator[Batch]:
         for concepts in CONCEPTS_OF.get(size, CONCEPTS):
             yield Batch(OURS, size, concepts, EPOCHS_OF.get(size, EPOCHS))
         yield Batch(PROJECTION, size, 1, (0,))
+        yield Batch(DOUBLE, size, 1, (3,))
         if size in ("SD1", "SD2"):
             yield Batch(TIDY, size, 1, (3,))
         if size == "SD1":
@@ -83,7 +87,8 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
             if batch.method == PROJECTION:
                 eraser = project(projections, pairs, preserve).eraser
             else:
-                eraser = erase(projections, pairs, preserve, settings).eraser
+                weights = InFloat64(projections) if batch.method == DOUBLE else projections
+                eraser = erase(weights, pairs, preserve, settings).eraser
             synchronize(device)
             erased = time.perf_counter()
             for weight in projections.values():
@@ -97,8 +102,46 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
             synchronize(device)
             return time.perf_counter() - started, 0.0
 
-        measured.append(measure_case(case, literal if case.method in (TIDY, PUBLISHED) else ours, device))
+        one = measure_case(case, literal if case.method in (TIDY, PUBLISHED) else ours, device)
+        if case.method == OURS and case.concepts == 1:
+            one = _with_errors(one, projections, pairs, preserve, settings)
+        measured.append(one)
     return measured
+
+
+def _with_errors(
+    one: Measured,
+    projections: Mapping[str, Tensor],
+    pairs: Sequence[ConceptPair],
+    preserve: Sequence[Tensor],
+    settings: RECESettings,
+) -> Measured:
+    """`one` with its work in float64, and its error compared with weights in float64."""
+    with Float64Work() as work:
+        ours = erase(projections, pairs, preserve, settings)
+    best = erase(InFloat64(projections), pairs, preserve, settings)
+    differences = [found.eraser.to(dtype=torch.float64).difference() for found in (ours, best)]
+    energies = [
+        float(((best.gram.to(part.device) @ part) * part).sum())
+        for part in (differences[0] - differences[1], differences[1])
+    ]
+    return replace(one, float64_operations=work.operations, change_error=(energies[0] / energies[1]) ** 0.5)
+
+
+class InFloat64(Mapping[str, Tensor]):
+    """Weights, each in float64 when it is read: then all of the erasure is in float64."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._weights[name].double()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
 
 
 def measure_case(case: Case, run: Callable[[], tuple[float, float]], device: torch.device) -> Measured:
@@ -113,11 +156,12 @@ def measure_case(case: Case, run: Callable[[], tuple[float, float]], device: tor
 
 
 def run_all(sizes: list[str], device: str) -> list[Measured]:
-    """Every batch in a process of its own, and its memory, for the most epochs, in another."""
+    """Every batch in a process of its own, and its memory, for the most epochs, in another; on a GPU all in this one."""
     found = []
     for batch in batches(sizes):
-        timed = _in_a_process(batch, device, {})
-        if batch.method in (OURS, PROJECTION):
+        # What torch allocates on a GPU is known to the byte, whatever was allocated before.
+        timed = measure_batch(batch, torch.device(device)) if device == "cuda" else _in_a_process(batch, device, {})
+        if device == "cpu" and batch.method in (OURS, PROJECTION, DOUBLE):
             most = replace(batch, epochs=batch.epochs[-1:])
             memory = _in_a_process(most, device, MEMORY_ENVIRONMENT)[0].extra_bytes
             timed = [replace(measured, extra_bytes=memory) for measured in timed]
@@ -147,12 +191,26 @@ def measured_from(values: dict[str, Any]) -> Measured:
     return Measured(**{**values, "case": Case(**values["case"])})
 
 
-def earlier(path: Path, sizes: list[str]) -> list[Measured]:
-    """What an earlier run on this machine measured for sizes that were not measured now."""
+def read_machines(path: Path) -> list[tuple[dict[str, Any], list[Measured]]]:
+    """What earlier runs measured, by machine."""
     if not path.is_file():
         return []
-    found = map(measured_from, json.loads(path.read_text(encoding="utf-8"))["measured"])
-    return [one for one in found if one.case.size not in sizes]
+    runs = json.loads(path.read_text(encoding="utf-8"))
+    return [(run["machine"], list(map(measured_from, run["measured"]))) for run in runs]
+
+
+def merged(
+    machines: Sequence[tuple[dict[str, Any], list[Measured]]],
+    machine: dict[str, Any],
+    found: Sequence[Measured],
+    sizes: Sequence[str],
+) -> list[tuple[dict[str, Any], list[Measured]]]:
+    """`machines` with what was `found` for `sizes` on one of them, which comes last."""
+    kept = [one for known, measured in machines for one in measured if known["name"] == machine["name"]]
+    together = [*(one for one in kept if one.case.size not in sizes), *found]
+    together.sort(key=lambda one: list(SIZES).index(one.case.size))
+    others = [(known, measured) for known, measured in machines if known["name"] != machine["name"]]
+    return [*others, (machine, together)]
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -163,4 +221,9 @@ def machine(device: str) -> dict[str, Any]:
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     if device == "cuda":
         name = f"{torch.cuda.get_device_name()} ({name})"
-    return {"name": name, "cores": os.cpu_count(), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+    return {
+        "name": name,
+        "cores": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }

@@ -14,12 +14,17 @@ TOKENS = 77
 
 @dataclass(frozen=True)
 class Size:
-    """A model's cross-attention: text dimension, output features of each key (and value) projection, tokens a prompt."""
+    """A model's cross-attention: text dimension, output features of each key (and value) projection, tokens a prompt.
+
+    Of a prompt's tokens only the first `words` differ; the rest is padding.
+    """
 
     name: str
     dimension: int
     features: tuple[int, ...]
     tokens: int = TOKENS
+    # From here on a prompt's tokens are equal.
+    words: int = TOKENS
 
 
 _SD_FEATURES = (320,) * 5 + (640,) * 5 + (1280,) * 6
@@ -28,7 +33,7 @@ SIZES = {
     "SD2": Size("SD2", 1024, _SD_FEATURES),
     "SDXL": Size("SDXL", 2048, (640,) * 10 + (1280,) * 60),
     # One projection with 3072 outputs, here in two halves; prompts are padded to 256 tokens of T5.
-    "Flux": Size("Flux", 4096, (1536,), 256),
+    "Flux": Size("Flux", 4096, (1536,), 256, 24),
 }
 
 
@@ -57,7 +62,9 @@ def random_prompts(
     shape = size.tokens, size.dimension
     shared = torch.randn(shape, generator=generator)
     own = (torch.randn(shape, generator=generator) for _ in range(count))
-    return [(0.8 * shared + 0.6 * tokens).to(device, dtype) for tokens in own]
+    # The row of the first padding stands for all of it.
+    rows = torch.arange(size.tokens).clamp(max=size.words)
+    return [(0.8 * shared + 0.6 * tokens)[rows].to(device, dtype) for tokens in own]
 
 
 def random_pairs(

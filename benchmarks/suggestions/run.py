@@ -123,7 +123,7 @@ class Suggesting:
         after = [found.share for found in one.leaks if found.word in word.held_out]
         return max(before, default=0.0), max(after, default=0.0)
 
-    def pictures(self, concept: Concept, eraser: Any) -> dict[str, Rate]:
+    def pictures(self, concept: Concept, eraser: Any) -> dict[str, Any]:
         """What pictures show before and after."""
         found = trials(concept, self._count, self._count)
         groups = {"held_out": found.held_out, "neighbours": found.neighbours, "others": found.others}

@@ -10,8 +10,9 @@ concept's original ones, Σ_l ‖W_l' c' − W_l c‖² + λ_r ‖c'‖², is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,50 +20,88 @@ from torch import Tensor
 from ..eraser import Eraser
 from ..errors import InputError
 from ..linear.gram import check_projection, check_reads
-from ..linear.solves import GramSum, SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
+from ..linear.gram_sum import GramSum
+from ..linear.solves import SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
+from ..linear.thin_system import RegularizedGram, ThinSystem
 from ..progress import Progress, Steps
 from ..texts import quoted
 
+_PURPOSE = "The derivation of the embedding that regenerates the concept"
+_REMEDY = "Raise 'regularization', or use fewer epochs."
+# Up to the dimension divided by this, a rank is so low that products with its factors cost less than factoring.
+_FEW = 8
 
-class Derivation:
-    """The linear map K, its system factored once.
+
+class DenseSystem:
+    """M = λ_r I + Q, factored.
 
     Args:
         cross: N [d, d], float64.
         edited: Q [d, d], float64; taken over.
         regularization: λ_r.
 
+    Attributes:
+        condition: κ₂(M), a lower bound, tight to a few per cent.
+        smallest: M's smallest eigenvalue, an upper bound.
+
     Raises:
-        NumericalError: λ_r I + Q is too ill-conditioned.
+        NumericalError: M is too ill-conditioned.
     """
 
     def __init__(self, cross: Tensor, edited: Tensor, regularization: float) -> None:
         self._cross = cross
-        self._solver = SPDSolver(
-            add_to_diagonal(edited, regularization),
-            "The derivation of the embedding that regenerates the concept",
-            "Raise 'regularization', or use fewer epochs.",
-        )
-        self.condition = self._solver.condition
-
-    @classmethod
-    def of_eraser(cls, gram: Tensor, eraser: Eraser, regularization: float) -> Derivation:
-        """From weights W·T: G [d, d] of the original key and value weights and T."""
-        return cls(*_moments_of_eraser(gram, eraser), regularization)
+        self._solver = SPDSolver(add_to_diagonal(edited, regularization), _PURPOSE, _REMEDY)
+        self.condition, self.smallest = self._solver.condition, self._solver.smallest
 
     def of_tokens(self, tokens: Tensor | None) -> Tensor:
-        """K c for every token c [n, d] (None: for the rows of the identity), in float64."""
+        """K c = M⁻¹Nᵀc for every token c [n, d] (None: for the rows of the identity), in float64."""
         return self._solver.solve_rows(self._cross if tokens is None else tokens @ self._cross)
 
-    def embedding(self, concept: Tensor) -> Tensor:
-        """K c for every token of `concept` [n, d], in its dtype and on its device."""
-        derived = self.of_tokens(to_float64(concept, self._cross.device))
-        return derived.to(concept.dtype).to(concept.device)
+    def solve(self, columns: Tensor) -> Tensor:
+        """M⁻¹·columns, [d, n], in float64."""
+        return self._solver.solve_columns(columns)
+
+
+Derivation: TypeAlias = DenseSystem | ThinSystem
+"""The linear map K, its system factored once."""
+
+
+class Derivations:
+    """Derivations from several edits W·T of the same weights.
+
+    Args:
+        gram: G [d, d] of the original key and value weights, float64.
+        regularization: λ_r.
+    """
+
+    def __init__(self, gram: Tensor, regularization: float) -> None:
+        self.base = RegularizedGram(gram, regularization, _PURPOSE, _REMEDY)
+
+    def of_eraser(self, eraser: Eraser) -> Derivation:
+        """From weights W·T.
+
+        Raises:
+            NumericalError: λ_r I + TᵀGT is too ill-conditioned.
+        """
+        gram = self.base.gram
+        transform = eraser.to(gram.device, gram.dtype)
+        left, right = transform.factors()
+        if right is None or transform.rank * _FEW > transform.dimension:
+            return DenseSystem(*_moments_of_eraser(gram, transform), self.base.regularization)
+        return ThinSystem(self.base, left, right)
+
+    def embeddings(self, eraser: Eraser, concepts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """K c for every token c of each of `concepts` [n, d], in its dtype and on its device."""
+        derivation, device = self.of_eraser(eraser), self.base.gram.device
+        derived = (derivation.of_tokens(to_float64(concept, device)) for concept in concepts)
+        return tuple(
+            found.to(concept.dtype).to(concept.device) for found, concept in zip(derived, concepts, strict=True)
+        )
 
 
 def derive_embedding(gram: Tensor, eraser: Eraser, concept: Tensor, regularization: float) -> Tensor:
     """The embedding [n, d] that regenerates `concept` [n, d] from the erased weights."""
-    return Derivation.of_eraser(gram, eraser, regularization).embedding(concept)
+    return Derivations(gram, regularization).embeddings(eraser, [concept])[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +188,7 @@ def regenerate(moments: WeightMoments, concept: Tensor, target: Tensor, regulari
         NumericalError: λ_r I + Q is too ill-conditioned.
     """
     check_reads(moments.original, concept.shape[-1])
-    derivation = Derivation(moments.cross, moments.edited.clone(), regularization)
+    derivation = DenseSystem(moments.cross, moments.edited.clone(), regularization)
     intended, harmless = (to_float64(tokens, moments.original.device) for tokens in (concept, target))
     derived = derivation.of_tokens(intended)
     energy = _energy(derived, moments.edited) - 2 * float((intended @ moments.cross * derived).sum())

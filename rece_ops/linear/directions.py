@@ -12,7 +12,8 @@ from ..errors import InputError
 from ..pairs import Contrast
 from ..texts import quoted
 from .gram import check_reads
-from .solves import GramSum, add_to_diagonal, to_float64
+from .gram_sum import GramSum
+from .solves import add_to_diagonal, to_float64
 
 # The metric of few or narrow weights is singular; this part of its mean eigenvalue is added, which no output shows.
 METRIC_FLOOR = 1e-9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -10,13 +10,21 @@ from ..errors import InputError
 from ..progress import Progress, Steps
 from ..texts import quoted
 from .finite import is_finite
-from .solves import GramSum, float64_device
+from .gram_sum import GramSum
+from .solves import float64_device, is_above
+
+# How far the error of G may go in any direction, as a share of what G is there.
+_SHARE = 1e-5
+_STAGE = "reading weights"
 
 
 def gram_matrix(weights: Mapping[str, Tensor], progress: Progress | None = None) -> Tensor:
     """G = Σ_l W_lᵀ W_l over all key and value weights W_l [out_l, d], as a float64 tensor [d, d].
 
-    The mapping is read once, one weight at a time, so it may compute each weight when asked.
+    The mapping is read one weight at a time, so it may compute each weight when asked. Products of weights in float64 are
+    computed in float64, those of all others in float32 (see `GramSum`). Where that leaves an error of more than a
+    hundred-thousandth of what G is in some direction, the weights are read a second time and all products are computed in
+    float64: a solve with G or its root changes by no more than about that share.
     The result is on the device of the key and value weights, or on the CPU where that has no float64.
 
     Args:
@@ -27,16 +35,37 @@ def gram_matrix(weights: Mapping[str, Tensor], progress: Progress | None = None)
         InputError: there is no weight, one is no matrix [out, d], or holds NaN or infinity, or all are zero or so
             large or small that their squares leave float64.
     """
-    gram: GramSum | None = None
     steps = Steps(progress, len(weights))
+    gram, error = measured_gram(weights, steps.done)
+    if error == 0 or is_above(gram, error / _SHARE):
+        return gram
+    del gram
+    steps.restart()
+    return measured_gram(weights, steps.done, exact=True)[0]
+
+
+def measured_gram(
+    weights: Mapping[str, Tensor], done: Callable[[str], None], exact: bool = False
+) -> tuple[Tensor, float]:
+    """G in one pass over the weights, and about how far it is from the exact sum in the spectral norm.
+
+    Args:
+        weights: see `gram_matrix`.
+        done: called with the name of the stage after each weight was added.
+        exact: compute every product in float64, whatever the dtype of the weights.
+
+    Raises:
+        InputError: see `gram_matrix`.
+    """
+    gram: GramSum | None = None
     for name in weights:
         weight = weights[name]
         if gram is None:
             dimension = weight.shape[-1]
-            gram = GramSum(dimension, float64_device(weight.device))
+            gram = GramSum(dimension, float64_device(weight.device), exact)
         check_projection(name, weight, dimension)
         gram.add(weight)
-        steps.done("reading weights")
+        done(_STAGE)
     if gram is None:
         raise InputError("There is no weight: give the key and value weights of the cross-attention layers.")
     total = gram.total()
@@ -46,7 +75,7 @@ def gram_matrix(weights: Mapping[str, Tensor], progress: Progress | None = None)
             f"The squares of all {len(weights)} key and value weights sum up to {energy:g}: they are all zero, or far "
             "beyond any model's. The checkpoint or a LoRA on it is damaged: load another."
         )
-    return total
+    return total, gram.error
 
 
 def check_projection(name: str, weight: Tensor, dimension: int) -> None:

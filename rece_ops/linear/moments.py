@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 
 from ..pairs import ConceptPair
-from .solves import GramSum, to_float64
+from .equal_tokens import EqualTokens, equal_tokens
+from .gram_sum import GramSum
+from .solves import is_above, to_float64
+
+# How far sums in float32 may change second moments, as a share of what they are in any direction.
+_MOMENT_ERROR = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +39,11 @@ class PairMoments:
     basis: Tensor | None
     core: Tensor | None
     cross: Tensor
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """U [r, d] where it holds the tokens themselves (M = I), else None."""
+        return self.basis if self.core is None else None
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """What an edit needs, in new tensors: C [d, d], and X − C = Σ η (c* − c) cᵀ as factors.
@@ -74,53 +84,92 @@ class PairMoments:
         return self.basis.T @ weighted, self.basis.T @ self.cross
 
 
+@dataclass(frozen=True, eq=False)
+class PreservedMoment:
+    """P = Σ p pᵀ of the tokens of preserved prompts.
+
+    Attributes:
+        rows: where they are few, the different tokens [n, d], each times the root of how often it occurs: P = rowsᵀ·rows.
+        total: P [d, d] where there are more different tokens than dimensions.
+    """
+
+    rows: Tensor | None
+    total: Tensor | None
+
+    @classmethod
+    def of_prompts(cls, prompts: Sequence[Tensor], dimension: int, device: torch.device) -> PreservedMoment:
+        """Of token embeddings, [n, d] each; in float64 on `device`."""
+        if not prompts:
+            return cls(torch.zeros(0, dimension, dtype=torch.float64, device=device), None)
+        equal = equal_tokens(prompts)
+        if equal.count > dimension:
+            return cls(None, second_moment(prompts, dimension, device))
+        weighted = [(tokens, tokens, 1.0) for tokens in prompts]
+        return cls(_token_moments(weighted, equal, device).basis, None)
+
+    def matrix(self) -> Tensor:
+        """P [d, d], which must not be written to."""
+        if self.total is not None:
+            return self.total
+        assert self.rows is not None  # by construction one of the two is given
+        return self.rows.T @ self.rows
+
+
 def pair_moments(
     pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device
 ) -> tuple[PairMoments, PairMoments]:
     """Moments of the first edit (subject tokens) and of every epoch (all tokens), float64 on `device`."""
-    rows = sum(pair.all_tokens()[0].shape[0] for pair in pairs)
-    if rows <= pairs[0].dimension:
-        return (
-            _token_moments([(pair.subject_tokens(), pair.scale) for pair in pairs], erase_scale, device),
-            _token_moments([(pair.all_tokens(), pair.scale) for pair in pairs], erase_scale, device),
-        )
-    return _folded_moments(pairs, erase_scale, device)
+    equal = equal_tokens([pair.all_tokens()[0] for pair in pairs])
+    if equal.count > pairs[0].dimension:
+        return _folded_moments(pairs, erase_scale, device)
+    subject = [(*pair.subject_tokens(), erase_scale * pair.scale) for pair in pairs]
+    every = [(*pair.all_tokens(), erase_scale * pair.scale) for pair in pairs]
+    return (
+        _token_moments(subject, equal_tokens([concept for concept, _, _ in subject]), device),
+        _token_moments(every, equal, device),
+    )
 
 
 def second_moment(prompts: Iterable[Tensor], dimension: int, device: torch.device) -> Tensor:
     """Σ p pᵀ over all tokens p of all `prompts` (each [n, d]): [d, d], float64 on `device`."""
-    return _weighted_moment(((tokens, 1.0) for tokens in prompts), dimension, device)
+    gram = GramSum(dimension, device, exact=True)
+    for tokens in prompts:
+        gram.add(tokens)
+    return gram.total()
 
 
 def _token_moments(
-    weighted: Sequence[tuple[tuple[Tensor, Tensor], float]], erase_scale: float, device: torch.device
+    weighted: Sequence[tuple[Tensor, Tensor, float]], equal: EqualTokens, device: torch.device
 ) -> PairMoments:
-    concepts, targets = [], []
-    for (concept, target), scale in weighted:
-        root = (erase_scale * scale) ** 0.5
-        concepts.append(to_float64(concept, device) * root)
-        targets.append(to_float64(target, device) * root)
-    return PairMoments(basis=torch.cat(concepts), core=None, cross=torch.cat(targets))
+    """Of concept tokens, target tokens and η; equal concept tokens become one row.
+
+    With w = Σ η over equal tokens c, their parts of C and X are w c cᵀ and (Σ η c*) cᵀ: one row √w c with Σ η c* / √w.
+    """
+    dimension = weighted[0][0].shape[1]
+    basis, cross = (torch.zeros(equal.count, dimension, dtype=torch.float64, device=device) for _ in range(2))
+    weight = torch.zeros(equal.count, 1, dtype=torch.float64, device=device)
+    for (concept, target, scale), numbers in zip(weighted, equal.group, strict=True):
+        group = numbers.to(device)
+        basis[group] = to_float64(concept, device)
+        cross.index_add_(0, group, to_float64(target, device), alpha=scale)
+        weight.index_add_(0, group, torch.full_like(weight[group], scale))
+    # Weights so small that they are zero in float64 leave zeros.
+    root = weight.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    return PairMoments(basis=basis.mul_(root), core=None, cross=cross.div_(root))
 
 
 def _folded_moments(
     pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device
 ) -> tuple[PairMoments, PairMoments]:
-    dimension = pairs[0].dimension
-    subject = _weighted_moment(
-        ((pair.subject_tokens()[0], erase_scale * pair.scale) for pair in pairs), dimension, device
-    )
     # All tokens = subject tokens + the few before and after them, so that no token is read twice.
-    rest = _weighted_moment(
-        ((tokens, erase_scale * pair.scale) for pair in pairs for tokens in _outside_subject(pair)),
-        dimension,
-        device,
-    )
+    subject = [(pair.subject_tokens()[0], erase_scale * pair.scale) for pair in pairs]
+    rest = [(tokens, erase_scale * pair.scale) for pair in pairs for tokens in _outside_subject(pair)]
+    first, every = _concept_moments(subject, rest, device)
     subject_cross = _cross_moment([(*pair.subject_tokens(), pair.scale) for pair in pairs], erase_scale, device)
     all_cross = _cross_moment([(*pair.all_tokens(), pair.scale) for pair in pairs], erase_scale, device)
     return (
-        PairMoments(basis=None, core=subject, cross=subject_cross),
-        PairMoments(basis=None, core=rest.add_(subject), cross=all_cross),
+        PairMoments(basis=None, core=first, cross=subject_cross),
+        PairMoments(basis=None, core=every, cross=all_cross),
     )
 
 
@@ -128,15 +177,46 @@ def _outside_subject(pair: ConceptPair) -> list[Tensor]:
     """The tokens that an epoch pairs but the first edit does not (before and after the subject)."""
     every = pair.all_tokens()[0]
     start, stop = pair.concept_start, pair.concept_start + pair.subject_tokens()[0].shape[0]
-    return [every[:start], every[stop:]]
+    return [tokens for tokens in (every[:start], every[stop:]) if len(tokens)]
 
 
-def _weighted_moment(weighted: Iterable[tuple[Tensor, float]], dimension: int, device: torch.device) -> Tensor:
-    """Σ w·xᵀx over (x [n, d], w), in float64."""
-    gram = GramSum(dimension, device)
-    for tokens, weight in weighted:
-        gram.add(tokens, weight)
-    return gram.total()
+def _concept_moments(
+    subject: Sequence[tuple[Tensor, float]], rest: Sequence[tuple[Tensor, float]], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Σ w·xᵀx over (x [n, d], w) of `subject`, and of `subject` and `rest` together: [d, d], float64.
+
+    In float32 blocks where that changes the sums by no more than a hundred-thousandth of what they are in any direction,
+    and so every edit that is made of them by no more than that; else in float64.
+    """
+    for exact in (False, True):
+        sums = [_weighted_moment(weighted, device, exact) for weighted in (subject, rest) if weighted]
+        (first, error), *others = sums
+        every = first + others[0][0] if others else first.clone()
+        if exact or is_above(first, (error + sum(other[1] for other in others)) / _MOMENT_ERROR):
+            break
+    return first, every
+
+
+def _weighted_moment(
+    weighted: Sequence[tuple[Tensor, float]], device: torch.device, exact: bool
+) -> tuple[Tensor, float]:
+    """Σ w·xᵀx over (x [n, d], w), equal tokens once, and about how far it is from the exact sum."""
+    equal = equal_tokens([tokens for tokens, _ in weighted])
+    weight = torch.zeros(equal.count, dtype=torch.float64)
+    for (tokens, scale), group in zip(weighted, equal.group, strict=True):
+        weight.index_add_(0, group, torch.full((len(tokens),), scale, dtype=torch.float64))
+    occurs = torch.bincount(torch.cat(equal.group))
+    alone = [occurs[group] == 1 for group in equal.group]
+    gram = GramSum(weighted[0][0].shape[1], device, exact)
+    for (tokens, scale), own in zip(weighted, alone, strict=True):
+        gram.add(tokens if bool(own.all()) else tokens[own.to(tokens.device)], scale)
+    # Apart, since weights in float64 make float64 of the tokens.
+    for (tokens, _), own, first, group in zip(weighted, alone, equal.first(), equal.group, strict=True):
+        chosen = first & ~own
+        if bool(chosen.any()):
+            shared = to_float64(tokens[chosen.to(tokens.device)], device)
+            gram.add(shared * weight[group[chosen], None].sqrt().to(device))
+    return gram.total(), gram.error
 
 
 def _cross_moment(rows: Sequence[tuple[Tensor, Tensor, float]], erase_scale: float, device: torch.device) -> Tensor:

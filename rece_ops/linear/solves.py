@@ -1,4 +1,4 @@
-"""Float64 linear algebra: Gram accumulation and symmetric positive definite solves."""
+"""Float64 linear algebra: symmetric positive definite solves, and how far they can be trusted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ MAX_CONDITION = 2.0**41
 # From here on the change of a weight agrees with the exact one to less than 1e-6.
 WARN_CONDITION = 1e-6 * 2.0**52
 
-_LANCZOS_STEPS = 12
+LANCZOS_STEPS = 12
+# A direction of which less than this is new is rounding.
+_LOST = 1e-12
 
 
 @cache
@@ -40,47 +42,6 @@ def to_float64(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device=device, dtype=torch.float64)
 
 
-class GramSum:
-    """Σ w·XᵀX over matrices X [n, d], as a float64 matrix [d, d] on one device.
-
-    Only panels right of the diagonal are computed, since the sum is symmetric: 44 % of the work is saved.
-    Rows are gathered into chunks of d, so that many small matrices keep the device as busy as one large one;
-    the sum and the chunk are all the memory that is used.
-    """
-
-    def __init__(self, dimension: int, device: torch.device) -> None:
-        self._upper = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
-        self._chunk = torch.empty(dimension, dimension, dtype=torch.float64, device=device)
-        self._filled = 0
-
-    def add(self, rows: Tensor, weight: float = 1.0) -> None:
-        """Add weight·rowsᵀ·rows of `rows` [n, d], of any dtype and on any device."""
-        for part in torch.split(rows, self._chunk.shape[0]):
-            if self._filled + part.shape[0] > self._chunk.shape[0]:
-                self._flush()
-            block = self._chunk[self._filled : self._filled + part.shape[0]]
-            # Moved first and cast then: the other device may have no float64.
-            block.copy_(part.to(self._chunk.device))
-            if weight != 1.0:
-                block.mul_(weight**0.5)
-            self._filled += part.shape[0]
-
-    def total(self) -> Tensor:
-        """The sum [d, d]; nothing may be added afterwards."""
-        self._flush()
-        del self._chunk
-        return mirror_upper(self._upper)
-
-    def _flush(self) -> None:
-        rows = self._chunk[: self._filled]
-        # Wide enough to keep the device busy, narrow enough to skip most of the lower triangle.
-        width = 192 if rows.device.type == "cpu" else 1024
-        for start in range(0, rows.shape[1], width):
-            panel = rows[:, start : start + width]
-            self._upper[start : start + width, start:].addmm_(panel.T, rows[:, start:])
-        self._filled = 0
-
-
 def mirror_upper(total: Tensor) -> Tensor:
     """Copy the upper triangle of `total` [d, d] onto its lower one, in place, and return it."""
     dimension = total.shape[0]
@@ -99,6 +60,29 @@ def add_to_diagonal(matrix: Tensor, value: float) -> Tensor:
     return matrix
 
 
+def is_above(matrix: Tensor, bound: float) -> bool:
+    """Whether every eigenvalue of the symmetric `matrix` [d, d] is above `bound`."""
+    return int(torch.linalg.cholesky_ex(add_to_diagonal(matrix.clone(), -bound)).info) == 0
+
+
+def cholesky(matrix: Tensor, purpose: str, remedy: str) -> Tensor:
+    """The lower factor [d, d] of a symmetric positive definite matrix; raises NumericalError if it is not."""
+    factored = torch.linalg.cholesky_ex(matrix)
+    lower: Tensor = factored.L
+    if int(factored.info) != 0:
+        raise NumericalError(f"{purpose} cannot be solved: its matrix is not positive definite. {remedy}")
+    return lower
+
+
+def check_condition(condition: float, purpose: str, remedy: str) -> None:
+    """Raise NumericalError if a system with that condition number cannot be solved."""
+    if not condition <= MAX_CONDITION:
+        raise NumericalError(
+            f"{purpose} is too ill-conditioned to be solved in float64 "
+            f"(condition number {condition:.1e}, limit {MAX_CONDITION:.1e}). {remedy}"
+        )
+
+
 class SPDSolver:
     """A symmetric positive definite system A·x = b, factored once by Cholesky.
 
@@ -107,20 +91,19 @@ class SPDSolver:
         purpose: what is being solved, for the error message.
         remedy: which setting to change if it cannot be solved.
 
+    Attributes:
+        largest, largest_vector: the largest eigenvalue (see `largest_eigenvalue`), and its vector [d, 1].
+        smallest, smallest_vector: the smallest.
+        condition: condition number κ₂.
+
     Raises:
         NumericalError: A is not positive definite, or its condition number exceeds 2^41 ≈ 2.2e12.
     """
 
     def __init__(self, matrix: Tensor, purpose: str, remedy: str) -> None:
-        self._lower, failed_at = torch.linalg.cholesky_ex(matrix)
-        if int(failed_at) != 0:
-            raise NumericalError(f"{purpose} cannot be solved: its matrix is not positive definite. {remedy}")
+        self._lower = cholesky(matrix, purpose, remedy)
         self.condition = self._estimate_condition()
-        if not self.condition <= MAX_CONDITION:
-            raise NumericalError(
-                f"{purpose} is too ill-conditioned to be solved in float64 "
-                f"(condition number {self.condition:.1e}, limit {MAX_CONDITION:.1e}). {remedy}"
-            )
+        check_condition(self.condition, purpose, remedy)
 
     def solve_rows(self, rows: Tensor, overwrite: bool = False) -> Tensor:
         """Solve A·x = b for every row b of `rows` [n, d]; the solutions are the rows of the result.
@@ -128,6 +111,10 @@ class SPDSolver:
         With `overwrite` they may take the place of `rows`, which saves a matrix of that size.
         """
         return self._solve(rows.T if overwrite and rows.is_contiguous() else rows.clone().T).T
+
+    def solve_columns(self, columns: Tensor) -> Tensor:
+        """A⁻¹·columns for `columns` [d, n], in a new tensor."""
+        return self._solve(columns.T.clone(memory_format=torch.contiguous_format).T)
 
     def _solve(self, columns: Tensor) -> Tensor:
         """A⁻¹·columns for column-major `columns` [d, n], in their place: two triangular solves."""
@@ -138,26 +125,50 @@ class SPDSolver:
     def _estimate_condition(self) -> float:
         """κ₂(A) = λ_max(A)·λ_max(A⁻¹) by a few Lanczos steps each: a lower bound, tight to a few per cent."""
         lower = self._lower
+        start = random_column(lower.shape[0], lower.device)
+        self.largest, self.largest_vector = largest_eigenvalue(lambda x: lower @ (lower.T @ x), start, LANCZOS_STEPS)
+        inverse, self.smallest_vector = largest_eigenvalue(self.solve_columns, start, LANCZOS_STEPS)
+        self.smallest = 1 / inverse
+        return self.largest * inverse
 
-        start = torch.randn(lower.shape[0], 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        start = start.to(lower.device)
-        return _largest_eigenvalue(lambda x: lower @ (lower.T @ x), start) * _largest_eigenvalue(
-            lambda x: self._solve(x.clone()), start
-        )
+
+def random_column(dimension: int, device: torch.device) -> Tensor:
+    """The same normally distributed [dimension, 1] every time, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(dimension, 1, generator=generator, dtype=torch.float64).to(device)
 
 
-def _largest_eigenvalue(apply: Callable[[Tensor], Tensor], start: Tensor) -> float:
-    """The largest eigenvalue of a symmetric positive map of columns [d, 1], from the Krylov space of `start`."""
-    steps = min(_LANCZOS_STEPS, start.shape[0])
-    basis = torch.zeros(steps, start.shape[0], dtype=start.dtype, device=start.device)
-    images = torch.zeros_like(basis)
-    vector = start[:, 0]
-    for step in range(steps):
+def largest_eigenvalue(apply: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> tuple[float, Tensor]:
+    """The largest eigenvalue of a symmetric positive map of columns [d, 1], and its vector, from a Krylov space.
+
+    Args:
+        apply: the map.
+        start: [d, 1]; one near the vector that is looked for saves steps.
+        steps: how often the map is applied.
+
+    Returns:
+        A lower bound, tight to a few per cent with `LANCZOS_STEPS` from a random vector.
+    """
+    steps = min(steps, len(start))
+    basis, images = (torch.zeros(len(start), steps, dtype=start.dtype, device=start.device) for _ in range(2))
+    column, step = unit(start), 0
+    while step < steps:
+        new = column
         # Twice, because rounding would otherwise bring known directions back.
         for _ in range(2):
-            vector = vector - basis[:step].T @ (basis[:step] @ vector)
-        basis[step] = vector / torch.linalg.vector_norm(vector).clamp(min=torch.finfo(vector.dtype).tiny)
-        images[step] = apply(basis[step, :, None])[:, 0]
-        vector = images[step]
-    projected = basis @ images.T
-    return float(torch.linalg.eigvalsh((projected + projected.T) / 2)[-1])
+            new = new - basis[:, :step] @ (basis[:, :step].T @ new)
+        if not float(torch.linalg.vector_norm(new)) > _LOST:
+            break
+        basis[:, step : step + 1] = unit(new)
+        column = apply(basis[:, step : step + 1].contiguous())
+        images[:, step : step + 1] = column
+        column, step = unit(column), step + 1
+    projected = (basis[:, :step].T @ images[:, :step]).cpu()
+    values, vectors = torch.linalg.eigh((projected + projected.T) / 2)
+    return float(values[-1]), basis[:, :step] @ vectors[:, -1:].to(basis.device)
+
+
+def unit(column: Tensor) -> Tensor:
+    """`column` [d, 1] with norm one (zero stays zero)."""
+    length: Tensor = torch.linalg.vector_norm(column)
+    return column / length.clamp(min=torch.finfo(column.dtype).tiny)

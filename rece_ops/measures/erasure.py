@@ -9,7 +9,17 @@ from torch import Tensor
 
 from ..pairs import ConceptPair
 from ..progress import Progress, Steps
-from .outputs import concept_regenerations, drift, energies, gaps, passes, ratios, residuals, total_change
+from .outputs import (
+    concept_regenerations,
+    derivations_of,
+    drift,
+    energies,
+    gaps,
+    passes,
+    ratios,
+    residuals,
+    total_change,
+)
 from .records import ConceptMeasures, Erased, Measures
 
 _STAGE = "measuring"
@@ -36,7 +46,8 @@ def measure(
         steps.done(_STAGE)
 
     gap = gaps(gram, pairs, step)
-    regeneration = [concept_regenerations(erasure, eraser, gap, step) for eraser in erasers]
+    derivations = derivations_of(erasure)
+    regeneration = [concept_regenerations(erasure, eraser, derivations, gap, step) for eraser in erasers]
     residual = residuals(gram, erasure.eraser, erasure.intended, step)
     distance = ratios(gap, energies(gram, pairs, ConceptPair.all_tokens, lambda c, t: c, step))
     concepts = tuple(

@@ -12,7 +12,7 @@ from ..eraser import Eraser
 from ..errors import InputError
 from ..methods.rece import Erasure
 from ..settings import RECESettings, check_coefficient
-from .outputs import concept_regenerations, drift
+from .outputs import concept_regenerations, derivations_of, drift
 
 # The erase scale is looked for in steps of a factor of two, then to a tenth of one.
 _WEAKEST = 2.0**-20
@@ -123,11 +123,12 @@ def _largest_scale(
 
 def _epochs_to_keep(erasure: Erasure, limits: Limits, tuning: Mapping[str, Tensor]) -> tuple[int, float | None]:
     """How many epochs keep the limits; and the regeneration, where that was low enough to stop."""
+    derivations = derivations_of(erasure)
     for number, eraser in enumerate(erasure.erasers()):
         if limits.drift is not None and _drift(erasure, eraser, tuning) > limits.drift:
             return max(number - 1, 0), None
         if limits.regeneration is not None:
-            strongest = max(concept_regenerations(erasure, eraser))
+            strongest = max(concept_regenerations(erasure, eraser, derivations))
             if strongest <= limits.regeneration:
                 return number, strongest
     return len(erasure.epochs), None

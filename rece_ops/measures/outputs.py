@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..attacks.derivation import Derivation
+from ..attacks.derivation import Derivations
 from ..eraser import Eraser
 from ..linear.gram import check_projection
 from ..linear.solves import to_float64
@@ -38,23 +38,33 @@ def residuals(
 
 
 def concept_regenerations(
-    erasure: Erased, eraser: Eraser, gap: Tensor | None = None, step: Callable[[], None] = lambda: None
+    erasure: Erased,
+    eraser: Eraser,
+    derivations: Derivations,
+    gap: Tensor | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """max(0, 1 − ‖T c' − c‖_G / ‖c* − c‖_G) over all tokens, per concept, c' derived from W·T.
 
     Args:
-        erasure: gives G, the concepts and λ_r.
+        erasure: gives G and the concepts.
         eraser: T, one of `erasure.erasers()`.
+        derivations: of the erasure, see `derivations_of`.
         gap: ‖c* − c‖²_G of each pair, which is the same for every T; computed where it is not given.
         step: called between the parts; may raise to cancel.
     """
     gram, pairs = erasure.gram, erasure.pairs
-    derivation = Derivation.of_eraser(gram, eraser, erasure.settings.regularization)
+    derivation = derivations.of_eraser(eraser)
     transform = eraser.to(gram.device, gram.dtype)
     missed = energies(
         gram, pairs, ConceptPair.all_tokens, lambda c, t: transform.apply_to_context(derivation.of_tokens(c)) - c, step
     )
     return [max(0.0, 1.0 - ratio) for ratio in ratios(missed, gaps(gram, pairs, step) if gap is None else gap)]
+
+
+def derivations_of(erasure: Erased) -> Derivations:
+    """Derivations with the erasure's own G and λ_r."""
+    return Derivations(erasure.gram, erasure.settings.regularization)
 
 
 def gaps(gram: Tensor, pairs: Sequence[ConceptPair], step: Callable[[], None]) -> Tensor:

@@ -27,7 +27,8 @@ from torch import Tensor
 from ..eraser import Eraser
 from ..errors import InputError
 from ..linear.directions import metric_root
-from ..linear.solves import GramSum, add_to_diagonal, to_float64
+from ..linear.gram_sum import GramSum
+from ..linear.solves import add_to_diagonal, to_float64
 
 SHRINKAGE = 1.0
 """κ: how much the covariance of words is drawn towards one that is the same in all directions."""
@@ -66,7 +67,7 @@ class WordSpace:
             raise InputError(f"The words are {list(tokens.shape)}: give at least two, [words, tokens, {len(gram)}].")
         self._root = metric_root(gram)
         self._mean = _mean(tokens, gram.device)
-        total = GramSum(len(gram), gram.device)
+        total = GramSum(len(gram), gram.device, exact=True)
         for part in torch.split(tokens, _AT_ONCE):
             total.add((to_float64(part, gram.device) - self._mean).flatten(0, 1))
         spread = self._root.T @ total.total() @ self._root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -10,17 +11,34 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ..attacks.derivation import Derivation
+from ..attacks.derivation import Derivation, Derivations
 from ..eraser import Eraser, result_dtype
-from ..errors import InputError
-from ..linear.gram import check_reads, gram_matrix
-from ..linear.moments import PairMoments, pair_moments, second_moment
+from ..errors import InputError, NumericalError
+from ..linear.gram import check_reads, measured_gram
+from ..linear.moments import PairMoments, PreservedMoment, pair_moments
 from ..linear.preserved_subspace import PreservedSubspace
-from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
+from ..linear.solves import (
+    LANCZOS_STEPS,
+    SPDSolver,
+    add_to_diagonal,
+    check_condition,
+    cholesky,
+    largest_eigenvalue,
+    random_column,
+    to_float64,
+)
 from ..pairs import ConceptPair, check_same_dimension
 from ..progress import Progress, Steps
 from ..settings import DEFAULT_SETTINGS, RECESettings
 from ..texts import quoted
+
+_EDIT = "The edit"
+_MILDER_EDIT = "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'."
+# How far the error of G may take derived embeddings, as a share of their size. W·T − W follows by less than that in all
+# measurements (`benchmarks.erase_benchmark.gram_error`), and float16 rounds weights by five times as much.
+_GRAM_ERROR = 1e-4
+# So many concepts are enough to tell that by.
+_SAMPLED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +65,8 @@ class Epoch:
 
         Computed when first asked for: the erasure itself needs only their second moments.
         """
-        derivation = Derivation.of_eraser(self._gram, self._before, self._regularization)
-        return tuple(derivation.embedding(pair.concept) for pair in self._pairs)
+        concepts = [pair.concept for pair in self._pairs]
+        return Derivations(self._gram, self._regularization).embeddings(self._before, concepts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +133,7 @@ class Erasure:
 
 
 def edit(
-    moments: PairMoments, preserved: Tensor, settings: RECESettings, exact: PreservedSubspace | None = None
+    moments: PairMoments, preserved: PreservedMoment, settings: RECESettings, exact: PreservedSubspace | None = None
 ) -> tuple[Eraser, float]:
     """One closed-form edit (UCE, Eq. 3 of the paper) as a context transform, and its condition number.
 
@@ -124,20 +142,19 @@ def edit(
 
     Args:
         moments: the token pairs (c, c*) with their weights η.
-        preserved: Σ p pᵀ [d, d], float64.
+        preserved: Σ p pᵀ.
         settings: λ and μ are read from it.
         exact: what S may not move at all: then every c and p above is replaced by its part outside that span.
     """
+    tokens, kept = moments.tokens, preserved.rows
+    if tokens is not None and kept is not None and len(tokens) + len(kept) < tokens.shape[1]:
+        return _thin_edit(tokens, moments.cross, kept, settings, exact)
     system, displaced, basis = moments.parts()
-    system.add_(preserved, alpha=settings.preserve_scale)
+    system.add_(preserved.matrix(), alpha=settings.preserve_scale)
     if exact is not None:
         system = exact.confine(system)
         basis = exact.outside(torch.eye(len(system)).to(system) if basis is None else basis)
-    solver = SPDSolver(
-        add_to_diagonal(system, settings.edit_regularization),
-        "The edit",
-        "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'.",
-    )
+    solver = SPDSolver(add_to_diagonal(system, settings.edit_regularization), _EDIT, _MILDER_EDIT)
     # Every d×d matrix counts at SDXL's size: none outlives its use.
     del system
     if basis is not None and 2 * basis.shape[0] < basis.shape[1]:
@@ -145,6 +162,25 @@ def edit(
     full = displaced.T if basis is None else displaced.T @ basis
     del displaced, basis
     return Eraser(solver.solve_rows(full, overwrite=True)), solver.condition
+
+
+def _thin_edit(
+    concepts: Tensor, targets: Tensor, kept: Tensor, settings: RECESettings, exact: PreservedSubspace | None
+) -> tuple[Eraser, float]:
+    """`edit` where all tokens together are fewer than dimensions.
+
+    With all tokens, √η c and √μ p, as the rows of U [n, d], B = λI + UᵀU and U B⁻¹ = (λI + UUᵀ)⁻¹U: a system of n equations.
+    """
+    rows = torch.cat([concepts, kept * settings.preserve_scale**0.5])
+    if exact is not None:
+        rows = exact.outside(rows)
+    system = add_to_diagonal(rows @ rows.T, settings.edit_regularization)
+    # B has the same eigenvalues, and λ in all directions in which no token lies.
+    start = random_column(len(system), system.device)
+    condition = largest_eigenvalue(lambda x: system @ x, start, LANCZOS_STEPS)[0] / settings.edit_regularization
+    check_condition(condition, _EDIT, _MILDER_EDIT)
+    right = torch.cholesky_solve(rows, cholesky(system, _EDIT, _MILDER_EDIT))[: len(concepts)]
+    return Eraser((targets - concepts).T, right), condition
 
 
 def erase(
@@ -160,7 +196,8 @@ def erase(
     """Erase concepts from all key and value weights at once: the first edit, then `settings.epochs` epochs of RECE.
 
     Every weight W [out, d] becomes W·T with one T [d, d] (see `Eraser`); the key and value weights are read
-    once, for their Gram matrix, and are not changed. An epoch edits what the one before left, as published, or
+    once, for their Gram matrix, and are not changed. Unless they are float64 its products are computed in float32; where
+    the epochs need it more precisely, the weights are read again, in float64. An epoch edits what the one before left, as published, or
     the original weights with all pairs known so far (`RECESettings.anchored`). All solves run in float64 on the device
     of the key and value weights, or on the CPU where that has no float64.
 
@@ -184,9 +221,17 @@ def erase(
     later_preserve = preserve if epoch_preserve is None else epoch_preserve
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
     steps = Steps(progress, len(weights) + 2 + settings.epochs)
-    gram = gram_matrix(weights, lambda done, total, stage: steps.done(stage))
-    check_reads(gram, dimension)
-    return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done)
+
+    def attempt(exact: bool) -> Erasure:
+        gram, error = measured_gram(weights, steps.done, exact)
+        check_reads(gram, dimension)
+        return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done, error)
+
+    # What float32 left of G may be indefinite, which is a NumericalError.
+    with suppress(_GramTooRough, NumericalError):
+        return attempt(exact=False)
+    steps.restart()
+    return attempt(exact=True)
 
 
 def iterate(
@@ -197,26 +242,31 @@ def iterate(
     epoch_preserve: Sequence[Tensor],
     preserve_exactly: Mapping[str, Tensor],
     done: Callable[[str], None] = lambda stage: None,
+    gram_error: float = 0.0,
 ) -> Erasure:
     """The first edit and all epochs from G alone: `erase` after it has read the key and value weights and checked its inputs.
 
-    `done` is called with the name of each stage.
+    `done` is called with the name of each stage; G is known up to `gram_error` in the spectral norm.
+
+    Raises:
+        _GramTooRough: an epoch needs G more precisely.
     """
     exact = _exact_span(preserve_exactly, pairs, gram.device)
     first, every = pair_moments(pairs, settings.erase_scale, gram.device)
-    preserved = second_moment(preserve, len(gram), gram.device)
+    preserved = PreservedMoment.of_prompts(preserve, len(gram), gram.device)
     done("gathering concepts")
     eraser, edit_condition = edit(first, preserved, settings.of_first_edit(), exact)
     done("first edit")
     if epoch_preserve is not preserve:
-        preserved = second_moment(epoch_preserve, len(gram), gram.device)
+        preserved = PreservedMoment.of_prompts(epoch_preserve, len(gram), gram.device)
 
     # Only an anchored iteration needs the first edit's moments any longer.
     collected = first if settings.anchored else every
     del first
-    epochs: list[Epoch] = []
+    derivations = Derivations(gram, settings.regularization)
+    derived, epochs = every, list[Epoch]()
     for number in range(1, settings.epochs + 1):
-        derived, derivation_condition = _derive(gram, eraser, every, settings.regularization)
+        derived, derivation_condition = _derive(derivations, eraser, every, pairs, gram_error)
         if settings.anchored:
             derived = collected = collected.joined(derived)
         step, step_condition = edit(derived, preserved, settings, exact)
@@ -226,6 +276,8 @@ def iterate(
         )
         eraser = step if settings.anchored else eraser @ step
         done(f"epoch {number}")
+    # The last decomposition needs room.
+    del derivations, derived, every, collected
     return Erasure(_finished(eraser, pairs[0].concept), tuple(epochs), edit_condition, gram, settings, tuple(pairs))
 
 
@@ -245,9 +297,56 @@ def _snapshot(eraser: Eraser, concept: Tensor) -> Eraser:
     return eraser.to(dtype=result_dtype(concept)) if eraser.is_dense else eraser
 
 
-def _derive(gram: Tensor, eraser: Eraser, concepts: PairMoments, regularization: float) -> tuple[PairMoments, float]:
-    derivation = Derivation.of_eraser(gram, eraser, regularization)
-    return concepts.mapped(derivation.of_tokens), derivation.condition
+def _derive(
+    derivations: Derivations, eraser: Eraser, concepts: PairMoments, pairs: Sequence[ConceptPair], gram_error: float
+) -> tuple[PairMoments, float]:
+    """The moments of the embeddings derived from `concepts`, those of `pairs`, and the condition number."""
+    derivation = derivations.of_eraser(eraser)
+    derived = concepts.mapped(derivation.of_tokens)
+    if gram_error:
+        tokens, moved = concepts.basis, derived.basis
+        if tokens is None or moved is None:
+            tokens = _some_tokens(pairs, derivations.base.gram.device)
+            moved = derivation.of_tokens(tokens)
+        _check_precision(gram_error, derivations, derivation, eraser, tokens, moved)
+    return derived, derivation.condition
+
+
+class _GramTooRough(Exception):
+    """G is not known well enough for these settings."""
+
+
+def _check_precision(
+    error: float, derivations: Derivations, derivation: Derivation, eraser: Eraser, concepts: Tensor, derived: Tensor
+) -> None:
+    """Raise _GramTooRough if an error of G with that spectral norm could take derived embeddings c' too far.
+
+    With M = λ_r I + TᵀGT, an error E of G moves c' = M⁻¹TᵀG c by M⁻¹TᵀE(c − T c'), and ‖M⁻¹Tᵀ‖² ≤ ‖M⁻¹‖/g for the
+    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g). Where that is too much, ‖M⁻¹Tᵀ‖ itself is estimated.
+    """
+    base = derivations.base
+    transform = eraser.to(base.gram.device, base.gram.dtype)
+    missed = concepts - transform.apply_to_context(derived)
+    effect = error * float(missed.norm()) / (_GRAM_ERROR * float(derived.norm()))
+    least = base.solver.smallest - base.regularization
+    if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
+        return
+
+    def normal(columns: Tensor) -> Tensor:
+        """M⁻¹TᵀTM⁻¹·columns."""
+        moved = transform.apply_to_context(derivation.solve(columns).T)
+        return derivation.solve(transform.apply_to_weight(moved).T)
+
+    start = random_column(transform.dimension, base.gram.device)
+    square, _ = largest_eigenvalue(normal, start, LANCZOS_STEPS)
+    if square**0.5 * effect > 1:
+        raise _GramTooRough
+
+
+def _some_tokens(pairs: Sequence[ConceptPair], device: torch.device) -> Tensor:
+    """The tokens of a few of the concepts, which stand for all: [n, d]."""
+    some = pairs[:: -(-len(pairs) // _SAMPLED)]
+    return torch.cat([to_float64(pair.all_tokens()[0], device) for pair in some])
 
 
 def _finished(eraser: Eraser, like: Tensor) -> Eraser:

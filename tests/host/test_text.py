@@ -122,6 +122,33 @@ def test_a_text_is_encoded_once(loaded: tuple[Any, Any]) -> None:
     assert encoder.encode("cat") is encoder.encode("cat")
 
 
+def test_texts_encoded_together_are_those_encoded_alone(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one pass where windows are all that the model reads (SDXL reads the pooled embedding too)."""
+    model, clip = loaded
+    encoder, alone = encoder_of(clip, model), encoder_of(clip, model)
+    passes: list[object] = []
+    encode = clip.encode_from_tokens_scheduled
+    monkeypatch.setattr(clip, "encode_from_tokens_scheduled", lambda tokens: (passes.append(tokens), encode(tokens))[1])
+    known = encoder.encode("cat")
+    together = encoder.encode_together(["cat", *PROMPTS, "nudity"])
+    pooled = architecture_of(model).name == "SDXL"
+    assert len(passes) == 1 + (len(PROMPTS) if pooled else 1)
+    assert list(together) == ["cat", *PROMPTS]
+    assert together["cat"] is known
+    for text in PROMPTS:
+        ours, theirs = together[text].streams, alone.encode(text).streams
+        assert ours.keys() == theirs.keys()
+        for name, parts in theirs.items():
+            for one, other in zip(ours[name], parts, strict=True):
+                assert (one.span, one.places.tolist()) == (other.span, other.places.tolist())
+                if pooled:
+                    assert torch.equal(one.tokens, other.tokens)
+                # Sums of at most 4096 products in float32, a few in each of at most 24 layers, of numbers near one.
+                assert float((one.tokens - other.tokens).norm()) <= 24 * 4096 * 2.0**-24 * float(other.tokens.norm())
+
+
 def test_wrong_connections_are_refused(loaded: tuple[Any, Any], checkpoint: Callable[[str], Path]) -> None:
     model, clip = loaded
     with pytest.raises(WrongConnectionError, match="CLIP is None"):

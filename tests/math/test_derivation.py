@@ -9,7 +9,7 @@ from bounds import assert_same_up_to, solve, stages
 from hypothesis import given
 from random_examples import pairs, prompts, stack
 from rece_pack.rece_ops import InputError, RECESettings, WeightMoments, derive_embedding, erase, regenerate
-from rece_pack.rece_ops.measures.outputs import concept_regenerations
+from rece_pack.rece_ops.measures.outputs import concept_regenerations, derivations_of
 
 DIMENSION, TOKENS = 24, 4
 seeds = st.integers(0, 10_000)
@@ -22,7 +22,7 @@ def test_it_is_the_derivation_of_the_eraser_that_made_the_weights(seed: int, reg
     edited = {name: erasure.eraser.apply_to_weight(weight) for name, weight in weights.items()}
     pair = concepts[0]
     expected = derive_embedding(erasure.gram, erasure.eraser, pair.concept, regularization)
-    measured = concept_regenerations(erasure, erasure.eraser)[0]
+    measured = concept_regenerations(erasure, erasure.eraser, derivations_of(erasure))[0]
     from_weights, from_eraser = (
         regenerate(moments, pair.concept, pair.target, regularization)
         for moments in (

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from random_examples import pairs, prompts, stack
 from rece_pack.rece_ops import Erasure, InputError, Limits, RECESettings, erase, iterate, keep_limits
-from rece_pack.rece_ops.measures.outputs import concept_regenerations, drift
+from rece_pack.rece_ops.measures.outputs import concept_regenerations, derivations_of, drift
 
 DIMENSION, TOKENS = 24, 4
 TUNING = {f"tuning {i}": tokens for i, tokens in enumerate(prompts(3, TOKENS, DIMENSION, 99))}
@@ -64,7 +64,7 @@ def test_an_edit_that_exceeds_the_drift_is_weakened_as_little_as_needed(seed: in
 @given(seeds, st.integers(0, 3))
 def test_it_stops_when_no_derived_embedding_reaches_the_limit(seed: int, at: int) -> None:
     erasure, again = erased(seed)
-    path = [max(concept_regenerations(erasure, eraser)) for eraser in erasure.erasers()]
+    path = [max(concept_regenerations(erasure, eraser, derivations_of(erasure))) for eraser in erasure.erasers()]
     # The very number that is compared with it; where that is zero, any limit above.
     limit = max(path[at], 1e-9)
     expected = next(number for number, one in enumerate(path) if one <= limit)

@@ -63,7 +63,7 @@ def word_tokens(session: Session, text: str) -> Tensor:
     Raises:
         InputError, WrongConnectionError: see `TextEncoder.encode`.
     """
-    parts = session.encoder.encode(text, keep=False).streams[main_stream(session).name]
+    parts = session.encoder.encode_together([text])[text].streams[main_stream(session).name]
     return torch.cat([_measured(one) for one in parts]).float().cpu()
 
 

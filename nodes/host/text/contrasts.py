@@ -12,8 +12,11 @@ from ....rece_ops.progress import Progress, Steps
 from ...request.concept_lines import ConceptLine
 from ...request.everyday_prompts import WORDS
 from ...request.methods import EncodedRequest
-from .encoded import EncodedTokens, part_label
+from .encoded import EncodedPrompt, EncodedTokens, part_label
 from .encoder import TextEncoder
+
+# Concepts to encode at a time: what is held meanwhile.
+_TOGETHER = 8
 
 
 def gather_differences(
@@ -26,7 +29,7 @@ def gather_differences(
 ) -> dict[str, Differences]:
     """Every concept next to the mean of other words, and its target, in each context and every source of a stream.
 
-    One prompt after the other is encoded and gathered for all text streams, and none is kept. In the end come the tokens of
+    A few concepts at a time are encoded and gathered for all text streams, and none is kept. In the end come the tokens of
     connected embeddings that are not their targets', next to the mean of the bare words.
 
     Args:
@@ -43,9 +46,13 @@ def gather_differences(
     for context in contexts:
         others = _others(encoder, context, found)
         bare = bare or {name: sources[0][:1] for name, sources in others.items()}
-        for line in concepts:
-            _add(found, encoder, context, line, others)
-            steps.done("comparing concepts with other words")
+        for start in range(0, len(concepts), _TOGETHER):
+            lines = concepts[start : start + _TOGETHER]
+            words = dict.fromkeys(word for line in lines for word in (line.concept, line.target) if word)
+            prompts = encoder.encode_together([context.replace("{}", word) for word in words])
+            for line in lines:
+                _add(found, prompts, context, line, others)
+                steps.done("comparing concepts with other words")
     for name, differences in found.items():
         for embedding in encoded[name].given:
             for contrast in _of_tokens(embedding, bare[name]):
@@ -55,14 +62,14 @@ def gather_differences(
 
 def _add(
     found: Mapping[str, Differences],
-    encoder: TextEncoder,
+    prompts: Mapping[str, EncodedPrompt],
     context: str,
     line: ConceptLine,
     others: Mapping[str, Sequence[Tensor]],
 ) -> None:
     prompt = context.replace("{}", line.concept)
-    concept = encoder.encode(prompt, keep=False).streams
-    target = encoder.encode(context.replace("{}", line.target), keep=False).streams if line.target else None
+    concept = prompts[prompt].streams
+    target = prompts[context.replace("{}", line.target)].streams if line.target else None
     for name, differences in found.items():
         for index, one in enumerate(concept[name]):
             differences.add(
@@ -78,7 +85,8 @@ def _add(
 
 def _others(encoder: TextEncoder, context: str, streams: Iterable[str]) -> dict[str, list[Tensor]]:
     """The mean of all other words in that context, for every source of every text stream."""
-    words = [encoder.encode(context.replace("{}", word), keep=False).streams for word in WORDS]
+    prompts = encoder.encode_together([context.replace("{}", word) for word in WORDS])
+    words = [prompt.streams for prompt in prompts.values()]
     return {name: [_mean(sources) for sources in zip(*(word[name] for word in words), strict=True)] for name in streams}
 
 

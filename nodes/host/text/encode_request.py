@@ -44,8 +44,8 @@ def encode_request(
         WrongConnectionError: the CLIP does not belong to the MODEL.
     """
     lines = request.prompts()
-    groups = ((EMPTY, *request.preserved), needs.calibration, needs.tuning, HELD_OUT)
-    steps = Steps(progress, len(lines) + sum(map(len, groups)))
+    groups = ((EMPTY, *request.preserved), needs.tuning, HELD_OUT)
+    steps = Steps(progress, len(lines) + len(needs.calibration) + sum(map(len, groups)))
 
     def counted(items: Iterable[T]) -> list[T]:
         found = []
@@ -55,7 +55,8 @@ def encode_request(
         return found
 
     pairs = counted((encoder.encode(prompt), encoder.encode(line.target)) for line, prompt in lines)
-    preserved, calibration, tuning, held_out = (
+    calibration = dict(counted(encoder.encode_together(needs.calibration).items()))
+    preserved, tuning, held_out = (
         dict(counted((prompt, encoder.encode(prompt)) for prompt in group)) for group in groups
     )
 

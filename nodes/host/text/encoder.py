@@ -19,15 +19,17 @@ from ..protocols import Clip
 from .conditioning import Conditioning
 from .encoded import EncodedPrompt, EncodedTokens
 from .reader import TextReader
-from .spans import Span, Spans, check_inversions, tokenize
+from .spans import Span, Spans, Tokenized, check_inversions, tokenize
 
 _MAX_WINDOWS = 8
 # Of a text encoder without windows, which has no limit of its own: as many as CLIP's windows hold.
 _MAX_TOKENS = 77 * _MAX_WINDOWS
+# Prompts to a pass of the text encoder: enough to keep a device busy, few enough to cancel soon.
+_TOGETHER = 16
 
 
 class TextEncoder:
-    """Encodes prompts with a CLIP for a MODEL; what is kept is encoded once.
+    """Encodes prompts with a CLIP for a MODEL, each once.
 
     Raises:
         WrongConnectionError: the CLIP is None.
@@ -44,20 +46,31 @@ class TextEncoder:
         self._encoded: dict[str, EncodedPrompt] = {}
         self._conditionings: dict[str, Conditioning] = {}
 
-    def encode(self, text: str, keep: bool = True) -> EncodedPrompt:
+    def encode(self, text: str) -> EncodedPrompt:
         """The embeddings of `text`, with clip skip, textual inversions and LoRAs of the CLIP, but no weights.
-
-        What is needed once, of many, is not worth to `keep`.
 
         Raises:
             InputError: the text is too long for a concept, or names a textual inversion that is not there.
             WrongConnectionError: the CLIP makes embeddings that the MODEL does not read.
         """
-        if text in self._encoded:
-            return self._encoded[text]
-        found = self._read(text, self._scheduled(text))
-        if keep:
-            self._encoded[text] = found
+        if text not in self._encoded:
+            self._encoded[text] = self._read(text, self._encode(self._tokenized(text)))
+        return self._encoded[text]
+
+    def encode_together(self, texts: Sequence[str]) -> dict[str, EncodedPrompt]:
+        """What `encode` gives, up to rounding, for many texts that are needed once: each is encoded once, and not kept.
+
+        Several go through the text encoder in one pass, where it reads every prompt in windows of one length that do not
+        know of each other, and the MODEL reads nothing else of it.
+
+        Raises:
+            InputError, WrongConnectionError: see `encode`.
+        """
+        found = {text: self._encoded[text] for text in texts if text in self._encoded}
+        new = [text for text in dict.fromkeys(texts) if text not in found]
+        together = _TOGETHER if self._reads_windows_only() else 1
+        for start in range(0, len(new), together):
+            found.update(self._pass(new[start : start + together]))
         return found
 
     def conditioning(self, text: str) -> Conditioning:
@@ -67,16 +80,33 @@ class TextEncoder:
             InputError, WrongConnectionError: see `encode`.
         """
         if text not in self._conditionings:
-            self._conditionings[text] = self._scheduled(text)
+            self._conditionings[text] = self._encode(self._tokenized(text))
             self._encoded[text] = self._read(text, self._conditionings[text])
         return self._conditionings[text]
 
-    def _scheduled(self, text: str) -> Conditioning:
+    def _pass(self, texts: Sequence[str]) -> dict[str, EncodedPrompt]:
+        """The embeddings of `texts`, the windows of all of them given to the text encoder as those of one prompt."""
+        tokenized = [self._tokenized(text) for text in texts]
+        joined = {name: [window for tokens in tokenized for window in tokens[name]] for name in tokenized[0]}
+        ((embedding, values),) = self._encode(joined)
+        windows = [max(map(len, tokens.values())) for tokens in tokenized]
+        length = embedding.shape[1] // sum(windows)
+        shares = torch.split(embedding, [count * length for count in windows], dim=1) if len(texts) > 1 else [embedding]
+        return {text: self._read(text, [[share, values]]) for text, share in zip(texts, shares, strict=True)}
+
+    def _reads_windows_only(self) -> bool:
+        sources = [source for stream in self.reader.architecture.streams for source in stream.sources]
+        return all(source.windows and not source.slot.key for source in sources)
+
+    def _tokenized(self, text: str) -> Tokenized:
         check_cancelled()
         check_prompt(text)
         check_inversions(self._clip, text)
         tokens = tokenize(self._clip, text)
         _check_length(text, tokens, self._spans.of(text))
+        return tokens
+
+    def _encode(self, tokens: Tokenized) -> Conditioning:
         scheduled = self._clip.encode_from_tokens_scheduled(tokens)
         if len(scheduled) != 1:
             raise WrongConnectionError(

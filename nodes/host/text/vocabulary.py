@@ -29,7 +29,7 @@ def _vocabularies(tokenizer: Any) -> Iterator[Mapping[str, int]]:
     """Of all tokenizers that a CLIP's tokenizer holds: the host has one attribute for each text encoder."""
     for one in vars(tokenizer).values() if hasattr(tokenizer, "__dict__") else ():
         inner = getattr(one, "tokenizer", None)
-        if hasattr(inner, "get_vocab"):
+        if inner is not None and hasattr(inner, "get_vocab"):
             yield {str(token): int(place) for token, place in inner.get_vocab().items()}
 
 

@@ -1,0 +1,129 @@
+"""G in float32 blocks: how far from the sum in float64, and that the sum knows it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from random_examples import pairs, prompts
+from rece_pack.rece_ops import ProjectionSettings, RECESettings, erase, gram_matrix, project
+from rece_pack.rece_ops.linear.gram_sum import GramSum
+from torch import Tensor
+
+# Unit roundoff of float32.
+ROUNDOFF = 2.0**-24
+
+
+def rows_with_spectrum(rows: int, dimension: int, exponent: float) -> Tensor:
+    """[rows, dimension] in float32, singular values about k^-exponent."""
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)).Q
+    values = torch.arange(1, dimension + 1, dtype=torch.float64) ** -exponent
+    return (torch.randn(rows, dimension, generator=generator, dtype=torch.float64) @ (basis * values) @ basis.T).float()
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_the_error_is_as_small_as_float32_sums_are_and_the_estimate_is_above_it(exponent: float) -> None:
+    rows = rows_with_spectrum(5000, 256, exponent)
+    gram = GramSum(256, rows.device)
+    for part in torch.split(rows, 700):
+        gram.add(part)
+    exact = rows.double().T @ rows.double()
+    error = gram.total() - exact
+    # A sum of n products in float32, rounded n times at most, is off by n·u·Σ|x||y|; blocks have 1024 rows.
+    size = rows.double().abs().T @ rows.double().abs()
+    assert (error.abs() <= 1024 * ROUNDOFF * size).all()
+    spectral = float(torch.linalg.matrix_norm(error, 2))
+    assert 0 < spectral <= gram.error <= 20 * spectral
+
+
+def test_float64_rows_and_exact_sums_are_those_of_float64() -> None:
+    rows = rows_with_spectrum(900, 64, 0.0)
+    expected = rows.double().T @ rows.double()
+    for gram, given in ((GramSum(64, rows.device), rows.double()), (GramSum(64, rows.device, exact=True), rows)):
+        gram.add(given)
+        torch.testing.assert_close(gram.total(), expected, rtol=1e-13, atol=1e-11)
+        assert gram.error == 0
+
+
+def test_half_rows_of_several_weights_and_dtypes_are_summed() -> None:
+    parts = [
+        (rows_with_spectrum(40, 32, 0.0).to(dtype), weight)
+        for dtype, weight in ((torch.float16, 1.0), (torch.float64, 2.0), (torch.float32, 0.3), (torch.bfloat16, 0.3))
+    ]
+    gram = GramSum(32, torch.device("cpu"))
+    for part, weight in parts:
+        gram.add(part, weight)
+    expected = sum(weight * part.double().T @ part.double() for part, weight in parts)
+    size = sum(weight * part.double().abs().T @ part.double().abs() for part, weight in parts)
+    assert ((gram.total() - expected).abs() <= 40 * ROUNDOFF * size).all()
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-25, 1e25, 1e37])
+def test_rows_whose_squares_leave_float32s_range_are_summed(scale: float) -> None:
+    rows = rows_with_spectrum(200, 32, 0.0) * scale
+    gram = GramSum(32, rows.device)
+    gram.add(rows)
+    expected = rows.double().T @ rows.double()
+    size = rows.double().abs().T @ rows.double().abs()
+    assert ((gram.total() - expected).abs() <= 200 * ROUNDOFF * size).all()
+
+
+@pytest.mark.parametrize("regularization", [1e-1, 1e-3])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.5])
+def test_an_erasure_of_float32_weights_is_that_of_float64_weights_to_a_ten_thousandth(
+    exponent: float, regularization: float
+) -> None:
+    """Whether G is precise enough in float32, or has to be read again: the bound that is stated."""
+    dimension = 128
+    rows = rows_with_spectrum(3000, dimension, exponent).half().float()
+    weights = dict(enumerate_weights(rows))
+    concepts, kept = pairs(1, 9, dimension, dtype=torch.float32), prompts(1, 9, dimension, 5, torch.float32)
+    settings = RECESettings(epochs=3, regularization=regularization)
+    ours = erase(weights, concepts, kept, settings).eraser.to(dtype=torch.float64)
+    best = erase({k: w.double() for k, w in weights.items()}, concepts, kept, settings).eraser.to(dtype=torch.float64)
+    change = rows.double() @ best.difference()
+    assert (rows.double() @ ours.difference() - change).norm() < 1e-4 * change.norm()
+
+
+class Counted(dict[str, Tensor]):
+    """Weights that count how often one of them is read."""
+
+    reads = 0
+
+    def __getitem__(self, key: str) -> Tensor:
+        self.reads += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize(("exponent", "passes"), [(0.0, 1), (3.0, 2)])
+def test_weights_near_singular_are_read_a_second_time_in_float64_and_flat_ones_are_not(
+    exponent: float, passes: int
+) -> None:
+    rows = rows_with_spectrum(3000, 128, exponent)
+    concepts = pairs(1, 9, 128, dtype=torch.float32)
+    settings = RECESettings(epochs=1, regularization=1e-6)
+    exact = rows.double().T @ rows.double()
+    found = []
+    for use in (gram_matrix, lambda given, progress: erase(given, concepts, (), settings, progress=progress).gram):
+        weights, told = Counted(enumerate_weights(rows)), list[tuple[int, int]]()
+        gram = use(weights, lambda done, total, _, told=told: told.append((done, total)))
+        assert weights.reads == passes * len(weights)
+        assert all(done <= total for done, total in told)
+        assert told[-1][0] == told[-1][1]
+        found.append(torch.allclose(gram, exact, rtol=1e-13, atol=3000 * 2.0**-53 * float(exact.abs().max())))
+    assert found == [passes == 2] * 2
+
+
+def test_a_projection_of_fewer_outputs_than_dimensions_is_made_in_float64() -> None:
+    """G is singular then, and only a thousand-millionth of it holds its root up."""
+    weights = {"thin": rows_with_spectrum(60, 96, 0.0)}
+    concepts, kept = pairs(1, 5, 96, dtype=torch.float32), prompts(4, 5, 96, 5, torch.float32)
+    ours, best = (
+        project(given, concepts, kept, ProjectionSettings(directions=1)).eraser.matrix()
+        for given in (weights, {"thin": weights["thin"].double()})
+    )
+    assert torch.equal(ours, best)
+
+
+def enumerate_weights(rows: Tensor) -> list[tuple[str, Tensor]]:
+    return [(f"layer{i}", part) for i, part in enumerate(torch.split(rows, 500))]
