@@ -11,20 +11,16 @@ from ..progress import Progress, Steps
 from ..texts import quoted
 from .finite import is_finite
 from .gram_sum import GramSum
-from .solves import float64_device, is_above
+from .solves import float64_device
 
-# How far the error of G may go in any direction, as a share of what G is there.
-_SHARE = 1e-5
 _STAGE = "reading weights"
 
 
 def gram_matrix(weights: Mapping[str, Tensor], progress: Progress | None = None) -> Tensor:
     """G = Σ_l W_lᵀ W_l over all key and value weights W_l [out_l, d], as a float64 tensor [d, d].
 
-    The mapping is read one weight at a time, so it may compute each weight when asked. Products of weights in float64 are
-    computed in float64, those of all others in float32 (see `GramSum`). Where that leaves an error of more than a
-    hundred-thousandth of what G is in some direction, the weights are read a second time and all products are computed in
-    float64: a solve with G or its root changes by no more than about that share.
+    The mapping is read once, one weight at a time, so it may compute each weight when asked. Every product is computed in
+    float64, so that G can be solved with or factored however close to singular it is; `measured_gram` is quicker.
     The result is on the device of the key and value weights, or on the CPU where that has no float64.
 
     Args:
@@ -35,19 +31,15 @@ def gram_matrix(weights: Mapping[str, Tensor], progress: Progress | None = None)
         InputError: there is no weight, one is no matrix [out, d], or holds NaN or infinity, or all are zero or so
             large or small that their squares leave float64.
     """
-    steps = Steps(progress, len(weights))
-    gram, error = measured_gram(weights, steps.done)
-    if error == 0 or is_above(gram, error / _SHARE):
-        return gram
-    del gram
-    steps.restart()
-    return measured_gram(weights, steps.done, exact=True)[0]
+    return measured_gram(weights, Steps(progress, len(weights)).done, exact=True)[0]
 
 
 def measured_gram(
     weights: Mapping[str, Tensor], done: Callable[[str], None], exact: bool = False
 ) -> tuple[Tensor, float]:
     """G in one pass over the weights, and about how far it is from the exact sum in the spectral norm.
+
+    Products of weights in float64 are computed in float64, those of all others in float32 (see `GramSum`).
 
     Args:
         weights: see `gram_matrix`.

@@ -23,6 +23,7 @@ from ..linear.solves import (
     add_to_diagonal,
     check_condition,
     cholesky,
+    is_above,
     largest_eigenvalue,
     random_column,
     to_float64,
@@ -37,6 +38,8 @@ _MILDER_EDIT = "Raise 'edit_regularization', or lower 'erase_scale' and 'preserv
 # How far the error of G may take derived embeddings, as a share of their size. W·T − W follows by less than that in all
 # measurements (`benchmarks.erase_benchmark.gram_error`), and float16 rounds weights by five times as much.
 _GRAM_ERROR = 1e-4
+# ‖T‖² of a transform that changes much.
+_MODERATE = 10.0
 # So many concepts are enough to tell that by.
 _SAMPLED = 4
 
@@ -249,8 +252,10 @@ def iterate(
     `done` is called with the name of each stage; G is known up to `gram_error` in the spectral norm.
 
     Raises:
-        _GramTooRough: an epoch needs G more precisely.
+        _GramTooRough: an epoch, or a derivation that measures the erasure, needs G more precisely.
     """
+    if not settings.epochs:
+        _check_definite(gram, gram_error, settings.regularization)
     exact = _exact_span(preserve_exactly, pairs, gram.device)
     first, every = pair_moments(pairs, settings.erase_scale, gram.device)
     preserved = PreservedMoment.of_prompts(preserve, len(gram), gram.device)
@@ -314,6 +319,13 @@ def _derive(
 
 class _GramTooRough(Exception):
     """G is not known well enough for these settings."""
+
+
+def _check_definite(gram: Tensor, error: float, regularization: float) -> None:
+    """Raise _GramTooRough if an error of G with that spectral norm could make λ_r I + TᵀGT indefinite for a moderate T."""
+    excess = _MODERATE * error - regularization
+    if excess > 0 and not is_above(gram, excess):
+        raise _GramTooRough
 
 
 def _check_precision(
