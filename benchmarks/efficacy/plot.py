@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.efficacy.records import ALL, GRID, Examples, Outcome
-from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED, changed_in_one_thing
+from benchmarks.erased_models import BETAS, TARGETED, UNEDITED, UNNAMED, changed_in_one_thing
 from pocket_model.rates import Rate
 
 ATTACKS: tuple[tuple[str, Callable[[Outcome], Rate]], ...] = (
@@ -47,7 +47,7 @@ def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(18, 5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(20, 5), dpi=100, layout="constrained")
     for axes, (title, attack) in zip(figure.subplots(1, len(ATTACKS), sharey=True), ATTACKS, strict=True):
         for family, settings in _families(outcomes).items():
             points = [(_rate(chosen, attack), _kept(chosen)) for chosen in settings.values()]
@@ -69,7 +69,7 @@ def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     figure.axes[0].set_ylabel("everything else kept")
-    figure.axes[0].legend(fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right center")
     figure.savefig(path)
 
 
@@ -102,7 +102,9 @@ def save_grids(examples: Examples, path: Path) -> None:
 
 def _families(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[Outcome]]]:
     """Outcomes of single concepts by family and, within it, by the number of epochs or β."""
-    others = {setting.name for setting in changed_in_one_thing() if set(setting.values) != {"robustness"}}
+    others = {setting.name for setting in changed_in_one_thing()} - {
+        f"projection, β {beta:g}, {TARGETED}" for beta in BETAS
+    }
     found: dict[str, dict[str, list[Outcome]]] = {}
     for outcome in outcomes:
         if outcome.concept.endswith(ALL) or outcome.setting in (UNEDITED, UNNAMED, *others):
