@@ -21,6 +21,7 @@ from .host.routes import register_routes
 from .load_eraser import LoadEraser
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
+from .train_eraser import TrainEraser
 
 
 class RECEExtension(ComfyExtension):
@@ -47,4 +48,5 @@ class RECEExtension(ComfyExtension):
             LoadPromptSet,
             DetectConcept,
             EvaluateErasure,
+            TrainEraser,
         ]

@@ -30,7 +30,7 @@ def figure(assessment: Assessment, title: str) -> Tensor:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return _sentence(MISSING)
+        return sentence_picture(MISSING)
     drawing = Figure(figsize=(12, 8), dpi=100, layout="constrained")
     drawing.suptitle(_plain(title), wrap=True)
     ((concepts, drift), (spectrum, layers)) = drawing.subplots(2, 2)
@@ -38,7 +38,7 @@ def figure(assessment: Assessment, title: str) -> Tensor:
     _drift(drift, assessment)
     _spectrum(spectrum, assessment.spectra)
     _layers(layers, assessment.changes)
-    return _picture(drawing)
+    return as_picture(drawing)
 
 
 def _concepts(axes: Any, assessment: Assessment) -> None:
@@ -116,7 +116,8 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _picture(drawing: Any) -> Tensor:
+def as_picture(drawing: Any) -> Tensor:
+    """A figure of matplotlib as a picture [1, height, width, 3] in 0 … 1."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -125,7 +126,8 @@ def _picture(drawing: Any) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / 255)[None]
 
 
-def _sentence(text: str) -> Tensor:
+def sentence_picture(text: str) -> Tensor:
+    """The same that says `text`."""
     from PIL import Image, ImageDraw
 
     blank = Image.new("RGB", (960, 60), "white")
