@@ -48,8 +48,8 @@ class TrainEraser(io.ComfyNode):
             category=ERASE,
             description=(
                 "Trains concepts out of a Stable Diffusion 1, 2 or XL model, against adversaries that learn to bring them back. "
-                "It begins from a closed-form erasure, makes its own pictures, and takes minutes on a graphics card. It makes "
-                "attacks with gradients harder; it does not stop all of them, and other pictures pay for it."
+                "It begins from a closed-form erasure and makes its own pictures. It makes attacks with gradients harder, but does not "
+                "stop all of them, and other pictures pay for it. It is slow without a graphics card."
             ),
             search_aliases=["unlearn", "adversarial", "harden", "fine-tune", "STEREO", "AdvUnlearn"],
             inputs=[
@@ -205,7 +205,7 @@ class TrainEraser(io.ComfyNode):
                     "patched_model", display_name="model", tooltip="The model without the concepts, for a sampler."
                 ),
                 Eraser.Output(
-                    "eraser",
+                    "trained_eraser",
                     display_name="eraser",
                     tooltip="The erasure with what it began from. Save it, or export it as a LoRA.",
                 ),

@@ -37,6 +37,7 @@ NODES = (
     "RECE_LoadPromptSet",
     "RECE_DetectConcept",
     "RECE_EvaluateErasure",
+    "RECE_TrainEraser",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")

@@ -28,7 +28,7 @@ from ....rece_ops.training.record import TrainingRecord
 from ....rece_ops.training.settings import HardenedSettings
 from ....rece_ops.training.state import TrainingState, load_state
 from ...request.erasure_request import request_of
-from ...request.training_request import TrainingRequest
+from ...request.training_request import Phrase, TrainingRequest
 from ..errors import UnsupportedModelError
 from ..folders import default_name, existing_training, training_to_save
 from ..patching.weights import quantised_as
@@ -54,25 +54,38 @@ _LARGEST_GRADIENT = 1.0
 _WEIGHT_DECAY = 0.0
 # So many steps in a row without finite gradients, and nothing will come of it.
 _MOST_SKIPPED = 20
+# Seeds of the pictures of what should stay begin so far behind those of the concepts.
+_OTHERS = 1_000_000
 # Below this, what the concept adds to a prediction is rounding.
 _NOTHING = 1e-6
 
 
 @dataclass(frozen=True)
-class TrainingPictures:
-    """What is trained on.
+class _Prompts:
+    """What each picture is a picture of.
 
     Attributes:
-        concept: latents of the concepts, as a VAE or a sampler gives them.
-        phrases: of each the place of its phrase in the request.
-        retained: latents of what should stay.
-        prompts: of each its prompt.
+        phrases: those that are used.
+        shown: of each picture of a concept the place of its phrase.
+        others: the prompt of each picture of something else.
     """
 
+    phrases: tuple[Phrase, ...]
+    shown: Tensor
+    others: tuple[str, ...]
+
+    def every(self) -> list[str]:
+        """All prompts that are trained with, once."""
+        sides = [prompt for phrase in self.phrases for prompt in (phrase.concept, phrase.anchor)]
+        return list(dict.fromkeys(["", *sides, *self.others]))
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Latents [n, …] as a VAE or a sampler gives them, of the concepts and of what should stay."""
+
     concept: Tensor
-    phrases: Tensor
     retained: Tensor
-    prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -127,13 +140,14 @@ def train_eraser(
     _check_pictures(request, images, retained_images)
     if eraser is not None:
         session.streams_of(eraser)
-    check_one_window(session, _prompts(request))
+    prompts = _prompts_of(request, images, retained_images)
+    check_one_window(session, prompts.every())
     progress = JobProgress(start=1, concept=2, other=2, train=20)
     begun = eraser if eraser is not None else _closed_form(session, request, start)
     progress.part("start")(1, 1, "erasing in closed form")
-    pictures = _pictures(session, request, images, retained_images, progress)
+    pictures = _pictures(session, request, prompts, images, retained_images, progress)
     with torch.inference_mode(False), torch.enable_grad():
-        training = _Training(session, request, begun, shapes, _normal(pictures))
+        training = _Training(session, request.settings, prompts, begun, shapes, pictures)
         told = _told(session, request, begun if eraser is not None else None, start, (images, retained_images))
         if resume:
             training.go_on(load_state(existing_training(resume), told, training.shapes()))
@@ -158,35 +172,36 @@ class _Training:
     def __init__(
         self,
         session: Session,
-        request: TrainingRequest,
+        settings: HardenedSettings,
+        prompts: _Prompts,
         begun: EraserSet | None,
         shapes: Mapping[str, tuple[int, ...]],
-        pictures: TrainingPictures,
+        pictures: _Pictures,
     ) -> None:
-        self._model, self._request, self._settings = session.model, request, request.settings
+        self._model, self._settings, self._told = session.model, settings, prompts
         device = session.model.load_device
-        size = (2 * self._settings.batch + self._settings.retained_batch, *pictures.concept.shape[1:])
+        size = (2 * settings.batch + settings.retained_batch, *pictures.concept.shape[1:])
         comfy.model_management.load_models_gpu([self._model], memory_required=8 * self._model.memory_required(size))
         self._denoiser = Denoiser(self._model, size, device)
-        self._concept, self._retained = map(self._denoiser.latents, (pictures.concept, pictures.retained))
-        self._prompts = PromptRows(session, _prompts(request), self._denoiser, device)
-        self._reading = ErasedReading(begun, device)
-        phrases = request.phrases()
-        self._phrases = pictures.phrases
-        self._named, self._anchors = (
-            self._prompts.places([getattr(phrase, side) for phrase in phrases]) for side in ("concept", "anchor")
+        # Copies that autograd may keep: what was made in inference mode it refuses.
+        self._concept, self._retained = (
+            self._denoiser.latents(latents.clone()) for latents in (pictures.concept, pictures.retained)
         )
-        self._own = self._prompts.places(pictures.prompts)
-        self._empty = self._prompts.places([""])
-        self.factors = TrainedFactors(shapes, self._settings.rank, self._generator(0), device)
+        self._prompts = PromptRows(session, prompts.every(), self._denoiser, device)
+        self._reading = ErasedReading(begun, device)
+        self._shown = prompts.shown.clone()
+        self._named, self._anchors = (
+            self._prompts.places([getattr(phrase, side) for phrase in prompts.phrases])
+            for side in ("concept", "anchor")
+        )
+        self._own, self._empty = self._prompts.places(prompts.others), self._prompts.places([""])
+        self.factors = TrainedFactors(shapes, settings.rank, self._generator(0), device)
         self._layers = TrainedLayers(self._model, _all_changes(self.factors, begun, device))
         self._optimizer = torch.optim.AdamW(
-            list(self.factors.parameters()), lr=self._settings.learning_rate, weight_decay=_WEIGHT_DECAY
+            list(self.factors.parameters()), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
         )
         starts = self._prompts.rows(torch.cat([self._empty, self._own]).unique())
-        self._pool = AdversaryPool(
-            starts, self._settings.adversaries, self._settings.adversary_rate, self._generator(0)
-        )
+        self._pool = AdversaryPool(starts, settings.adversaries, settings.adversary_rate, self._generator(0))
         self.record = TrainingRecord()
 
     def run(self, progress: PictureProgress, told: Mapping[str, Any]) -> None:
@@ -200,7 +215,7 @@ class _Training:
                     progress(self.record.steps, self._settings.steps, "training")
                     self._step()
             except comfy.model_management.InterruptProcessingException:
-                self._save(told)
+                _save(told, self.record, self._tensors())
                 raise
             except comfy.model_management.OOM_EXCEPTION:
                 raise InputError(
@@ -230,7 +245,7 @@ class _Training:
         attacked = min(attacked, len(self._pool)) if attacked else 0
         places = chosen(generator, len(self._concept), attacked + named + empty)
         erased = self._denoiser.noised(self._concept[places.to(self._concept.device)], generator)
-        phrases = self._phrases[places]
+        phrases = self._shown[places]
         others = chosen(generator, len(self._retained), settings.retained_batch)
         retained = self._denoiser.noised(self._retained[others.to(self._retained.device)], generator)
         prompts = self._own[others]
@@ -310,23 +325,15 @@ class _Training:
         generator = self._generator(0)
         count = min(len(self._concept), self._settings.batch)
         erased = self._denoiser.noised(self._concept[:count], generator)
-        phrases = self._phrases[:count]
+        phrases = self._shown[:count]
         concept, anchor, _ = self._taught(erased, erased[:1], phrases, self._empty)
         if not error(concept, anchor) > _NOTHING * concept.square().mean():
-            phrase = self._request.phrases()[int(phrases[0])]
+            phrase = self._told.phrases[int(phrases[0])]
             raise InputError(
                 f"On {len(self._concept)} pictures this MODEL makes the same of {quoted(phrase.concept)} as of "
                 f"{quoted(phrase.anchor)}: there is nothing to train away. Connect the MODEL before any erasure, and a CLIP "
                 "that belongs to it."
             )
-
-    def _save(self, told: Mapping[str, Any]) -> None:
-        if self.record.steps == 0:
-            return
-        name = default_name(Provenance(concepts=tuple(cleaned(line.concept) for line in self._request.concepts)))
-        path = training_to_save(f"{name}_step_{self.record.steps}")
-        saved = TrainingState(told, self._tensors(), self.record).save(path)
-        logging.info("The training stands at step %d; 'resume' can go on from %s.", self.record.steps, saved.name)
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that a step changes, on the CPU."""
@@ -391,33 +398,34 @@ def _closed_form(session: Session, request: TrainingRequest, start: str) -> Eras
     return erase_concepts(session, asked).eraser
 
 
-def _prompts(request: TrainingRequest) -> list[str]:
-    """Every prompt that is trained with, once."""
-    named = [phrase.concept for phrase in request.phrases()]
-    return list(dict.fromkeys([*named, *request.retained()]))
+def _prompts_of(request: TrainingRequest, images: Tensor | None, retained_images: Tensor | None) -> _Prompts:
+    """Phrases in turn, and of what should stay as many different prompts as there are pictures."""
+    count = request.pictures.concept if images is None else len(images)
+    phrases = tuple(request.phrases()[:count])
+    retained = request.retained()
+    generator = torch.Generator().manual_seed(request.settings.seed)
+    others = chosen(
+        generator, len(retained), request.pictures.other if retained_images is None else len(retained_images)
+    )
+    return _Prompts(phrases, torch.arange(count) % len(phrases), tuple(retained[place] for place in others))
 
 
 def _pictures(
     session: Session,
     request: TrainingRequest,
+    prompts: _Prompts,
     images: Tensor | None,
     retained_images: Tensor | None,
     progress: JobProgress,
-) -> TrainingPictures:
+) -> _Pictures:
     asked, seed = request.pictures, request.settings.seed
-    phrases, retained = request.phrases(), request.retained()
-    generator = torch.Generator().manual_seed(seed)
-    count = asked.concept if images is None else len(images)
-    shown = torch.arange(count) % len(phrases)
     if images is None:
-        prompts = [phrases[place].concept for place in shown]
-        concept = make_pictures(session, prompts, asked, seed, progress.part("concept"))
+        shown = [prompts.phrases[place].concept for place in prompts.shown]
+        concept = make_pictures(session, shown, asked, seed, progress.part("concept"))
     else:
         concept = session.vae.encode(checked_images(images)[..., :3])
-    count = asked.other if retained_images is None else len(retained_images)
-    told = tuple(retained[place] for place in chosen(generator, len(retained), count))
     if retained_images is None:
-        others = make_pictures(session, told, asked, seed + 1_000_000, progress.part("other"))
+        others = make_pictures(session, prompts.others, asked, seed + _OTHERS, progress.part("other"))
     else:
         others = session.vae.encode(checked_images(retained_images)[..., :3])
     if concept.shape[1:] != others.shape[1:]:
@@ -425,14 +433,17 @@ def _pictures(
             f"The pictures of the concept give latents {list(concept.shape[1:])}, those of what should stay "
             f"{list(others.shape[1:])}: make all of one size, and set 'size' to it."
         )
-    return TrainingPictures(concept, shown, others, told)
+    return _Pictures(concept, others)
 
 
-def _normal(pictures: TrainingPictures) -> TrainingPictures:
-    """The same as tensors that autograd may keep."""
-    return TrainingPictures(
-        pictures.concept.clone(), pictures.phrases.clone(), pictures.retained.clone(), pictures.prompts
-    )
+def _save(told: Mapping[str, Any], record: TrainingRecord, tensors: Mapping[str, Tensor]) -> None:
+    """Where the training stands, into ComfyUI's output folder; nothing where nothing was learned."""
+    if record.steps == 0:
+        return
+    names = tuple(cleaned(concept) for concept, _, _ in told["concepts"])
+    path = training_to_save(f"{default_name(Provenance(concepts=names, targets=names))}_step_{record.steps}")
+    saved = TrainingState(told, tensors, record).save(path)
+    logging.info("The training stands at step %d; 'resume' can go on from %s.", record.steps, saved.name)
 
 
 def _all_changes(
