@@ -48,8 +48,8 @@ class TrainEraser(io.ComfyNode):
             category=ERASE,
             description=(
                 "Trains concepts out of a Stable Diffusion 1, 2 or XL model, against adversaries that learn to bring them back. "
-                "It begins from a closed-form erasure and makes its own pictures. It makes attacks with gradients harder, but does not "
-                "stop all of them, and other pictures pay for it. It is slow without a graphics card."
+                "It begins from a closed-form erasure and makes its own pictures. Prompts and synonyms are erased more thoroughly "
+                "than in closed form; attackers with gradients are not stopped. It is slow without a graphics card."
             ),
             search_aliases=["unlearn", "adversarial", "harden", "fine-tune", "STEREO", "AdvUnlearn"],
             inputs=[
@@ -69,14 +69,18 @@ class TrainEraser(io.ComfyNode):
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
-                    tooltip="hardened: low-rank changes of the weights, trained against adversarial contexts.",
+                    tooltip=(
+                        "hardened: low-rank changes of the weights, trained against adversarial contexts. On this pack's small test "
+                        "model 0 % of the concept's prompts still made it, 98 % of other prompts came out right (99 % before), and "
+                        "learned tokens still made it in 93 % (98 % before)."
+                    ),
                 ),
                 io.Int.Input(
                     "steps",
                     default=_SETTINGS.steps,
                     min=1,
                     max=100_000,
-                    tooltip="Updates of the weights. More stop stronger attackers, and cost other pictures more.",
+                    tooltip="Updates of the weights. More erase more thoroughly, and cost other pictures more.",
                 ),
                 io.Int.Input(
                     "seed",

@@ -41,8 +41,9 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     sizes = replace(Sizes(), **{size.name: getattr(arguments, size.name) for size in fields(Sizes)})
     path = arguments.out / f"{arguments.file or arguments.concept.replace(' ', '_')}.json"
+    bench = Bench(Sampler(steps=10, batch=128))
     print(machine(), sizes, flush=True)
-    run(Bench(Sampler(steps=10, batch=128)), path, concept_named(arguments.concept), arguments.methods, sizes)
+    run(bench, path, concept_named(arguments.concept), arguments.methods, sizes)
     return 0
 
 

@@ -32,8 +32,8 @@ class Sizes:
     Attributes:
         captions: of each sort that is measured, half as many of the neighbour and twice as many others.
         contexts, preserved: captions that the training gets.
-        pictures, retained: that it makes.
-        settings: of the training.
+        pictures, retained, picture_steps: pictures that it makes.
+        steps, erased, kept, adversaries: of the training; the batches are of concept and other pictures.
         attack_pictures: that the attacker has.
         attack_steps, attack_batch, starts: of the inversion.
         choosing: pictures by which the best start is chosen.
@@ -42,18 +42,18 @@ class Sizes:
     captions: int = 32
     contexts: int = 24
     preserved: int = 72
-    pictures: int = 96
-    retained: int = 192
+    pictures: int = 64
+    retained: int = 128
     picture_steps: int = 10
     steps: int = 300
-    erased: int = 32
-    kept: int = 48
-    adversaries: int = 24
+    erased: int = 16
+    kept: int = 24
+    adversaries: int = 12
     attack_pictures: int = 24
     attack_steps: int = 300
-    attack_batch: int = 8
+    attack_batch: int = 4
     starts: int = 5
-    choosing: int = 12
+    choosing: int = 10
 
 
 class Audit:
