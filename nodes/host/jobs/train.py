@@ -24,7 +24,7 @@ from ....rece_ops.texts import quoted
 from ....rece_ops.training.adversaries import AdversaryPool
 from ....rece_ops.training.low_rank import TrainedFactors
 from ....rece_ops.training.objectives import chosen, erasing_target, error, role_counts
-from ....rece_ops.training.record import TrainingRecord
+from ....rece_ops.training.record import WINDOW, TrainingRecord
 from ....rece_ops.training.settings import HardenedSettings
 from ....rece_ops.training.state import TrainingState, load_state
 from ...request.erasure_request import request_of
@@ -294,7 +294,7 @@ class _Training:
         record, limit = self.record, self._settings.retain_limit
         if record.skipped >= _MOST_SKIPPED and record.skipped * 2 > record.steps:
             record.stopped = "most steps had gradients that were not finite; load the model in float32 or bfloat16"
-        elif limit and record.steps >= 20 and record.retain_share > limit:
+        elif limit and record.steps >= WINDOW and record.retain_share > limit:
             record.stopped = (
                 f"the retain loss was {record.retain_share:.0%} of the model's own error, above retain_limit"
             )
