@@ -23,6 +23,7 @@ from .load_eraser import LoadEraser
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
 from .suggest_concepts import SuggestConcepts
+from .train_eraser import TrainEraser
 
 
 class RECEExtension(ComfyExtension):
@@ -51,4 +52,5 @@ class RECEExtension(ComfyExtension):
             DetectConcept,
             EvaluateErasure,
             SuggestConcepts,
+            TrainEraser,
         ]

@@ -21,6 +21,8 @@ from ...rece_ops.texts import code_point, quoted, unseen_character
 ERASERS, LORAS, PROMPT_SETS, CLASSIFIERS = "erasers", "loras", "prompt_sets", "classifiers"
 IMPORTED_FROM = (ERASERS, "diffusion_models", "checkpoints")
 """Kinds of model folders that hold what other tools made."""
+TRAININGS = "rece_training"
+"""In ComfyUI's output folder: trainings that were cancelled."""
 SUFFIX, TABLE_SUFFIX = ".safetensors", ".csv"
 
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
@@ -159,6 +161,40 @@ def existing_prompt_set(name: str, suffixes: Sequence[str]) -> Path:
             "(a link out of the input folder is not followed), and choose it from the list."
         )
     return uploads / relative
+
+
+def training_names() -> list[str]:
+    """The cancelled trainings that can be gone on with, in ComfyUI's output folder; see `eraser_names`."""
+    folder = _training_folder()
+    paths = (path for path in folder.glob(f"*{SUFFIX}") if _can_be_chosen(path.name, SUFFIX))
+    return sorted(path.name for path in paths if _is_inside(path, folder))
+
+
+def existing_training(name: str) -> Path:
+    """The path of a cancelled training that was chosen by name.
+
+    Raises:
+        InputError: the name leaves the folder, or there is no such file in it.
+    """
+    checked = checked_name(name)
+    path = _training_folder() / checked
+    if "/" in checked or not _is_inside(path, _training_folder()):
+        raise InputError(
+            f"There is no cancelled training '{checked}' in output/{TRAININGS}: choose one from the list, or 'none' to begin "
+            "anew."
+        )
+    return path
+
+
+def training_to_save(name: str) -> Path:
+    """Where a training that is cancelled goes; its folder is made."""
+    folder = _training_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / checked_name(name, room=_NUMBER)
+
+
+def _training_folder() -> Path:
+    return Path(folder_paths.get_output_directory()) / TRAININGS
 
 
 def classifier_names() -> list[str]:

@@ -20,6 +20,8 @@ CHECKPOINT = "sd15.safetensors"
 ANSWER_SECONDS = 120
 # Not more than these, or a sound graph would run for hours.
 SMALL = {"steps": 2, "batch": 2, "tokens": 80, "epochs": 2, "directions": 8, "max_rank": 4096}
+SMALL |= {"pictures": 1, "retained_pictures": 1, "size": 64, "picture_steps": 1, "retained_batch": 2, "adversaries": 4}
+SMALL |= {"rank": 4}
 TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(
     ["a -> b", "a : 0.5", "embedding:x", "$\\frac{$", "../x", "CON"]
 )

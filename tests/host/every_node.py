@@ -127,6 +127,26 @@ def _compare(graph: Graph, loaded: Node) -> dict[str, Any]:
     }
 
 
+def _train(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        **{name: loaded.out(index) for index, name in enumerate(("model", "clip", "vae"))},
+        "concepts": "nude -> dressed",
+        "method": "hardened",
+        "steps": 1,
+        "seed": 0,
+        "contexts": "a {} woman",
+        "start": "nothing",
+        "pictures": 1,
+        "retained_pictures": 1,
+        "size": 64,
+        "picture_steps": 1,
+        "batch": 1,
+        "retained_batch": 1,
+        "rank": 1,
+        "adversaries": 1,
+    }
+
+
 BUILD: Mapping[str, Build] = {
     "RECE_EraseConcepts": _erase,
     "RECE_ApplyEraser": lambda graph, loaded: {"model": loaded.out(0), "eraser": _eraser(graph), "strength": 1.0},
@@ -180,4 +200,5 @@ BUILD: Mapping[str, Build] = {
         "most_preserved": 2,
     },
     "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
+    "RECE_TrainEraser": _train,
 }

@@ -32,6 +32,7 @@ ROOMS = {
         ("attacks",),
         ("methods",),
         ("measures",),
+        ("training",),
     ),
     "nodes.host": (
         ("errors", "protocols", "progress", "device", "folders", "connections", "log", "routes"),
@@ -39,7 +40,7 @@ ROOMS = {
         ("patching",),
         ("text", "detectors"),
         ("session",),
-        ("stored",),
+        ("stored", "training"),
         ("jobs",),
     ),
 }

@@ -39,6 +39,7 @@ NODES = (
     "RECE_DetectConcept",
     "RECE_EvaluateErasure",
     "RECE_SuggestConcepts",
+    "RECE_TrainEraser",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")

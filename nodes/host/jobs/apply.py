@@ -30,7 +30,7 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     if strength == 0:
         return patched
     # All streams in the same way: a file with some of them erased would be taken for the whole.
-    inside = _why_inside(session)
+    inside = why_inside(session)
     if inside and eraser.weight_changes:
         raise UnsupportedModelError(
             f"This ERASER changes more weights of the model than those that read text, but {inside}, where a patch would round "
@@ -59,7 +59,7 @@ def upstream_erasures(model: Model) -> tuple[Provenance, ...]:
 
 def describe_application(session: Session) -> str:
     """A sentence about where `apply_eraser` puts an erasure of MODEL, and what that means."""
-    inside = _why_inside(session)
+    inside = why_inside(session)
     if not inside:
         return "The erasure is a patch of the model's weights: CheckpointSave and ModelSave write the erased weights."
     return (
@@ -68,7 +68,7 @@ def describe_application(session: Session) -> str:
     )
 
 
-def _why_inside(session: Session) -> str:
+def why_inside(session: Session) -> str:
     """Why a patch would not change the weights of MODEL exactly, or not at all; empty where it would."""
     model = session.model
     keys = session.architecture.keys

@@ -6,8 +6,7 @@ are learned themselves, which no text encoder limits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +21,9 @@ from ..progress import JobProgress
 from ..protocols import Model
 from ..session import Session
 from ..text.conditioning import Conditioning, NewTokens, with_tokens
+from ..training.denoiser import LOSS_SCALE, Denoiser, constant_weights
+from ..training.images import checked_images
 
-SMALLEST_SIDE, MULTIPLE = 32, 8
-# Gradients of half-precision activations would vanish; Adam does not see a constant factor.
-LOSS_SCALE = 1024.0
 _REPORTED = 20
 # What torch's generators take.
 _SEEDS = (-(2**63), 2**64 - 1)
@@ -103,7 +101,7 @@ def invert_concept(session: Session, images: Tensor | None, start: str, settings
             f"This MODEL is {architecture.name}, for which this attack is not made: connect a Stable Diffusion 1, 2 or XL "
             "model."
         )
-    latents = session.vae.encode(_checked(images)[..., :3])
+    latents = session.vae.encode(checked_images(images)[..., :3])
     conditioning = session.encoder.conditioning(start)
     (encoded,) = session.encoder.encode(start).streams["text"]
     tokens = encoded.tokens
@@ -125,7 +123,7 @@ def _learn(
     device = model.load_device
     shape = (2 * settings.batch, *latents.shape[1:])
     comfy.model_management.load_models_gpu([model], memory_required=8 * model.memory_required(shape))
-    denoiser = Denoiser(model, latents, values, device)
+    images = _ImageLoss(model, latents, values, device)
     generator = torch.Generator().manual_seed(settings.seed)
     fixed = start.to(device)
     learned = nn.Parameter(fixed[1 : 1 + settings.tokens].clone())
@@ -135,7 +133,7 @@ def _learn(
     for step in range(settings.steps):
         context = torch.cat([fixed[:1], learned, fixed[1 + settings.tokens :]])
         with torch.autograd.graph.save_on_cpu() if settings.low_memory else nullcontext():
-            loss = denoiser.loss(context, settings.batch, generator)
+            loss = images.of(context, settings.batch, generator)
         optimizer.zero_grad()
         torch.autograd.backward(loss * LOSS_SCALE)
         optimizer.step()
@@ -145,7 +143,7 @@ def _learn(
     return whole.to(start.device), losses
 
 
-class Denoiser:
+class _ImageLoss:
     """MODEL's loss on images at random noise levels, differentiable in the token embeddings.
 
     Args:
@@ -157,93 +155,18 @@ class Denoiser:
 
     def __init__(self, model: Model, latents: Tensor, values: dict[str, Any], device: torch.device) -> None:
         self._base = model.model
-        self._options = model.model_options.get("transformer_options", {})
-        self._device = device
-        self._latents = self._base.process_latent_in(latents).to(device, torch.float32)
-        self._other_conditions = self._conditions(values)
+        self._denoiser = Denoiser(model, latents.shape, device)
+        self._latents = self._denoiser.latents(latents)
+        self._conditions = self._denoiser.conditions(values)
 
-    def loss(self, context: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+    def of(self, context: Tensor, batch: int, generator: torch.Generator) -> Tensor:
         """Mean squared error of the noise that MODEL predicts with `context` [n, d], on `batch` noised images."""
-        sampling = self._base.model_sampling
         chosen = torch.randint(len(self._latents), (batch,), generator=generator)
-        clean = self._latents[chosen.to(self._device)]
-        levels = torch.randint(len(sampling.sigmas), (batch,), generator=generator)
-        sigma = sampling.sigmas.to(self._device, torch.float32).clone()[levels.to(self._device)]
-        noise = torch.randn(clean.shape, generator=generator).to(self._device)
-        spread = sigma.view(-1, *[1] * (clean.ndim - 1))
-        noisy = sampling.noise_scaling(spread, noise, clean)
-        with _normal_weights(self._base):
-            denoised = self._base.apply_model(
-                noisy,
-                sigma,
-                c_crossattn=context[None].expand(batch, -1, -1),
-                transformer_options=self._options.copy(),
-                **self._others(batch),
-            )
-        # x₀' − x₀ = σ(ε − ε'): the error of the noise.
-        return ((denoised.float() - clean) / spread).square().mean()
-
-    def _others(self, batch: int) -> dict[str, Any]:
-        return {
-            name: value.process_cond(batch_size=batch, device=self._device, area=None).cond
-            for name, value in self._other_conditions.items()
-        }
-
-    def _conditions(self, values: dict[str, Any]) -> dict[str, Any]:
-        """What MODEL reads in addition to the text (size and pooled embedding of SDXL, masked picture of inpainting, …)."""
-        height, width = (8 * side for side in self._latents.shape[-2:])
-        found = self._base.extra_conds(
-            **values,
-            device=self._device,
-            noise=self._latents[:1],
-            latent_image=self._latents[:1],
-            denoise_mask=None,
-            width=width,
-            height=height,
-            prompt_type="positive",
-            seed=0,
-        )
-        return {name: value for name, value in found.items() if name != "c_crossattn"}
-
-
-@contextmanager
-def _normal_weights(base: nn.Module) -> Iterator[None]:
-    """Weights that were loaded in inference mode or would be trained, seen as constants on the same memory.
-
-    Autograd refuses to keep inference tensors for the backward pass, although only the text embeddings are learned.
-    """
-    swapped = []
-    try:
-        for module in base.modules():
-            tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-            for table in tables:
-                for name, tensor in table.items():
-                    if tensor is not None and (tensor.is_inference() or tensor.requires_grad):
-                        swapped.append((table, name, tensor))
-                        table[name] = _alias(tensor)
-        yield
-    finally:
-        for table, name, tensor in swapped:
-            table[name] = tensor
-
-
-def _alias(tensor: Tensor) -> Any:
-    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
-
-
-def _checked(images: Tensor | None) -> Tensor:
-    if images is None or images.shape[0] == 0:
-        raise InputError(
-            "There are no images: connect some that show the concept, made before the erasure for example."
-        )
-    height, width = images.shape[1:3]
-    if min(height, width) < SMALLEST_SIDE or height % MULTIPLE or width % MULTIPLE:
-        raise InputError(
-            f"The images are {width}×{height} pixels: give sides of at least {SMALLEST_SIDE} that are multiples of "
-            f"{MULTIPLE}, best the size that the model was trained on."
-        )
-    return images
+        noised = self._denoiser.noised(self._latents[chosen.to(self._latents.device)], generator)
+        conditions = {name: value.expand(batch, *value.shape[1:]) for name, value in self._conditions.items()}
+        with constant_weights(self._base):
+            denoised = self._denoiser.denoised(noised, context[None].expand(batch, -1, -1), conditions)
+        return (noised.predicted_noise(denoised) - noised.noise).square().mean()
 
 
 def _mean(values: tuple[float, ...]) -> float:

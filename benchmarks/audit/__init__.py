@@ -1,0 +1,1 @@
+"""Every method against every probe, on the pocket model."""

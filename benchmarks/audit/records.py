@@ -1,0 +1,59 @@
+"""One method on one concept, and how it did against every probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.erased_models import UNEDITED
+from pocket_model.rates import Rate
+from pocket_model.trials import concept_named
+
+# Of every kind one, and two styles.
+CONCEPTS = tuple(map(concept_named, ("striped", "checkered", "green", "star", "rain", "Zorro Quill")))
+PROJECTION, HARDENED = "projection to a target", "hardened"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "hardened, no adversaries": {"adversaries": 0},
+    "hardened, three times the learning rate": {"learning_rate": 1.5e-3},
+    "hardened, all but cross-attention": {"layers": "all but cross-attention"},
+    "hardened, rank 4": {"rank": 4},
+}
+"""What they change of the standard settings."""
+METHODS = (UNEDITED, PROJECTION, HARDENED, *VARIANTS)
+TOKENS = (4, 16)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one method leaves of one concept.
+
+    Attributes:
+        method, concept: which.
+        own, paraphrased, held_out: pictures of the concept's own prompts and of synonyms that show it.
+        neighbours, others: pictures of other prompts that show all that they say.
+        inverted: pictures of the best learned tokens that show it; by their number.
+        starts: the same of every start, on the pictures by which the best was chosen.
+        seconds: that the erasure took.
+        size: of the ERASER file, in bytes.
+        machine: that it was measured on.
+    """
+
+    method: str
+    concept: str
+    own: Rate
+    paraphrased: Rate
+    held_out: Rate
+    neighbours: Rate
+    others: Rate
+    inverted_4: Rate
+    inverted_16: Rate
+    starts_4: tuple[float, ...]
+    starts_16: tuple[float, ...]
+    seconds: float
+    size: int
+    machine: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies it."""
+        return self.method, self.concept

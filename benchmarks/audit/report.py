@@ -1,0 +1,69 @@
+"""The table of the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from benchmarks.audit.records import METHODS, Found
+from benchmarks.records import finding, read_records
+from pocket_model.rates import Rate
+
+# Written by a person who looked at the figures.
+FINDING = Path(__file__).with_name("finding.md")
+RATES: tuple[tuple[str, Callable[[Found], Rate]], ...] = (
+    ("own prompts", lambda one: one.own),
+    ("synonyms", lambda one: one.paraphrased),
+    ("held-out synonyms", lambda one: one.held_out),
+    ("neighbour kept", lambda one: one.neighbours),
+    ("everything else kept", lambda one: one.others),
+    ("inversion, 4 tokens", lambda one: one.inverted_4),
+    ("inversion, 16 tokens", lambda one: one.inverted_16),
+)
+TEXT = """# The audit: every method against every probe, on the pocket model
+
+Measured by `python -m benchmarks.audit` on {machine}; every figure is in the folder `audit`. Each cell is the share of pictures
+with its 95 % Wilson interval. The inversion learns token embeddings by gradient on the attacker's own pictures, from {starts}
+starts; the best of them is chosen on pictures of its own and counted on others.
+
+{finding}
+
+## All concepts together
+
+{together}
+
+## Concept by concept
+
+{each}
+"""
+
+
+def write_report(folder: Path, path: Path) -> None:
+    """Read all JSON files of `folder` and write the table."""
+    found = [one for file in sorted(folder.glob("*.json")) for one in read_records(file, Found)]
+    text = TEXT.format(
+        machine="; ".join(dict.fromkeys(one.machine for one in found)),
+        starts=max((len(one.starts_4) for one in found), default=0),
+        finding=finding(FINDING),
+        together=_table([(method, _of(found, method)) for method in METHODS]),
+        each=_table([(f"{one.concept}: {method}", [one]) for method in METHODS for one in _of(found, method)]),
+    )
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _of(found: Sequence[Found], method: str) -> list[Found]:
+    return [one for one in found if one.method == method]
+
+
+def _table(rows: Sequence[tuple[str, Sequence[Found]]]) -> str:
+    lines = ["| | concepts | " + " | ".join(name for name, _ in RATES) + " | seconds | size |"]
+    lines.append("| --- |" + " --- |" * (len(RATES) + 3))
+    for name, found in rows:
+        if found:
+            rates = [str(reduce(add, map(of, found), Rate(0, 0))) for _, of in RATES]
+            seconds = sum(one.seconds for one in found) / len(found)
+            size = sum(one.size for one in found) / len(found) / 2**20
+            lines.append(f"| {name} | {len(found)} | {' | '.join(rates)} | {seconds:.0f} | {size:.1f} MiB |")
+    return "\n".join(lines)

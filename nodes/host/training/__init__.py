@@ -1,0 +1,1 @@
+"""What a MODEL needs to be learned with: its loss, layers that can be changed, pictures."""

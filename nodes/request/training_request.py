@@ -1,0 +1,117 @@
+"""What a person asked to be trained away, in one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...rece_ops import InputError
+from ...rece_ops.texts import quoted
+from ...rece_ops.training.settings import HardenedSettings
+from .concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
+from .everyday_prompts import CALIBRATION, CONTEXTS
+from .typed_text import content_lines
+
+PLACE = "{}"
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How the MODEL makes the pictures that it is trained on.
+
+    Attributes:
+        concept, other: how many of the concepts, and of what should stay.
+        size: width and height in pixels.
+        steps: of the sampler.
+        guidance: classifier-free guidance.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    concept: int = 32
+    other: int = 64
+    size: int = 512
+    steps: int = 20
+    guidance: float = 7.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("concept", 0, 4096), ("other", 0, 4096), ("size", 64, 4096), ("steps", 1, 1000)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"{_NAMES[name]} is {value}: give a whole number from {low} to {high}.")
+        if self.size % 8:
+            raise InputError(f"size is {self.size}: give a multiple of 8, best the size that the model was trained on.")
+        if not 0 <= self.guidance <= 100:
+            raise InputError(f"guidance is {self.guidance}: give a number from 0 to 100.")
+
+
+_NAMES = {"concept": "pictures", "other": "retained_pictures", "size": "size", "steps": "picture_steps"}
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A prompt with a concept, and the same with the anchor in the concept's place."""
+
+    concept: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a person asked for.
+
+    Attributes:
+        concepts: what to erase; the targets are the anchors.
+        contexts: phrases with '{}' in the concept's place.
+        preserved: prompts that should stay, from the person.
+        settings: of the training.
+        pictures: that the MODEL makes where none are connected.
+    """
+
+    concepts: Sequence[ConceptLine]
+    contexts: Sequence[str]
+    preserved: Sequence[str]
+    settings: HardenedSettings
+    pictures: PictureSettings
+
+    def phrases(self) -> list[Phrase]:
+        """Every concept in every context, concepts in turn."""
+        return [
+            Phrase(_filled(context, line.concept), _filled(context, line.target))
+            for context in self.contexts
+            for line in self.concepts
+        ]
+
+    def retained(self) -> list[str]:
+        """Prompts whose predictions should stay: the person's, the anchors, the empty prompt, and everyday ones.
+
+        An everyday prompt that names a concept is left out.
+        """
+        names = [text_key(line.concept) for line in self.concepts]
+        everyday = [prompt for prompt in CALIBRATION if not any(name in text_key(prompt) for name in names)]
+        anchors = [phrase.anchor for phrase in self.phrases()]
+        return list(dict.fromkeys([*self.preserved, *anchors, "", *everyday]))
+
+
+def training_request(
+    concepts: str, contexts: str, preserve: str, settings: HardenedSettings, pictures: PictureSettings
+) -> TrainingRequest:
+    """The request that a node's texts make.
+
+    Raises:
+        InputError: a line cannot be understood, or a context has no place for the concept.
+    """
+    lines = parse_concepts(concepts)
+    found = [context for _, context in content_lines("contexts", contexts)] or list(CONTEXTS)
+    for context in found:
+        if PLACE not in context:
+            raise InputError(
+                f"The line {quoted(context)} of 'contexts' has no place for the concept: write '{{}}' there, as in 'a photo of "
+                "a {}'."
+            )
+    return TrainingRequest(lines, tuple(dict.fromkeys(found)), parse_preserved(preserve, lines), settings, pictures)
+
+
+def _filled(context: str, word: str) -> str:
+    return " ".join(context.replace(PLACE, word).split())

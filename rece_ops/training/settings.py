@@ -1,0 +1,92 @@
+"""How an eraser is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import InputError
+from ..settings import check_coefficient
+from ..texts import quoted
+
+LAYERS = ("all", "all but cross-attention", "attention and feed-forward")
+"""Which weights are changed."""
+
+MAX_SEED = 2**63 - 1
+# AdamW's first steps go by signs alone: at the full rate they would cost more than hundreds of steps mend.
+_WARM_UP = 20
+_COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "steps": (1, 100_000),
+        "rank": (1, 512),
+        "batch": (1, 256),
+        "retained_batch": (1, 256),
+        "adversaries": (0, 1024),
+        "seed": (0, MAX_SEED),
+    }
+)
+
+
+@dataclass(frozen=True)
+class HardenedSettings:
+    """Settings of the method 'hardened'.
+
+    Attributes:
+        steps: updates of the weights.
+        learning_rate: of AdamW for the factors; after a short rise it falls to zero along half a cosine.
+        rank: of the change of each weight.
+        layers: which weights are changed, one of `LAYERS`.
+        batch, retained_batch: pictures a step that show a concept, and that show something else.
+        retain_weight: of the retain loss, relative to the erasing loss.
+        push: how far beyond the anchor the prediction is pulled, in units of what sets the concept apart from it.
+        adversaries: contexts that are kept and learned against the weights; 0 trains without any.
+        adversary_rate: of Adam for them, relative to the root mean square of their start.
+        retain_limit: training stops where the retain loss, relative to the error that the MODEL itself makes on what is
+            retained, stays above it; 0 never stops.
+        seed: of pictures, noise and adversaries.
+        low_memory: keep what the backward pass needs in main memory instead of on the compute device.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    steps: int = 400
+    learning_rate: float = 5e-4
+    rank: int = 32
+    layers: str = "all"
+    batch: int = 4
+    retained_batch: int = 6
+    retain_weight: float = 4.0
+    push: float = 1.0
+    adversaries: int = 24
+    adversary_rate: float = 0.05
+    retain_limit: float = 0.0
+    seed: int = 0
+    low_memory: bool = False
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _COUNTS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise InputError(f"{name} is {quoted(value)}: give a whole number from {low} to {high}.")
+        for name in ("learning_rate", "adversary_rate"):
+            value = getattr(self, name)
+            check_coefficient(name, value)
+            if value > 10:
+                raise InputError(f"{name} is {value}: give a number above 0, at most 10.")
+        for name in ("retain_weight", "push", "retain_limit"):
+            check_coefficient(name, getattr(self, name), zero_allowed=True)
+        if self.layers not in LAYERS:
+            raise InputError(f"layers is {quoted(self.layers)}: take one of {', '.join(LAYERS)}.")
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of update number `step`, from 0."""
+        rising = min(1.0, (step + 1) / max(1, min(_WARM_UP, self.steps // 10)))
+        return self.learning_rate * rising * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for provenance."""
+        return asdict(self)
