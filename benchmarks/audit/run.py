@@ -79,7 +79,7 @@ class Audit:
             for name in ("own", "paraphrased", "held_out", "neighbours", "others")
         }
         seen = self._bench.all_seen(model, groups)
-        rates = {name: made(self._concept, seen[name]) for name in ("own", "paraphrased", "held_out")}
+        rates: dict[str, Any] = {name: made(self._concept, seen[name]) for name in ("own", "paraphrased", "held_out")}
         rates |= {name: kept(getattr(found, name), seen[name]) for name in ("neighbours", "others")}
         print(method, self._concept.name, *(f"{name} {rate}" for name, rate in rates.items()), flush=True)
         return Found(

@@ -200,7 +200,7 @@ class _Training:
         self._optimizer = torch.optim.AdamW(
             list(self.factors.parameters()), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
         )
-        starts = self._prompts.rows(torch.cat([self._empty, self._own]).unique())
+        starts = self._prompts.rows(torch.unique(torch.cat([self._empty, self._own])))
         self._pool = AdversaryPool(starts, settings.adversaries, settings.adversary_rate, self._generator(0))
         self.record = TrainingRecord()
 
@@ -306,7 +306,7 @@ class _Training:
         places = torch.cat([self._named[phrases], self._anchors[phrases], prompts])
         denoised = self._denoiser.denoised(whole, self._prompts.rows(places), self._prompts.conditions(places))
         predicted = whole.predicted_noise(denoised)
-        return predicted.split([len(erased.noise), len(erased.noise), len(retained.noise)])
+        return torch.split(predicted, [len(erased.noise), len(erased.noise), len(retained.noise)])
 
     def _learned(self, erased: Noised, retained: Noised, contexts: Tensor, own: Tensor, prompts: Tensor) -> Tensor:
         """What the MODEL with the eraser as it stands predicts of all pictures, those with adversaries first."""

@@ -97,7 +97,7 @@ def _applied(layer: Any, change: LowRank, entered: Tensor) -> Tensor:
     if not isinstance(layer, nn.Conv2d):
         return nn.functional.linear(nn.functional.linear(entered, down), up)
     kernel = down.reshape(-1, *layer.weight.shape[1:])
-    inner = nn.functional.conv2d(entered, kernel, None, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
+    inner = nn.functional.conv2d(entered, kernel, None, layer.stride, layer.padding, layer.dilation)
     return nn.functional.conv2d(inner, up[:, :, None, None])
 
 
