@@ -76,7 +76,9 @@ def load_state(
         tensors = {key: file.read(key)[0] for key in shapes}
     if not all(map(is_finite, tensors.values())):
         raise EraserFileError(f"{quoted(name)} holds NaN or infinite numbers: {_REMEDY}.")
-    record = TrainingRecord(*held["losses"], held["skipped"])
+    record = TrainingRecord(skipped=held["skipped"])
+    for losses in zip(*held["losses"], strict=True):
+        record.add(losses)
     return TrainingState(told, tensors, record)
 
 
