@@ -129,7 +129,7 @@ class WeightMoments:
             before, after = original[name], edited[name]
             if sums is None:
                 dimension, device = before.shape[-1], float64_device(before.device)
-                sums = GramSum(dimension, device), GramSum(dimension, device)
+                sums = GramSum(dimension, device, exact=True), GramSum(dimension, device, exact=True)
                 cross = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
             for weight in (before, after):
                 check_projection(name, weight, dimension)

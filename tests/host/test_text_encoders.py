@@ -209,7 +209,7 @@ def residual_rounding(model: Any, name: str, result: ErasureResult) -> float:
     weights = torch.cat([weight.double().abs() for weight in Session.open(model).weights(stream).values()])
     transform, errors = found.erasure.eraser.matrix().double(), []
     for pair, measured in zip(found.erasure.pairs, found.measures.concepts, strict=True):
-        concept, target = (rows.double() for rows in pair.subject_rows())
+        concept, target = (rows.double() for rows in pair.subject_tokens())
         sizes = ((concept.abs() @ transform.abs().T + target.abs()) @ weights.T).square().sum()
         difference = concept - target
         whole = ((difference @ found.erasure.gram) * difference).sum()
