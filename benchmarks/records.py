@@ -32,7 +32,7 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
     unfinished.replace(path)
 
 
-def gather_records(path: Path, others: Sequence[Path], kind: Callable[..., Record]) -> None:
+def gather_records(path: Path, others: Sequence[Path], kind: Callable[..., Any]) -> None:
     """Add to the records at `path` what `others` hold."""
     if others:
         records = [record for one in (path, *others) for record in read_records(one, kind)]
