@@ -1,6 +1,6 @@
 """What Suggest Concepts finds in the pocket model's world, and what erasing by its suggestions alone does to pictures.
 
-    python -m benchmarks.suggestions [--concepts NAME ...] [--pictures N] [--sampled NAME ...] [--out benchmarks/results]
+    python -m benchmarks.suggestions [--concepts NAME ...] [--erased NAME ...] [--sampled NAME ...] [--pictures N]
 
 The limits of the scan were chosen on the words of the world that `benchmarks.efficacy` does not erase (*tuning*); the others are
 the *test*. Pictures are made of the concepts named by --sampled only: they take a second or two each.
@@ -30,20 +30,21 @@ def main() -> int:
     every = [word.name for words in KINDS.values() for word in words]
     parser.add_argument("--concepts", nargs="*", default=every)
     parser.add_argument("--sampled", nargs="*", default=[], help="concepts that pictures are made of")
-    parser.add_argument("--shares", nargs="*", default=[], help="concepts whose held-out synonyms' shares are measured")
+    parser.add_argument("--erased", nargs="*", default=[], help="concepts that are erased, without pictures")
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--cache", type=Path, default=host_folder() / "words", help="where encoded words are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     path = arguments.out / "suggestions.json"
     found = {outcome.concept: outcome for outcome in read_records(path, Outcome)}
-    suggesting = Suggesting(Bench(Sampler(steps=10, batch=60)), arguments.pictures)
+    bench = Bench(Sampler(steps=10, batch=60))
     _keep_words_in(arguments.cache)
+    suggesting = Suggesting(bench, arguments.pictures)
     for name in arguments.concepts:
         concept, started = concept_named(name), time.perf_counter()
         suggestions = suggesting.scan(concept)
         outcome = suggesting.words(concept, suggestions)
-        if name in arguments.sampled or name in arguments.shares:
+        if name in arguments.sampled or name in arguments.erased:
             eraser = suggesting.eraser(suggestions)
             before, after = suggesting.shares(concept, eraser)
             outcome = replace(outcome, share_before=before, share_after=after)

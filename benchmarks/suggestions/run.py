@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.erased_models import BETA, Bench
 from pocket_model.classifier import classify
@@ -57,23 +58,34 @@ class Suggesting:
     """
 
     def __init__(self, bench: Bench, pictures: int) -> None:
+        from rece_pack.nodes.host.jobs.encode_words import encode_words
+        from rece_pack.nodes.host.session import Session
+        from rece_pack.nodes.host.text.vocabulary import whole_words
+        from rece_pack.rece_ops.measures.words import WordSpace
+
         self._bench, self._count = bench, pictures
+        self._session = Session.open(bench.pocket.model, bench.pocket.clip)
+        self._vocabulary = whole_words(bench.pocket.clip)
+        with torch.inference_mode():
+            self._words = encode_words(self._session, self._vocabulary, lambda done, total, stage: None)
+            self._space = WordSpace(bench.gram, self._words.tokens)
+        print(
+            f"{self._words.encoded} of {len(self._vocabulary)} words encoded in {self._words.seconds:.1f} s", flush=True
+        )
 
     def scan(self, concept: Concept) -> Any:
         """What Suggest Concepts finds, by its defaults."""
-        from rece_pack.nodes.host.jobs.suggest import suggest
-        from rece_pack.nodes.host.session import Session
+        from rece_pack.nodes.host.jobs.suggest import compare
         from rece_pack.nodes.request.concept_lines import ConceptLine
         from rece_pack.nodes.request.suggestion_request import SuggestionRequest
 
-        session = Session.open(self._bench.pocket.model, self._bench.pocket.clip)
-        with torch.inference_mode():
-            return suggest(session, SuggestionRequest([ConceptLine(concept.name, "")]))
+        request = SuggestionRequest([ConceptLine(concept.name, "")])
+        own = [self._tokens([concept.name])[0]]
+        return compare(request, own, self._words, self._space, None, lambda done, total, stage: None)
 
     def eraser(self, suggestions: Any) -> Any:
         """The projection of all lines that were suggested, preserving what was suggested."""
         from rece_pack.nodes.host.jobs.erase import erase_concepts
-        from rece_pack.nodes.host.session import Session
         from rece_pack.nodes.reporting.suggestions import concept_lines, preserve_lines
         from rece_pack.nodes.request.concept_lines import parse_concepts, parse_preserved
         from rece_pack.nodes.request.erasure_request import ErasureRequest
@@ -84,16 +96,13 @@ class Suggesting:
         preserved = parse_preserved(preserve_lines(suggestions), lines)
         plan = plan_with(ProjectionSettings(robustness=BETA))
         with torch.inference_mode():
-            session = Session.open(self._bench.pocket.model, self._bench.pocket.clip)
-            return erase_concepts(session, ErasureRequest(lines, preserved, plan)).eraser
+            return erase_concepts(self._session, ErasureRequest(lines, preserved, plan)).eraser
 
     def words(self, concept: Concept, suggestions: Any) -> Outcome:
         """Precision and recall of the words, without pictures."""
-        from rece_pack.nodes.host.text.vocabulary import whole_words
-
         (one,) = suggestions.found
         word = next(word for word in KINDS[concept.kind] if word.name == concept.name)
-        vocabulary = set(whole_words(self._bench.pocket.clip))
+        vocabulary = set(self._vocabulary)
         suggested = [found.word for found in one.synonyms]
         near = {found.word for found in one.neighbours}
         return Outcome(
@@ -107,21 +116,17 @@ class Suggesting:
 
     def shares(self, concept: Concept, eraser: Any) -> tuple[float, float]:
         """The largest share of a concept in its held-out synonyms, before and after the erasure."""
-        from rece_pack.nodes.host.jobs.suggest import suggest
-        from rece_pack.nodes.host.session import Session
-        from rece_pack.nodes.request.concept_lines import ConceptLine
-        from rece_pack.nodes.request.suggestion_request import SuggestionRequest
-
         word = next(word for word in KINDS[concept.kind] if word.name == concept.name)
-        session = Session.open(self._bench.pocket.model, self._bench.pocket.clip)
-        request = SuggestionRequest(
-            [ConceptLine(concept.name, "")], words=word.held_out, leak=1e-9, most_synonyms=10**6
-        )
+        own, unseen = self._tokens([concept.name])[0], self._tokens(word.held_out)
+        before = self._space.standing(unseen, own).share
+        after = self._space.standing(unseen, own, eraser.transforms["text"]).share
+        return float(before.max()), float(after.max())
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor:
+        from rece_pack.nodes.host.jobs.encode_words import word_tokens
+
         with torch.inference_mode():
-            (one,) = suggest(session, request, eraser).found
-        before = [found.share for found in one.synonyms if found.word in word.held_out]
-        after = [found.share for found in one.leaks if found.word in word.held_out]
-        return max(before, default=0.0), max(after, default=0.0)
+            return torch.stack([word_tokens(self._session, text) for text in texts])
 
     def pictures(self, concept: Concept, eraser: Any) -> dict[str, Any]:
         """What pictures show before and after."""

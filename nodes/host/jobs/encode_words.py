@@ -12,13 +12,14 @@ from torch import Tensor
 
 from ....rece_ops.formats.word_file import EncodedWords
 from ....rece_ops.progress import Progress
+from ...request.typed_text import check_prompt
 from ..architectures.detection import TextStream
 from ..progress import check_cancelled
 from ..session import Session
 from ..stored.word_cache import WordCache
 from ..text.encoded import EncodedTokens
 from ..text.prefixes import CausalEncoders, causal_encoders
-from ..text.spans import tokenize
+from ..text.spans import check_inversions, tokenize
 
 # Tokens that a word is measured by. CLIP pads every prompt with what it made of all of it, which is most of what the model reads;
 # other text encoders end with the word.
@@ -138,6 +139,8 @@ class _Batches:
             by_length: dict[int, list[tuple[str, Mapping[str, list[int]]]]] = defaultdict(list)
             slow = []
             for word in words:
+                check_prompt(word)
+                check_inversions(self._session.connected_clip, word)
                 ids = _prefix(self._session.connected_clip, word)
                 if ids is None:
                     slow.append(word)

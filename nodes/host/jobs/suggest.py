@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ....rece_ops import EraserSet, InputError, gram_matrix
+from ....rece_ops import Eraser, EraserSet, InputError, gram_matrix
 from ....rece_ops.measures.words import Standing, WordSpace, best_target, is_told_from, likest
+from ....rece_ops.progress import Progress
 from ....rece_ops.texts import quoted
 from ...request.concept_lines import ConceptLine, text_key
 from ...request.erasure_request import EMPTY
@@ -82,40 +83,62 @@ def suggest(session: Session, request: SuggestionRequest, eraser: EraserSet | No
     """
     progress = JobProgress(read=2, encode=10, compare=1)
     stream = main_stream(session)
-    transform = None
     if eraser is not None:
         session.streams_of(eraser)
-        transform = eraser.transforms[stream.name]
+    transform = None if eraser is None else eraser.transforms[stream.name]
     gram = gram_matrix(session.weights(stream), progress.part("read"))
     own = [_own_tokens(session, line.concept, gram) for line in request.concepts]
     vocabulary = whole_words(session.connected_clip)[: request.vocabulary]
     words = encode_words(session, [*vocabulary, *request.words], progress.part("encode"))
-    space = WordSpace(gram, words.tokens)
+    return compare(request, own, words, WordSpace(gram, words.tokens), transform, progress.part("compare"))
+
+
+def compare(
+    request: SuggestionRequest,
+    own: Sequence[Tensor],
+    words: Words,
+    space: WordSpace,
+    transform: Eraser | None,
+    progress: Progress,
+) -> Suggestions:
+    """The same from encoded words.
+
+    Args:
+        request: names the concepts, and the limits.
+        own: tokens [m, d] of each concept.
+        words: of the vocabulary.
+        space: of the same words.
+        transform: of the eraser.
+        progress: called for every concept.
+    """
     erased = {text_key(line.concept) for line in request.concepts}
     others = torch.tensor([text_key(word) not in erased for word in words.words])
-    common = others & torch.tensor([place < request.common for place in range(len(words.words))])
+    common = others & (torch.arange(len(words.words)) < request.common)
     found = []
     for done, (line, concept) in enumerate(zip(request.concepts, own, strict=True), start=1):
         standing = space.standing(words.tokens, concept)
-        found.append(_suggestion(request, line, words.words, standing, others, common))
+        one = _suggestion(request, line, words.words, standing, others, common)
         if transform is not None:
             after = space.standing(words.tokens, concept, transform)
             left = float(space.standing(concept[None], concept, transform).share)
-            found[-1] = _with_leaks(request, found[-1], words.words, standing, after, others, left)
-        progress.part("compare")(done, len(request.concepts), "comparing words")
+            one = replace(one, leaks=_leaks(request, words.words, standing, after, others), left=left)
+        found.append(one)
+        progress(done, len(request.concepts), "comparing words")
     price = None if transform is None else _price(space.drift(words.tokens, transform))
     return Suggestions(_apart(found), words, price)
 
 
 def _own_tokens(session: Session, concept: str, gram: Tensor) -> Tensor:
     """The tokens [m, d] of a concept, which must say something."""
-    tokens = word_tokens(session, concept)
-    if not is_told_from(gram, tokens, word_tokens(session, EMPTY)):
+    stream = main_stream(session).name
+    said, nothing = (session.encoder.encode(text).tokens(stream) for text in (concept, EMPTY))
+    count = min(len(said), len(nothing))
+    if not is_told_from(gram, said[:count], nothing[:count]):
         raise InputError(
             f"The text encoder reads the concept {quoted(concept)} as it reads the empty prompt, so that no word can be compared "
             "with it: write it in other words."
         )
-    return tokens
+    return word_tokens(session, concept)
 
 
 def _suggestion(
@@ -140,21 +163,12 @@ def _suggestion(
     )
 
 
-def _with_leaks(
-    request: SuggestionRequest,
-    found: Suggestion,
-    words: Sequence[str],
-    before: Standing,
-    after: Standing,
-    others: Tensor,
-    left: float,
-) -> Suggestion:
+def _leaks(
+    request: SuggestionRequest, words: Sequence[str], before: Standing, after: Standing, others: Tensor
+) -> tuple[Found, ...]:
     share = after.share.where(others, float("-inf"))
-    leaks = [
-        Found(words[place], float(before.likeness[place]), float(after.share[place]))
-        for place in likest(share, request.most_synonyms, request.leak)
-    ]
-    return Suggestion(found.line, found.synonyms, found.neighbours, found.target, tuple(leaks), left)
+    places = likest(share, request.most_synonyms, request.leak)
+    return tuple(Found(words[place], float(before.likeness[place]), float(after.share[place])) for place in places)
 
 
 def _found(words: Sequence[str], standing: Standing, place: int) -> Found:
@@ -170,13 +184,10 @@ def _apart(found: Sequence[Suggestion]) -> tuple[Suggestion, ...]:
     """What is to be erased for one concept is not preserved, or a target, for another."""
     erased = {text_key(one.word) for suggestion in found for one in (*suggestion.synonyms, *suggestion.leaks)}
     return tuple(
-        Suggestion(
-            one.line,
-            one.synonyms,
-            tuple(near for near in one.neighbours if text_key(near.word) not in erased),
-            one.target if one.target is None or text_key(one.target.word) not in erased else None,
-            one.leaks,
-            one.left,
+        replace(
+            one,
+            neighbours=tuple(near for near in one.neighbours if text_key(near.word) not in erased),
+            target=one.target if one.target is None or text_key(one.target.word) not in erased else None,
         )
         for one in found
     )
