@@ -39,7 +39,7 @@ class HardenedSettings:
         learning_rate: of AdamW for the factors; after a short rise it falls to zero along half a cosine.
         rank: of the change of each weight.
         layers: which weights are changed, one of `LAYERS`.
-        batch, retained_batch: pictures a step that show a concept, and that show something else.
+        batch, retained_batch: pictures a step that show a concept (with adversaries at least two), and that show something else.
         retain_weight: of the retain loss, relative to the erasing loss.
         push: how far beyond the anchor the prediction is pulled, in units of what sets the concept apart from it.
         adversaries: contexts that are kept and learned against the weights; 0 trains without any.
@@ -79,6 +79,10 @@ class HardenedSettings:
                 raise InputError(f"{name} is {value}: give a number above 0, at most 10.")
         for name in ("retain_weight", "push", "retain_limit"):
             check_coefficient(name, getattr(self, name), zero_allowed=True)
+        if self.batch == 1 and self.adversaries:
+            raise InputError(
+                "batch is 1, which an adversary would take every time: give at least 2, or set 'adversaries' to 0."
+            )
         if self.layers not in LAYERS:
             raise InputError(f"layers is {quoted(self.layers)}: take one of {', '.join(LAYERS)}.")
 

@@ -140,7 +140,7 @@ def _train(graph: Graph, loaded: Node) -> dict[str, Any]:
         "retained_pictures": 1,
         "size": 64,
         "picture_steps": 1,
-        "batch": 1,
+        "batch": 2,
         "retained_batch": 1,
         "rank": 1,
         "adversaries": 1,

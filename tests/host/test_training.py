@@ -296,7 +296,7 @@ def test_a_hooked_layer_computes_with_the_changed_weight(layer: Any, shape: tupl
 
 def shown(graph: Graph, loaded: Node, **inputs: Any) -> tuple[Node, Node]:
     """The node, and its report."""
-    small = {"pictures": 1, "retained_pictures": 1, "size": 64, "picture_steps": 1, "batch": 1, "retained_batch": 1}
+    small = {"pictures": 1, "retained_pictures": 1, "size": 64, "picture_steps": 1, "batch": 2, "retained_batch": 1}
     node = graph.node(
         "RECE_TrainEraser",
         model=loaded.out(0),

@@ -143,6 +143,7 @@ def test_the_learning_rate_rises_and_falls_to_zero() -> None:
         {"steps": True},
         {"rank": 0},
         {"batch": 257},
+        {"batch": 1},
         {"adversaries": -1},
         {"learning_rate": 0.0},
         {"learning_rate": 11.0},

@@ -54,6 +54,8 @@ _LARGEST_GRADIENT = 1.0
 _WEIGHT_DECAY = 0.0
 # So many steps in a row without finite gradients, and nothing will come of it.
 _MOST_SKIPPED = 20
+# How many of the pictures that should stay are predicted with the empty prompt, which guidance needs.
+_EMPTY = 0.1
 # Seeds of the pictures of what should stay begin so far behind those of the concepts.
 _OTHERS = 1_000_000
 # Below this, what the concept adds to a prediction is rounding.
@@ -178,7 +180,7 @@ class _Training:
         shapes: Mapping[str, tuple[int, ...]],
         pictures: _Pictures,
     ) -> None:
-        self._model, self._settings, self._told = session.model, settings, prompts
+        self._model, self._settings, self._asked = session.model, settings, prompts
         device = session.model.load_device
         size = (2 * settings.batch + settings.retained_batch, *pictures.concept.shape[1:])
         comfy.model_management.load_models_gpu([self._model], memory_required=8 * self._model.memory_required(size))
@@ -249,7 +251,7 @@ class _Training:
         others = chosen(generator, len(self._retained), settings.retained_batch)
         retained = self._denoiser.noised(self._retained[others.to(self._retained.device)], generator)
         prompts = self._own[others]
-        prompts[: max(1, len(prompts) // 10)] = self._empty
+        prompts[torch.rand(len(prompts), generator=generator) < _EMPTY] = self._empty
         concept, anchor, kept = self._taught(erased, retained, phrases, prompts)
         target = erasing_target(concept, anchor, settings.push)
 
@@ -328,7 +330,7 @@ class _Training:
         phrases = self._shown[:count]
         concept, anchor, _ = self._taught(erased, erased[:1], phrases, self._empty)
         if not error(concept, anchor) > _NOTHING * concept.square().mean():
-            phrase = self._told.phrases[int(phrases[0])]
+            phrase = self._asked.phrases[int(phrases[0])]
             raise InputError(
                 f"On {len(self._concept)} pictures this MODEL makes the same of {quoted(phrase.concept)} as of "
                 f"{quoted(phrase.anchor)}: there is nothing to train away. Connect the MODEL before any erasure, and a CLIP "
