@@ -120,7 +120,7 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
     before = state_of(loaded[0])
 
     def cancel(value: int, total: int, preview: Any, node_id: Any = None) -> None:
-        # Pictures and the start are a fifth of the bar; this is the second step, which is still made.
+        # Pictures and the start are a fifth of the bar; this is the second step, in which some hosts' layers notice it.
         if value > total / 5:
             comfy.model_management.interrupt_current_processing()
 
@@ -132,7 +132,7 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
         comfy.utils.set_progress_bar_global_hook(None)
     assert_untouched(loaded[0], before)
     (state,) = (tmp_path / "rece_training").iterdir()
-    assert state.name == "no_red_step_2.safetensors"
+    assert state.name in ("no_red_step_1.safetensors", "no_red_step_2.safetensors")
     again = train(loaded, resume=state.name)
     assert again.record.steps == 3
     assert again.record.erasing == trained.record.erasing
@@ -354,7 +354,7 @@ def test_the_node_trains_in_the_real_server(server: ComfyServer, checkpoint: Cal
         ({"pictures": 0}, "'pictures' is 0"),
         ({"method": "magic"}, "'method'"),
         ({"start": "magic"}, "'start'"),
-        ({"resume": "none.safetensors"}, "resume"),
+        ({"resume": "none.safetensors"}, "There is no cancelled training 'none.safetensors'"),
     ],
 )
 def test_the_node_says_what_is_wrong(
