@@ -63,7 +63,7 @@ def difference(one: Picture, other: Picture) -> float:
         ({"iteration": "anchored"}, "by RECE with 3 epochs, anchored:"),
         ({"method": "projection"}, "direction"),
         ({"method": "projection", "directions": 2, "robustness": "strict"}, "along 2 directions (β 300)"),
-        ({"method": "projection", "robustness": "custom", "beta": 0.5}, "(β 0.5)"),
+        pytest.param({"method": "projection", "robustness": "custom", "beta": 0.5}, "(β 0.5)", marks=pytest.mark.large),
         ({"method": "UCE", "preservation": "exactly", "preserve": "a dog"}, "by UCE"),
         ({"regeneration_limit": 0.999}, "by UCE (first edit only)"),
     ],
@@ -290,6 +290,9 @@ def test_nothing_to_derive_from_is_refused(server: ComfyServer, load: Load) -> N
     shown(graph, derive(graph, loaded, loaded.out(0), eraser=erased.out(1), original=loaded.out(0)).out(1))
     assert "Both 'eraser' and 'original' are connected" in failure(server, graph)
 
+
+@pytest.mark.large
+def test_an_eraser_of_another_base_is_refused(server: ComfyServer, load: Load) -> None:
     graph = Graph()
     loaded, other = graph.load(load("sd15")), graph.load(load("sd2"))
     shown(graph, derive(graph, loaded, loaded.out(0), eraser=erase(graph, other).out(1)).out(1))

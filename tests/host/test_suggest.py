@@ -62,7 +62,9 @@ def assert_kept(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert float((found - expected).abs().max()) <= KEPT * float(expected.abs().max())
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sd2", "sdxl"])
+@pytest.mark.parametrize(
+    "kind", ["sd15", pytest.param("sd2", marks=pytest.mark.large), pytest.param("sdxl", marks=pytest.mark.large)]
+)
 def test_the_first_tokens_of_words_are_those_that_sampling_reads(checkpoint: Callable[[str], Path], kind: str) -> None:
     model, clip, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint(kind)), output_vae=False)
     skipped = clip.clone()

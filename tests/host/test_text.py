@@ -33,7 +33,10 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["sd15", "sd2", "sdxl"])
+@pytest.fixture(
+    scope="module",
+    params=["sd15", pytest.param("sd2", marks=pytest.mark.large), pytest.param("sdxl", marks=pytest.mark.large)],
+)
 def loaded(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path], embeddings: Path) -> tuple[Any, Any]:
     path = str(checkpoint(request.param))
     model, clip, *_ = comfy.sd.load_checkpoint_guess_config(path, output_vae=False, embedding_directory=str(embeddings))

@@ -319,7 +319,9 @@ def shown(graph: Graph, loaded: Node, **inputs: Any) -> tuple[Node, Node]:
     return node, graph.node("PreviewAny", source=node.out(2))
 
 
-@pytest.mark.parametrize("kind", ["sd15", "sd2", pytest.param("sdxl", marks=pytest.mark.large)])
+@pytest.mark.parametrize(
+    "kind", ["sd15", pytest.param("sd2", marks=pytest.mark.large), pytest.param("sdxl", marks=pytest.mark.large)]
+)
 def test_the_node_trains_in_the_real_server(server: ComfyServer, checkpoint: Callable[[str], Path], kind: str) -> None:
     name = server.link_model(checkpoint(kind))
     graph = Graph()

@@ -90,7 +90,12 @@ t.make_missing(t.Results(folder, t.RUN), t.Subject(folder.parent / "log"), t.ERA
 
 
 @pytest.mark.parametrize(
-    ("number", "where"), [(1, "before"), (1, "after"), (7, "before"), (9, "after"), (14, "before")]
+    ("number", "where"),
+    [
+        (1, "before"),
+        (9, "after"),
+        *(pytest.param(*one, marks=pytest.mark.large) for one in ((1, "after"), (7, "before"), (14, "before"))),
+    ],
 )
 def test_a_run_that_is_killed_loses_no_picture_and_makes_none_twice(
     tmp_path: Path, root: Path, number: int, where: str
