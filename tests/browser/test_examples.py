@@ -61,7 +61,10 @@ def test_it_opens_and_saves_unchanged(frontend: Frontend, path: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     # The graphs of these take minutes, and tests/host erases from the same models in smaller ones.
-    [pytest.param(one, marks=pytest.mark.large) if one.stem.endswith(("flux", "sdxl")) else one for one in EXAMPLES],
+    [
+        pytest.param(one, marks=pytest.mark.large) if one.stem.endswith(("flux", "sdxl", "wan")) else one
+        for one in EXAMPLES
+    ],
     ids=lambda path: path.stem,
 )
 def test_it_runs(

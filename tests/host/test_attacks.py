@@ -62,7 +62,11 @@ def difference(one: Picture, other: Picture) -> float:
         ({"method": "RECE"}, "by RECE with 3 epochs:"),
         ({"iteration": "anchored"}, "by RECE with 3 epochs, anchored:"),
         ({"method": "projection"}, "direction"),
-        ({"method": "projection", "directions": 2, "robustness": "strict"}, "along 2 directions (β 300)"),
+        pytest.param(
+            {"method": "projection", "directions": 2, "robustness": "strict"},
+            "along 2 directions (β 300)",
+            marks=pytest.mark.large,
+        ),
         pytest.param({"method": "projection", "robustness": "custom", "beta": 0.5}, "(β 0.5)", marks=pytest.mark.large),
         ({"method": "UCE", "preservation": "exactly", "preserve": "a dog"}, "by UCE"),
         ({"regeneration_limit": 0.999}, "by UCE (first edit only)"),
@@ -201,6 +205,7 @@ def test_inversion_learns_in_the_real_server_and_leaves_the_model_alone(
     assert np.array_equal(result.images(again)[0], first)
 
 
+@pytest.mark.large
 def test_low_memory_learns_the_same_and_another_seed_does_not(server: ComfyServer, load: Load) -> None:
     graph = Graph()
     loaded = graph.load(load("sd15"))
@@ -346,6 +351,7 @@ def test_a_combined_eraser_is_asked_for_all_its_concepts(server: ComfyServer, lo
     assert found == [["nude", "hat"], ["nude"]]
 
 
+@pytest.mark.large
 def test_the_report_says_the_same_of_a_concept_that_is_typed_and_of_one_that_is_not(
     server: ComfyServer, load: Load
 ) -> None:

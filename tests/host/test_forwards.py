@@ -347,6 +347,7 @@ def _compiler() -> Any:
     torch._dynamo.reset()
 
 
+@pytest.mark.large
 @pytest.mark.usefixtures("_compiler")
 @torch.no_grad()
 def test_a_model_that_was_compiled_in_place() -> None:
@@ -390,7 +391,7 @@ def test_the_compiler_notices_when_an_erasure_comes_and_goes() -> None:
     [
         (erased_inside, True),
         pytest.param(erased_inside, False, marks=pytest.mark.large),
-        (erased_in_weights, True),
+        pytest.param(erased_in_weights, True, marks=pytest.mark.large),
     ],
 )
 def test_what_the_stock_node_compiles(put: Callable[..., Any], compiled_first: bool) -> None:

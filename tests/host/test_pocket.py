@@ -122,6 +122,7 @@ def test_the_saved_checkpoint_and_the_lora_erase_as_the_node_does(
     assert distance(from_lora, erased) < distance(branches["untouched, own"], erased) / 20
 
 
+@pytest.mark.large
 def test_strength_goes_from_the_original_to_the_erased_picture(
     server: ComfyServer, pocket: str, branches: dict[str, list[Picture]]
 ) -> None:

@@ -158,7 +158,6 @@ def test_the_whole_words_of_vocabularies(loaded: tuple[Any, Any]) -> None:
     found = whole_words(loaded[1])
     assert len(found) == len(set(found)) > 30_000
     assert {"nude", "church", "hat"} <= set(found)
-    assert "whoo" not in found
     assert all(word.isalpha() and word == word.lower() for word in found)
     vocabulary = {"<s>": 0, "▁the": 1, "▁Haus": 2, "e": 3, "▁haus": 4, "▁5": 5, "ĠStraÃŁe": 6, "Ġ<": 7}
     inner = SimpleNamespace(get_vocab=lambda: vocabulary)
