@@ -12,7 +12,8 @@ from ..rece_ops.texts import printable, quoted
 from .host.connections import check_connection
 from .host.errors import WrongConnectionError
 from .host.jobs.apply import apply_eraser, upstream_erasures
-from .host.jobs.compare_pictures import Sampling, sample_pictures, sampler_names, scheduler_names
+from .host.jobs.compare_pictures import Sampling, sample_pictures
+from .host.jobs.sample import SAMPLERS, SCHEDULERS
 from .host.protocols import Clip, Model, Vae
 from .host.session import Session
 from .reporting.grid import draw_grid
@@ -72,8 +73,8 @@ class CompareErasure(io.ComfyNode):
                 ),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Sampling steps, as on a KSampler."),
                 io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance, as on a KSampler."),
-                io.Combo.Input("sampler_name", options=sampler_names(), tooltip="The sampler, as on a KSampler."),
-                io.Combo.Input("scheduler", options=scheduler_names(), tooltip="The scheduler, as on a KSampler."),
+                io.Combo.Input("sampler_name", options=list(SAMPLERS), tooltip="The sampler, as on a KSampler."),
+                io.Combo.Input("scheduler", options=list(SCHEDULERS), tooltip="The scheduler, as on a KSampler."),
                 io.Int.Input(
                     "width", default=512, min=16, max=4096, step=8, tooltip="The width of a picture, in pixels."
                 ),
@@ -112,8 +113,8 @@ class CompareErasure(io.ComfyNode):
         height: int,
         **inputs: Any,
     ) -> io.NodeOutput:
-        check_choice("sampler_name", sampler_name, sampler_names())
-        check_choice("scheduler", scheduler, scheduler_names())
+        check_choice("sampler_name", sampler_name, SAMPLERS)
+        check_choice("scheduler", scheduler, SCHEDULERS)
         if not 1 <= seeds <= _MOST_SEEDS:
             raise InputError(f"'seeds' is {seeds}: give a number from 1 to {_MOST_SEEDS}.")
         sampling = Sampling(

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
-from .host.folders import existing_prompt_set, prompt_set_names
+from .host.folders import existing_prompt_set, fingerprint, prompt_set_names
 from .host.jobs.suggest import suggest
 from .host.protocols import Clip, Model
 from .host.session import Session
@@ -30,10 +30,10 @@ from .request.suggestion_request import (
 )
 from .schema.checked import checked
 from .schema.compat import build
+from .schema.files import NO_FILE
 from .schema.inputs import choice_input, clip_input, count_input, number_input
 from .schema.sockets import ERASE, Eraser
 
-NO_FILE = "none"
 _MOST = 200
 
 
@@ -140,10 +140,7 @@ class SuggestConcepts(io.ComfyNode):
     @checked
     def fingerprint_inputs(cls, word_file: str = NO_FILE, **others: Any) -> str:
         """Re-run the node when the file behind the name has changed."""
-        if word_file == NO_FILE:
-            return NO_FILE
-        status = existing_prompt_set(word_file, SUFFIXES).stat()
-        return f"{status.st_mtime_ns}-{status.st_size}"
+        return NO_FILE if word_file == NO_FILE else fingerprint(existing_prompt_set(word_file, SUFFIXES))
 
     @classmethod
     @checked

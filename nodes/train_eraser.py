@@ -10,7 +10,7 @@ from torch import Tensor
 from ..rece_ops import EraserSet
 from ..rece_ops.settings import check_strength
 from ..rece_ops.training.settings import LAYERS, MAX_SEED, HardenedSettings
-from .host.folders import existing_training, training_names
+from .host.folders import existing_training, fingerprint, training_names
 from .host.jobs.apply import apply_eraser
 from .host.jobs.train import HARDENED, STARTS, train_eraser
 from .host.protocols import Clip, Model, Vae
@@ -20,6 +20,7 @@ from .request.choices import check_choice
 from .request.training_request import PictureSettings, training_request
 from .schema.checked import checked
 from .schema.compat import build
+from .schema.files import NO_FILE
 from .schema.inputs import (
     choice_input,
     clip_input,
@@ -33,7 +34,6 @@ from .schema.sockets import ERASE, Eraser
 
 _SETTINGS, _PICTURES = HardenedSettings(), PictureSettings()
 METHODS = (HARDENED,)
-NOTHING = "none"
 
 
 class TrainEraser(io.ComfyNode):
@@ -197,8 +197,8 @@ class TrainEraser(io.ComfyNode):
                 ),
                 choice_input(
                     "resume",
-                    [NOTHING, *training_names()],
-                    NOTHING,
+                    [NO_FILE, *training_names()],
+                    NO_FILE,
                     "A training that was cancelled, from the output folder. All other inputs must be as they were.",
                     advanced=True,
                 ),
@@ -220,12 +220,9 @@ class TrainEraser(io.ComfyNode):
 
     @classmethod
     @checked
-    def fingerprint_inputs(cls, resume: str = NOTHING, **others: Any) -> str:
+    def fingerprint_inputs(cls, resume: str = NO_FILE, **others: Any) -> str:
         """Re-run the node when the training to be gone on with has changed."""
-        if resume == NOTHING:
-            return ""
-        status = existing_training(resume).stat()
-        return f"{status.st_mtime_ns}-{status.st_size}"
+        return "" if resume == NO_FILE else fingerprint(existing_training(resume))
 
     @classmethod
     @checked
@@ -249,7 +246,7 @@ class TrainEraser(io.ComfyNode):
         size: int = _PICTURES.size,
         picture_steps: int = _PICTURES.steps,
         guidance: float = _PICTURES.guidance,
-        resume: str = NOTHING,
+        resume: str = NO_FILE,
         strength: float = 1.0,
         **inputs: Any,
     ) -> io.NodeOutput:
@@ -265,7 +262,7 @@ class TrainEraser(io.ComfyNode):
         )
         session = Session.open(model, clip, vae)
         trained = train_eraser(
-            session, request, start, eraser, images, retained_images, "" if resume == NOTHING else resume
+            session, request, start, eraser, images, retained_images, "" if resume == NO_FILE else resume
         )
         report = training_report(request, trained)
         patched = apply_eraser(session, trained.eraser, strength)

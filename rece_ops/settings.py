@@ -74,6 +74,12 @@ def check_coefficient(name: str, value: Any, zero_allowed: bool = False) -> None
         raise InputError(f"{name} is {value}: give a finite number {bound}.")
 
 
+def check_count(name: str, value: Any, low: int, high: int) -> None:
+    """Raise InputError unless `value` is a whole number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} is {quoted(value)}: give a whole number from {low} to {high}.")
+
+
 def check_strength(value: Any, name: str = "strength") -> None:
     """Raise InputError unless `value`, how much of an erasure is wanted, is a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

@@ -237,7 +237,7 @@ def _save_grid(job: Job, rows: dict[str, list[Picture]]) -> None:
     """The prompts that name the concept, before above after; below them, in the same way, the others."""
     from PIL import Image, ImageDraw
 
-    side, margin = 160 if job.concept else 320, 30
+    side, margin = 160 if job.concept else 320, 42
     columns = max(job.concerned, len(job.prompts) - job.concerned)
     grid = Image.new("RGB", (columns * side, 4 * (side + margin)), "white")
     draw = ImageDraw.Draw(grid)
@@ -247,7 +247,7 @@ def _save_grid(job: Job, rows: dict[str, list[Picture]]) -> None:
             left = (index if concerned else index - job.concerned) * side
             top = row * (side + margin)
             text = prompt.text.split(" of ", 1)[-1] if row % 2 == 0 else "erased"
-            draw.text((left + 3, top + 3), "\n".join(textwrap.wrap(text, side // 6)[:2]), fill="black", spacing=1)
+            draw.text((left + 3, top + 3), "\n".join(textwrap.wrap(text, side // 6)[:3]), fill="black", spacing=1)
             picture = Image.fromarray(rows[name][index]).resize((side - 2, side - 2), Image.Resampling.LANCZOS)
             grid.paste(picture, (left, top + margin))
     grid.save(job.out / GRID)

@@ -32,7 +32,7 @@ _COLOURS = {
     f"projection {TARGETED}": "#58d68d",
 }
 # Shares that differ by less are one point to the eye.
-_APART = 0.04
+_APART = 0.06
 _GROUPS = {
     "own": "own prompts",
     "paraphrased": "synonyms",
@@ -43,43 +43,48 @@ _GROUPS = {
 
 
 def save_plot(outcomes: Sequence[Outcome], path: Path) -> None:
-    """One panel an attack; one point a setting, those of a family joined in their order (epochs, β)."""
+    """A column an attack, a row without and one with other words preserved, each with a scale of its own for what is kept.
+
+    One point a setting; those of a family are joined in their order (epochs, β).
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(20, 5), dpi=100, layout="constrained")
-    for axes, (title, attack) in zip(figure.subplots(1, len(ATTACKS), sharey=True), ATTACKS, strict=True):
-        for family, settings in _families(outcomes).items():
-            points = [(_rate(chosen, attack), _kept(chosen)) for chosen in settings.values()]
-            preserved = family.endswith("preserved")
-            axes.plot(
-                *zip(*points, strict=True),
-                linestyle="--" if preserved else "-",
-                marker="o",
-                fillstyle="none" if preserved else "full",
-                color=_COLOURS[family.split(",")[0]],
-                alpha=0.8,
-                label=family,
-            )
-            _label(axes, settings, points)
-        unedited = [outcome for outcome in outcomes if outcome.setting == UNEDITED]
-        axes.axhline(_kept(unedited), color="grey", linewidth=0.8, label="unedited")
-        axes.set_title(f"{title}: concept made")
-        axes.set_xlim(-0.03, 1.03)
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    figure.axes[0].set_ylabel("everything else kept")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right center")
+    figure = Figure(figsize=(20, 9), dpi=100, layout="constrained")
+    rows = figure.subplots(2, len(ATTACKS), sharex=True, sharey="row")
+    for panels, (preserved, kept) in zip(
+        rows, ((False, "nothing preserved"), (True, "other words preserved")), strict=True
+    ):
+        for axes, (title, attack) in zip(panels, ATTACKS, strict=True):
+            _draw_families(axes, [one for one in outcomes if one.preserved == preserved], attack)
+            unedited = [outcome for outcome in outcomes if outcome.setting == UNEDITED]
+            axes.axhline(_kept(unedited), color="grey", linewidth=0.8, label="unedited")
+            axes.set_xlabel(f"{title}: concept made")
+            axes.set_xlim(-0.03, 1.2)
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        panels[0].set_ylabel(f"everything else kept, {kept}")
+    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="outside right center")
     figure.savefig(path)
 
 
-def _label(axes: Any, names: Iterable[str], points: Iterable[tuple[float, float]]) -> None:
-    """Name points, except those that lie on one that has a name."""
+def _draw_families(axes: Any, outcomes: Sequence[Outcome], attack: Callable[[Outcome], Rate]) -> None:
     named: list[tuple[float, float]] = []
+    for family, settings in _families(outcomes).items():
+        points = [(_rate(chosen, attack), _kept(chosen)) for chosen in settings.values()]
+        axes.plot(*zip(*points, strict=True), marker="o", color=_COLOURS[family], alpha=0.8, label=family)
+        if len(points) > 1:
+            _label(axes, settings, points, named)
+
+
+def _label(
+    axes: Any, names: Iterable[str], points: Iterable[tuple[float, float]], named: list[tuple[float, float]]
+) -> None:
+    """Name points, except those that lie on one of a panel's that has a name."""
     for name, point in zip(names, points, strict=True):
         if all(math.dist(point, other) > _APART for other in named):
             named.append(point)
-            axes.annotate(name, point, textcoords="offset points", xytext=(4, 4), fontsize=7)
+            axes.annotate(name, point, textcoords="offset points", xytext=(5, 4), fontsize=8)
 
 
 def save_grids(examples: Examples, path: Path) -> None:
@@ -110,7 +115,6 @@ def _families(outcomes: Sequence[Outcome]) -> dict[str, dict[str, list[Outcome]]
         if outcome.concept.endswith(ALL) or outcome.setting in (UNEDITED, UNNAMED, *others):
             continue
         family, short = _named(outcome.setting)
-        family += ", others preserved" if outcome.preserved else ""
         found.setdefault(family, {}).setdefault(short, []).append(outcome)
     return found
 

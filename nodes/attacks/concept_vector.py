@@ -14,10 +14,9 @@ from ..host.text.conditioning import Conditioning
 from ..request.prompt_pairs import pairs_of_file, typed_pairs
 from ..schema.checked import checked
 from ..schema.compat import build
+from ..schema.files import NO_FILE
 from ..schema.inputs import choice_input
 from ..schema.sockets import TEST
-
-NO_FILE = "none"
 
 
 class ConceptVector(io.ComfyNode):

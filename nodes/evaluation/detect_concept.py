@@ -18,8 +18,9 @@ from ..host.protocols import Clip
 from ..reporting.detection import annotated, detection_record, detection_report
 from ..schema.checked import checked
 from ..schema.compat import build
+from ..schema.files import NO_FILE
 from ..schema.sockets import TEST
-from .detectors import NO_FILE, classifier_input, concept_inputs, detector_input, detector_of
+from .detectors import classifier_input, concept_inputs, detector_input, detector_of
 
 
 class DetectConcept(io.ComfyNode):

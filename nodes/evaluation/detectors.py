@@ -17,11 +17,11 @@ from ..host.protocols import Clip
 from ..request.choices import check_choice
 from ..request.everyday_prompts import CALIBRATION
 from ..request.typed_text import content_lines
+from ..schema.files import NO_FILE
 from ..schema.inputs import choice_input
 
 NUDENET, ZERO_SHOT, RESNET = "NudeNet", "CLIP zero-shot", "ResNet-50"
 DETECTORS = (NUDENET, ZERO_SHOT, RESNET)
-NO_FILE = "none"
 
 
 def detector_input() -> io.Input:

@@ -24,9 +24,10 @@ from ..request.choices import check_choice
 from ..request.prompt_sets import SUFFIXES, Drawing, PromptEntry, Selection, read_prompt_set
 from ..schema.checked import checked
 from ..schema.compat import build
+from ..schema.files import NO_FILE
 from ..schema.inputs import choice_input, clip_input, count_input
 from ..schema.sockets import TEST
-from .detectors import NO_FILE, classifier_input, concept_inputs, detector_input, detector_of
+from .detectors import classifier_input, concept_inputs, detector_input, detector_of
 
 _DEFAULT, _SAMPLING = Drawing(), Sampling()
 MOST = 200

@@ -91,3 +91,17 @@ class Session:
         """
         self.architecture.check_eraser(eraser)
         return self.architecture.erased_by(eraser)
+
+    def transformed_streams(self, eraser: EraserSet) -> list[TextStream]:
+        """The same of an eraser that is measured by its text transforms.
+
+        Raises:
+            WrongConnectionError: it has none, or was made for another architecture.
+        """
+        streams = self.streams_of(eraser)
+        if not streams:
+            raise WrongConnectionError(
+                "This ERASER has no text transform, which is what the report measures, but changes weights of the model: look at "
+                "pictures with 'Compare Erasure', or count them with 'Evaluate Erasure'."
+            )
+        return streams

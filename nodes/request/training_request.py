@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...rece_ops import InputError
+from ...rece_ops.settings import check_count
 from ...rece_ops.texts import quoted
 from ...rece_ops.training.settings import HardenedSettings
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
@@ -37,9 +38,7 @@ class PictureSettings:
 
     def __post_init__(self) -> None:
         for name, low, high in (("concept", 0, 4096), ("other", 0, 4096), ("size", 64, 4096), ("steps", 1, 1000)):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"{_NAMES[name]} is {value}: give a whole number from {low} to {high}.")
+            check_count(_NAMES[name], getattr(self, name), low, high)
         if self.size % 8:
             raise InputError(f"size is {self.size}: give a multiple of 8, best the size that the model was trained on.")
         if not 0 <= self.guidance <= 100:

@@ -11,6 +11,8 @@ from ..host.log import tell
 from ..request.choices import check_choice
 
 KEEP_BOTH, REPLACE = "keep both", "replace"
+NO_FILE = "none"
+"""The choice of no file, in lists of files that are optional."""
 
 
 def file_name_input() -> io.Input:

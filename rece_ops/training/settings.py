@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError
-from ..settings import check_coefficient
+from ..settings import check_coefficient, check_count
 from ..texts import quoted
 
 LAYERS = ("all", "all but cross-attention", "attention and feed-forward")
@@ -69,9 +69,7 @@ class HardenedSettings:
 
     def __post_init__(self) -> None:
         for name, (low, high) in _COUNTS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InputError(f"{name} is {quoted(value)}: give a whole number from {low} to {high}.")
+            check_count(name, getattr(self, name), low, high)
         for name in ("learning_rate", "adversary_rate"):
             value = getattr(self, name)
             check_coefficient(name, value)

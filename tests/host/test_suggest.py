@@ -14,6 +14,7 @@ import folder_paths
 import pytest
 import torch
 from rece_pack.nodes.erase_concepts import EraseConcepts
+from rece_pack.nodes.host.errors import WrongConnectionError
 from rece_pack.nodes.host.folders import register_evaluation_folders
 from rece_pack.nodes.host.jobs import encode_words as job
 from rece_pack.nodes.host.jobs.encode_words import Words, encode_words, word_tokens
@@ -22,7 +23,7 @@ from rece_pack.nodes.host.stored.word_cache import FOLDER, encoder_hash
 from rece_pack.nodes.host.text.vocabulary import whole_words
 from rece_pack.nodes.request.concept_lines import parse_concepts, parse_preserved
 from rece_pack.nodes.suggest_concepts import SuggestConcepts
-from rece_pack.rece_ops import InputError
+from rece_pack.rece_ops import EraserSet, InputError, LowRank, WeightChange
 
 WORDS = ("hat", "cap", "a red hat", "naked", "nude", "dressed", "dog")
 # Kept words are rounded to eleven bits of their largest number; the kernels of short and long prompts differ by far less.
@@ -206,6 +207,12 @@ def test_a_concept_that_reads_as_the_empty_prompt_is_refused(loaded: tuple[Any, 
     )
     with pytest.raises(InputError, match="reads the concept 'nude' as it reads the empty prompt"):
         run((model, deaf))
+
+
+def test_an_eraser_without_text_transforms_is_refused(loaded: tuple[Any, Any]) -> None:
+    change = WeightChange({"diffusion_model.out.2.weight": LowRank(torch.ones(4, 1), torch.ones(1, 2880))})
+    with pytest.raises(WrongConnectionError, match="has no text transform, which is what the report measures"):
+        run(loaded, eraser=EraserSet({"weights": change}))
 
 
 def test_a_word_that_names_an_unknown_inversion_is_refused(loaded: tuple[Any, Any]) -> None:

@@ -21,6 +21,7 @@ from rece_pack.nodes.host.jobs import train as job
 from rece_pack.nodes.host.jobs.train import Trained, train_eraser
 from rece_pack.nodes.host.session import Session
 from rece_pack.nodes.host.training.layers import TrainedLayers, trained_shapes
+from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.training_request import PictureSettings, TrainingRequest, training_request
 from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank
 from rece_pack.rece_ops.training.settings import LAYERS, HardenedSettings
@@ -102,6 +103,23 @@ def test_it_learns_and_leaves_the_model_alone(loaded: Loaded) -> None:
         for factor in pair
     )
     assert any(pair.up.any() for pair in factors(found).values())
+
+
+def test_the_closed_form_is_asked_for_what_was_typed(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[Any] = []
+
+    def erase_concepts(session: Session, request: Any) -> Any:
+        asked_for.append(request)
+        raise InputError("seen")
+
+    monkeypatch.setattr(job, "erase_concepts", erase_concepts)
+    typed = training_request("red -> yellow", "a {} circle", "a star, outlined", FEW_STEPS, FEW)
+    concepts = (ConceptLine('a 6" star', "yellow", 0.5),)
+    with pytest.raises(InputError, match="seen"):
+        train(loaded, replace(typed, concepts=concepts), "RECE")
+    (request,) = asked_for
+    assert request.concepts == concepts
+    assert request.preserved == ["a star, outlined"]
 
 
 def test_the_eraser_says_how_it_was_made_and_comes_back_from_a_file(trained: Trained, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from ...request.concept_lines import ConceptLine
 from ...request.erasure_request import ErasureRequest
 from ...request.methods import EncodedRequest, Needs, Plan
 from ..architectures.detection import Architecture, TextStream
-from ..errors import WrongConnectionError
 from ..progress import JobProgress
 from ..session import Session
 from ..text.encode_request import encode_request
@@ -83,12 +82,7 @@ def assess(
         InputError: a number is out of range, or a concept has its target's embedding.
         WrongConnectionError: the eraser has no text transform, or it or the CLIP belongs to another architecture.
     """
-    streams = session.streams_of(eraser)
-    if not streams:
-        raise WrongConnectionError(
-            "This ERASER has no text transform, which is what the report measures, but changes weights of the model: look at "
-            "pictures with 'Compare Erasure', or count them with 'Evaluate Erasure'."
-        )
+    streams = session.transformed_streams(eraser)
     progress = JobProgress(encode=1, read=3, compare=3, measure=1)
     request = ErasureRequest(concepts, preserved, plan)
     # What a method is fitted to and chosen by is not needed to judge it.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.sample
-import comfy.samplers
 import latent_preview
 import torch
 from torch import Tensor
@@ -170,13 +169,3 @@ def _callback(model: Any, report: Callable[..., None], steps: int) -> Callable[.
         report(step + 1, max(total, steps), "sampling", preview)
 
     return after_step
-
-
-def sampler_names() -> list[str]:
-    """The host's samplers."""
-    return list(comfy.samplers.KSampler.SAMPLERS)
-
-
-def scheduler_names() -> list[str]:
-    """The host's schedulers."""
-    return list(comfy.samplers.KSampler.SCHEDULERS)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ....rece_ops import InputError
+from ....rece_ops.settings import check_count
 from ....rece_ops.texts import quoted
 from ..errors import UnsupportedModelError
 from ..progress import JobProgress
@@ -56,8 +57,7 @@ class InversionSettings:
         for name in ("tokens", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: give a whole number of at least 1.")
-        if not _SEEDS[0] <= self.seed <= _SEEDS[1]:
-            raise InputError(f"seed is {self.seed}: give a whole number from {_SEEDS[0]} to {_SEEDS[1]}.")
+        check_count("seed", self.seed, *_SEEDS)
         if not 0 < self.learning_rate <= 10:
             raise InputError(f"learning_rate is {self.learning_rate}: give a number above 0, at most 10.")
 

@@ -84,7 +84,7 @@ def suggest(session: Session, request: SuggestionRequest, eraser: EraserSet | No
     progress = JobProgress(read=2, encode=10, compare=1)
     stream = main_stream(session)
     if eraser is not None:
-        session.streams_of(eraser)
+        session.transformed_streams(eraser)
     transform = None if eraser is None else eraser.transforms[stream.name]
     gram = gram_matrix(session.weights(stream), progress.part("read"))
     own = [_own_tokens(session, line.concept, gram) for line in request.concepts]

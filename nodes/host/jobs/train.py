@@ -7,7 +7,6 @@ concept, under prompts that name it and under contexts that are learned to bring
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
@@ -27,10 +26,13 @@ from ....rece_ops.training.objectives import chosen, erasing_target, error, role
 from ....rece_ops.training.record import WINDOW, TrainingRecord
 from ....rece_ops.training.settings import HardenedSettings
 from ....rece_ops.training.state import TrainingState, load_state
-from ...request.erasure_request import request_of
+from ...request.erase_inputs import plan_of
+from ...request.erasure_request import ErasureRequest
+from ...request.presets import DEFAULT
 from ...request.training_request import Phrase, TrainingRequest
 from ..errors import UnsupportedModelError
 from ..folders import default_name, existing_training, training_to_save
+from ..log import tell
 from ..patching.weights import quantised_as
 from ..progress import JobProgress, PictureProgress
 from ..session import Session
@@ -394,10 +396,8 @@ def _check_pictures(request: TrainingRequest, images: Tensor | None, retained_im
 def _closed_form(session: Session, request: TrainingRequest, start: str) -> EraserSet | None:
     if start == "nothing":
         return None
-    lines = "\n".join(f'"{line.concept}" -> "{line.target}" : {line.weight:g}' for line in request.concepts)
-    inputs = {"preset": "nudity", "method": start, "preserve": "\n".join(request.preserved)}
-    asked = request_of(lines, inputs)
-    return erase_concepts(session, asked).eraser
+    plan = plan_of({"preset": DEFAULT, "method": start})
+    return erase_concepts(session, ErasureRequest(request.concepts, request.preserved, plan)).eraser
 
 
 def _prompts_of(request: TrainingRequest, images: Tensor | None, retained_images: Tensor | None) -> _Prompts:
@@ -445,7 +445,7 @@ def _save(told: Mapping[str, Any], record: TrainingRecord, tensors: Mapping[str,
     names = tuple(cleaned(concept) for concept, _, _ in told["concepts"])
     path = training_to_save(f"{default_name(Provenance(concepts=names, targets=names))}_step_{record.steps}")
     saved = TrainingState(told, tensors, record).save(path)
-    logging.info("The training stands at step %d; 'resume' can go on from %s.", record.steps, saved.name)
+    tell(f"The training stands at step {record.steps}; 'resume' can go on from {saved.name}.")
 
 
 def _all_changes(

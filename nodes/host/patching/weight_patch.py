@@ -123,16 +123,15 @@ def add_weight_changes(model: Model, change: WeightChange, strength: float) -> N
     Raises:
         WrongConnectionError: MODEL has no such weight, or one of another size.
     """
-    patches = {}
+    patches, known = {}, model.model.state_dict()
     for key, factors in change.changes.items():
-        _check_fits(model, key, factors)
+        _check_fits(key, tuple(known[key].shape) if key in known else (), factors)
         kind = HalfWeightChangeAdapter if _is_half(model, key) else WeightChangeAdapter
         patches[key] = kind(set(), _normal_tensors(factors))
     model.add_patches(patches, strength)
 
 
-def _check_fits(model: Any, key: str, factors: LowRank) -> None:
-    shape = tuple(comfy.utils.get_attr(model.model, key).shape) if key in model.model.state_dict() else ()
+def _check_fits(key: str, shape: tuple[int, ...], factors: LowRank) -> None:
     if not shape or (factors.up.shape[0], factors.down.shape[1]) != (shape[0], math.prod(shape[1:])):
         raise WrongConnectionError(
             f"This ERASER changes the weight {quoted(key)} of {factors.up.shape[0]}×{factors.down.shape[1]} numbers, but MODEL "
