@@ -3,6 +3,8 @@
     python -m tools.evaluate --pocket --concept green --out results/green
     python -m tools.evaluate --checkpoint sd15.safetensors --concepts nudity --prompts i2p.csv --keep coco.csv --out results/n
     python -m tools.evaluate --pocket --concept green --count 32 --erase RECE preset=custom epochs=3 --out results/green
+    python -m tools.evaluate --pocket --concept green --ray auto --out results/green
+    python -m tools.evaluate --pocket --concept green --sweep RECE preset=custom epochs=0,1,3 erase_scale=1,3 --out results/sweep
 
 Every erasure is sampled with the same prompts and seeds as the model before it. A run that was stopped or killed goes on where it
 was: give the same command again. To be run by the host's interpreter.
@@ -13,11 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tools.console import allow_any_text
 from tools.host import prepare_comfyui
@@ -54,6 +56,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="NAME SETTING=VALUE …: an erasure by its name and the node's inputs, or eraser=FILE, or lora=FILE",
     )
+    found.add_argument(
+        "--sweep",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="NAME SETTING=VALUE,VALUE …: as --erase, one erasure for every combination of the values",
+    )
     found.add_argument("--attacks", nargs="*", choices=("derived", "vector"), default=["derived", "vector"])
     found.add_argument("--count", type=int, default=16, help="prompts in a set")
     found.add_argument("--steps", type=int, default=10)
@@ -63,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
         choices=("float32", "bfloat16"),
         default="float32",
         help="bfloat16 is faster where the machine has it",
+    )
+    found.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="have a Ray cluster's processes make the pictures, one for each GPU or core; 'local' starts one here",
     )
     found.add_argument("--preserve", action="store_true", help="preserve all other words")
     found.add_argument("--out", type=Path, required=True, help="the results folder")
@@ -75,87 +90,60 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     Raises:
         RECEError: an erasure cannot be made as described.
         WrongRunError: the results folder is of another run.
+        RayError: there is no Ray, no cluster, or its processes are lost again and again.
         ValueError: the pocket model does not know the concept.
     """
     from tools.evaluation.chunks import Results
     from tools.evaluation.erasures import DEFAULTS, UNEDITED, Erasure
     from tools.evaluation.page import write_all
+    from tools.evaluation.subjects import columns_of, open_subject
     from tools.evaluation.summary import summarise
+    from tools.evaluation.work import missing_tasks
 
-    erasures = [Erasure(UNEDITED), *([Erasure.parsed(words) for words in arguments.erase] or DEFAULTS)]
+    given = [Erasure.parsed(words) for words in arguments.erase]
+    swept = [erasure for words in arguments.sweep for erasure in Erasure.swept(words)]
+    erasures = [Erasure(UNEDITED), *(given + swept or DEFAULTS)]
     _check(arguments, [erasure.name for erasure in erasures])
     results = Results(arguments.out, _identity(arguments, erasures))
-    subject, columns = (_pocket if arguments.pocket else _checkpoint)(arguments)
-    make_missing(results, subject, erasures, arguments.chunk, arguments.preserve)
+    subject, columns = open_subject(arguments), columns_of(arguments)
+    tasks = missing_tasks(results, subject, erasures, arguments.chunk)
+    if tasks:
+        with _workers(arguments, subject) as work:
+            make_missing(results, tasks, work)
     lines = summarise(results, [erasure.name for erasure in erasures], columns)
     erased = subject.concepts.replace("\n", ", ")
     return write_all(results, lines, columns, f"“{erased}”, erased from {subject.name}")
 
 
-def _pocket(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """The pocket model, and what its sets are for."""
-    from pocket_model.sampling import Sampler
-    from tools.evaluation.pocket import NEIGHBOURS, OTHERS, OWN, PARAPHRASED, SHOWS_CONCEPT, Pocket
-    from tools.evaluation.summary import Columns
+@contextmanager
+def _workers(arguments: argparse.Namespace, subject: Any) -> Iterator[Any]:
+    """What does tasks: this process, or those of a Ray cluster."""
+    from tools.evaluation.ray_workers import RayWorkers
+    from tools.evaluation.subjects import open_subject_anywhere
+    from tools.evaluation.work import Worker
 
-    sampler = Sampler(steps=arguments.steps, batch=arguments.chunk)
-    pocket = Pocket(arguments.concept, arguments.count, sampler, arguments.attacks, getattr(torch, arguments.dtype))
-    gone = tuple(name for name in pocket.sets if name in SHOWS_CONCEPT)
-    return pocket, Columns(gone, (NEIGHBOURS, OTHERS), (OWN, PARAPHRASED, OTHERS))
-
-
-def _checkpoint(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """A user's checkpoint, and what the sets are for."""
-    from rece_pack.nodes.host.detectors.classifier import ResNet50
-    from rece_pack.nodes.host.detectors.nudity import NudeNet
-    from rece_pack.nodes.host.jobs.sample import Sampling
-    from rece_pack.rece_ops import InputError
-
-    from tools.evaluation.checkpoint import Checkpoint, read_sets
-    from tools.evaluation.summary import Columns
-
-    if not arguments.concepts or not arguments.prompts:
-        raise InputError("A checkpoint needs --concepts and --prompts: what is erased, and prompts that ask for it.")
-    sets = read_sets([*arguments.prompts, *arguments.keep], arguments.count, arguments.size)
-    if arguments.detector == "NudeNet":
-        detector: Any = NudeNet(arguments.detect, arguments.threshold)
-    elif arguments.classifier is None:
-        raise InputError("ResNet-50 needs --classifier: its weights, a safetensors file with torchvision's names.")
-    else:
-        detector = ResNet50(arguments.detect, arguments.classifier)
-    subject = Checkpoint(
-        arguments.checkpoint, "\n".join(arguments.concepts), "", sets, detector, Sampling(arguments.steps)
-    )
-    gone = tuple(path.stem for path in arguments.prompts)
-    return subject, Columns(gone, tuple(path.stem for path in arguments.keep))
+    if not arguments.ray:
+        yield Worker(subject, arguments.preserve)
+        return
+    workers = RayWorkers(arguments.ray, partial(open_subject_anywhere, arguments), arguments.preserve)
+    try:
+        yield workers
+    finally:
+        workers.close()
 
 
-def make_missing(results: Any, subject: Any, erasures: Sequence[Any], size: int, preserve: bool) -> None:
-    """Sample and look at the chunks that the results do not have yet; an erasure that is complete is not made again."""
-    from tools.evaluation.chunks import ChunkName, chunked
-    from tools.evaluation.erasures import make
+def make_missing(results: Any, tasks: Sequence[Any], work: Callable[[Sequence[Any]], Iterator[Any]]) -> None:
+    """Have the tasks done, and keep what comes of each."""
+    from tools.evaluation.work import keep
 
-    missing = {
-        erasure.name: [
-            (name, places, chunk)
-            for name, prompts in subject.sets.items()
-            for number, places in enumerate(chunked(len(prompts.captions), size))
-            if not results.has(chunk := ChunkName(erasure.name, name, number))
-        ]
-        for erasure in erasures
-    }
-    total, done, started = sum(map(len, missing.values())), 0, time.monotonic()
-    for erasure in erasures:
-        if not missing[erasure.name]:
-            continue
-        erased = make(erasure, subject.model, subject.clip, subject.concepts, subject.preserve if preserve else "")
-        results.note(f"erasure {erasure.name}", {"seconds": erased.seconds, "size": erased.size})
-        for name, places, chunk in missing[erasure.name]:
-            pictures = subject.pictures(erased, name, places)
-            results.add(chunk, subject.rows(name, places, pictures), pictures)
-            done += 1
-            left = (time.monotonic() - started) / done * (total - done)
-            print(f"[evaluate] {erasure.name}, {name}: {done} of {total} chunks, {left:.0f} s left", flush=True)
+    started = time.monotonic()
+
+    def tell(task: Any, done: int) -> None:
+        left = (time.monotonic() - started) / done * (len(tasks) - done)
+        what = f"{task.erasure.name}, {task.chunk.prompts}"
+        print(f"[evaluate] {what}: {done} of {len(tasks)} chunks, {left:.0f} s left", flush=True)
+
+    keep(results, work(tasks), tell)
 
 
 def _identity(arguments: argparse.Namespace, erasures: Sequence[Any]) -> dict[str, Any]:
@@ -210,10 +198,11 @@ def main(given: Sequence[str] | None = None) -> int:
     from rece_pack.rece_ops import RECEError
 
     from tools.evaluation.chunks import WrongRunError
+    from tools.evaluation.ray_workers import RayError
 
     try:
         page = evaluate(arguments)
-    except (RECEError, WrongRunError, OSError, ValueError) as error:
+    except (RECEError, WrongRunError, RayError, OSError, ValueError) as error:
         print(f"[evaluate] {error}", file=sys.stderr)
         return 1
     print((page.parent / "table.md").read_text(encoding="utf-8"))

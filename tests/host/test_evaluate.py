@@ -34,7 +34,7 @@ def test_the_pocket_model(tmp_path: Path) -> None:
     assert "| erasure | own prompts ↓ | synonyms ↓ | derived embedding ↓ | neighbours ↑ | other prompts ↑ |" in table
     found = rows(tmp_path)
     assert len(found) == 2 * (2 + 2 + 2 + 1 + 2)
-    assert page.read_text(encoding="utf-8").count("data:image/png;base64,") == 2
+    assert page.read_text(encoding="utf-8").count("data:image/png;base64,") == 3
     # A lost chunk alone is made again, and is the same.
     lost = tmp_path / "pictures" / "UCE" / "synonyms" / "0000"
     before = (lost / "00001.png").read_bytes()

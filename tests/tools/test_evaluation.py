@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from rece_pack.rece_ops.measures.rates import Rate
 
-from tools.evaluate import make_missing
+from tools import evaluate
 from tools.evaluation.chunks import ChunkName, Results, WrongRunError, chunked, safe_name
 from tools.evaluation.erasures import Erased, Erasure
 from tools.evaluation.page import write_all
-from tools.evaluation.summary import Columns, summarise
+from tools.evaluation.pareto import Point, front, points
+from tools.evaluation.summary import Columns, Line, summarise
+from tools.evaluation.work import Worker, missing_tasks
 
 RUN = {"model": "small", "count": 5}
 SETS = {"own": 5, "synonyms": 3, "others": 4}
@@ -58,6 +62,10 @@ class Subject:
         ]
 
 
+def make_missing(results: Results, subject: Any) -> None:
+    evaluate.make_missing(results, missing_tasks(results, subject, ERASURES, 2), Worker(subject, False))
+
+
 def all_places(results: Results) -> list[list[int]]:
     return [[row["place"] for row in results.rows(erasure.name, name)] for erasure in ERASURES for name in SETS]
 
@@ -85,7 +93,7 @@ def counted(source, target):
         os._exit(9)
 
 chunks.os.replace = counted
-t.make_missing(t.Results(folder, t.RUN), t.Subject(folder.parent / "log"), t.ERASURES, 2, False)
+t.make_missing(t.Results(folder, t.RUN), t.Subject(folder.parent / "log"))
 """
 
 
@@ -109,7 +117,7 @@ def test_a_run_that_is_killed_loses_no_picture_and_makes_none_twice(
     assert not list(folder.glob("**/.unfinished-*"))
     done = number - (where == "before")
     assert sum(len(one) for one in all_places(results)) == sum(list(sizes())[:done])
-    make_missing(results, Subject(log), ERASURES, 2, False)
+    make_missing(results, Subject(log))
     assert all_places(results) == WHOLE
     assert len(list(folder.glob("pictures/*/*/*/*.png"))) == 2 * sum(SETS.values())
     # Only the chunk that was being written when it was killed was sampled again.
@@ -123,8 +131,8 @@ def sizes() -> list[int]:
 
 def test_a_complete_run_samples_nothing_again(tmp_path: Path) -> None:
     results = Results(tmp_path / "results", RUN)
-    make_missing(results, Subject(tmp_path / "log"), ERASURES, 2, False)
-    make_missing(Results(tmp_path / "results", RUN), Subject(tmp_path / "log", 0), ERASURES, 2, False)
+    make_missing(results, Subject(tmp_path / "log"))
+    make_missing(Results(tmp_path / "results", RUN), Subject(tmp_path / "log", 0))
     assert all_places(results) == WHOLE
 
 
@@ -170,7 +178,7 @@ def test_names_become_file_names(name: str) -> None:
 
 def test_the_page_says_what_is_in_the_chunks(tmp_path: Path) -> None:
     results = Results(tmp_path, RUN)
-    make_missing(results, Subject(tmp_path.parent / "log"), ERASURES, 2, False)
+    make_missing(results, Subject(tmp_path.parent / "log"))
     results.note("erasure unedited too", {"seconds": 1.5, "size": 2**20})
     lines = summarise(results, [erasure.name for erasure in ERASURES], COLUMNS)
     assert dict(lines[0].rates) == {"own": Rate(1, 5), "synonyms": Rate(1, 3), "others": Rate(3, 4)}
@@ -179,7 +187,7 @@ def test_the_page_says_what_is_in_the_chunks(tmp_path: Path) -> None:
     page = write_all(results, lines, COLUMNS, "“a” <b>")
     text = page.read_text(encoding="utf-8")
     assert "<b>" not in text
-    assert text.count("data:image/png;base64,") == 2
+    assert text.count("data:image/png;base64,") == 3
     assert "http" not in text
     table = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
     assert table[2].startswith("| erasure | own ↓ | synonyms ↓ | others ↑ | change ↓ | H_o ↑ | seconds | size |")
@@ -198,6 +206,41 @@ def test_erasures_on_the_command_line(tmp_path: Path) -> None:
     for words in (["a", f"eraser={tmp_path / 'none'}"], ["a", f"lora={__file__}", "epochs=3"]):
         with pytest.raises(InputError, match="takes a file that is there, and nothing else"):
             Erasure.parsed(words)
+
+
+def test_a_sweep_is_every_combination_of_values() -> None:
+    found = Erasure.swept(["RECE", "preset=custom", "epochs=0,3", "erase_scale=1,2"])
+    assert [erasure.name for erasure in found] == [
+        f"RECE epochs={epochs} erase_scale={scale}" for epochs in "03" for scale in "12"
+    ]
+    assert found[1].settings == {"preset": "custom", "epochs": "0", "erase_scale": "2"}
+    assert Erasure.swept(["UCE", "preset=UCE only"]) == [Erasure("UCE", {"preset": "UCE only"})]
+
+
+def lined(name: str, left: int, right: int | None, change: float | None) -> Line:
+    kept = Rate(right, 10) if right is not None else Rate(0, 0)
+    return Line(name, {"own": Rate(left, 10), "synonyms": Rate(0, 0), "others": kept}, None, change, 0.0, 0)
+
+
+def test_the_front_is_what_no_other_erasure_beats() -> None:
+    lines = [lined(*one) for one in (("a", 9, 10, None), ("b", 1, 9, 0.1), ("c", 1, 8, 0.0), ("d", 0, 2, 0.5))]
+    found = points(lines, COLUMNS)
+    assert [(one.left, one.price) for one in found] == [(0.9, 0.0), (0.1, 1 - 0.9), (0.1, 1 - 0.8), (0.0, 1 - 0.2)]
+    assert [one.name for one in front(found)] == ["d", "b", "a"]
+
+
+def test_where_nothing_judges_the_kept_pictures_their_change_is_the_price() -> None:
+    lines = [lined("unedited", 9, None, None), lined("a", 2, None, 0.25)]
+    assert points(lines, COLUMNS) == [Point("a", 0.2, 0.25)]
+    # Two kinds of price are never put beside each other.
+    assert [one.name for one in points([*lines, lined("b", 0, 5, 0.1)], COLUMNS)] == ["b"]
+
+
+@given(st.lists(st.builds(Point, st.text(max_size=3), *2 * [st.integers(0, 4).map(float)]), max_size=12))
+def test_every_point_is_on_the_front_or_beaten_by_one_that_is(found: list[Point]) -> None:
+    best = front(found)
+    assert all(one in best or any(other.beats(one) for other in best) for one in found)
+    assert not any(one.beats(other) for one in best for other in best)
 
 
 def test_the_run_file_can_be_read(tmp_path: Path) -> None:

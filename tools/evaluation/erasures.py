@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,24 @@ class Erasure:
             if kind in settings and (len(settings) > 1 or not Path(settings[kind]).is_file()):
                 raise InputError(f"'{name}': {kind}= takes a file that is there, and nothing else beside it.")
         return cls(name, settings)
+
+    @classmethod
+    def swept(cls, words: Sequence[str]) -> list[Erasure]:
+        """Of 'NAME SETTING=VALUE,VALUE …': one for every combination of values, with those that differ in its name.
+
+        Raises:
+            InputError: see `parsed`.
+        """
+        name, *pairs = words
+        choices = [
+            [f"{setting}={value}" for value in values.split(",")]
+            for setting, _, values in (pair.partition("=") for pair in pairs)
+        ]
+        differing = [place for place, choice in enumerate(choices) if len(choice) > 1]
+        return [
+            cls.parsed([" ".join([name, *(chosen[place] for place in differing)]), *chosen])
+            for chosen in itertools.product(*choices)
+        ]
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from typing import Any
 from rece_pack.rece_ops.measures.rates import Rate
 
 from tools.evaluation.chunks import Results, save_text
+from tools.evaluation.pareto import front, is_judged, points, save_plot
 from tools.evaluation.summary import Columns, Line
 
-TABLE, ROWS, PLOT, GRID, PAGE = "table.md", "rows.csv", "rates.png", "grid.png", "index.html"
+TABLE, ROWS, PLOT, PARETO, GRID, PAGE = "table.md", "rows.csv", "rates.png", "pareto.png", "grid.png", "index.html"
 IN_GRID, SIDE = 8, 96
 _RED, _BLUE = "#c0392b", "#2c6fad"
 
@@ -26,6 +27,7 @@ def write_all(results: Results, lines: Sequence[Line], columns: Columns, title: 
     save_text(folder / TABLE, f"# {title}\n\n{markdown(lines, columns)}\n")
     save_text(folder / ROWS, _rows(results, lines, columns))
     _plot(folder / PLOT, lines, columns)
+    save_plot(folder / PARETO, points(lines, columns), is_judged(lines, columns))
     _grid(folder / GRID, results, lines, columns)
     save_text(folder / PAGE, _page(folder, lines, columns, title))
     return folder / PAGE
@@ -135,6 +137,7 @@ def _page(folder: Path, lines: Sequence[Line], columns: Columns, title: str) -> 
     )
     order = ", ".join(html.escape(line.name) for line in lines)
     sets = ", ".join(html.escape(name) for name in columns.all)
+    best = ", ".join(html.escape(point.name) for point in front(points(lines, columns)))
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>{html.escape(title)}</h1>
@@ -143,6 +146,8 @@ that show all that their prompts say, more are better. H_o is the harmonic mean 
 synonyms, and of what is kept; change is the mean difference of the kept sets' pixels from the unedited model. Every erasure is sampled with the same prompts and seeds.</p>
 <div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
 <h2>Rates</h2><img alt="Rates with their intervals" src="{_embedded(folder / PLOT)}">
+<h2>What is left against what it costs</h2><img alt="A point for each erasure" src="{_embedded(folder / PARETO)}">
+<p>Nearer to the lower left corner is better. No other erasure beats these in both: {best}.</p>
 <h2>Pictures</h2><p>From top to bottom: {order}. From left to right, up to {IN_GRID} each: {sets}.</p>
 <div class="scroll"><img alt="The first pictures of every set" src="{_embedded(folder / GRID)}" style="max-width:none"></div>
 <p>Every picture's row is in {ROWS}, the table in {TABLE}, the pictures themselves in the folder pictures.</p>

@@ -20,8 +20,6 @@ from tools.evaluation.erasures import Erased
 OWN, PARAPHRASED, DERIVED, VECTOR = "own prompts", "synonyms", "derived embedding", "concept vector"
 NEIGHBOURS, OTHERS = "neighbours", "other prompts"
 ATTACKS = {"derived": DERIVED, "vector": VECTOR}
-SHOWS_CONCEPT = (OWN, PARAPHRASED, DERIVED, VECTOR)
-"""Sets whose pictures should not show the concept any more; those of all others should show all that they say."""
 REGULARIZATION, SCALE, PAIRS = 0.1, 3.0, 32
 
 

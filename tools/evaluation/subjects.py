@@ -1,0 +1,74 @@
+"""What a command line asks to evaluate, opened in this process or in one that knows nothing yet."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tools.evaluation.work import Subject
+from tools.host import prepare_comfyui
+from tools.launch_comfyui import make_importable
+from tools.pack import import_pack
+
+if TYPE_CHECKING:
+    from tools.evaluation.summary import Columns
+
+
+def open_subject(arguments: argparse.Namespace) -> Subject:
+    """The pocket model, or a user's checkpoint with its prompt sets and a detector.
+
+    Raises:
+        InputError: something that belongs to a checkpoint is missing or wrong.
+        ValueError: the pocket model does not know the concept.
+    """
+    return _pocket(arguments) if arguments.pocket else _checkpoint(arguments)
+
+
+def open_subject_anywhere(arguments: argparse.Namespace) -> Subject:
+    """The same in a process that has not found ComfyUI and the pack yet."""
+    make_importable(prepare_comfyui())
+    import_pack()
+    return open_subject(arguments)
+
+
+def columns_of(arguments: argparse.Namespace) -> Columns:
+    """What the subject's sets are for."""
+    from tools.evaluation.summary import Columns
+
+    if not arguments.pocket:
+        return Columns(*(tuple(path.stem for path in paths) for paths in (arguments.prompts, arguments.keep)))
+    from tools.evaluation.pocket import ATTACKS, NEIGHBOURS, OTHERS, OWN, PARAPHRASED
+
+    attacks = (ATTACKS[name] for name in arguments.attacks)
+    return Columns((OWN, PARAPHRASED, *attacks), (NEIGHBOURS, OTHERS), (OWN, PARAPHRASED, OTHERS))
+
+
+def _pocket(arguments: argparse.Namespace) -> Subject:
+    from pocket_model.sampling import Sampler
+    from tools.evaluation.pocket import Pocket
+
+    sampler = Sampler(steps=arguments.steps, batch=arguments.chunk)
+    return Pocket(arguments.concept, arguments.count, sampler, arguments.attacks, getattr(torch, arguments.dtype))
+
+
+def _checkpoint(arguments: argparse.Namespace) -> Subject:
+    from rece_pack.nodes.host.detectors.classifier import ResNet50
+    from rece_pack.nodes.host.detectors.nudity import NudeNet
+    from rece_pack.nodes.host.jobs.sample import Sampling
+    from rece_pack.rece_ops import InputError
+
+    from tools.evaluation.checkpoint import Checkpoint, read_sets
+
+    if not arguments.concepts or not arguments.prompts:
+        raise InputError("A checkpoint needs --concepts and --prompts: what is erased, and prompts that ask for it.")
+    sets = read_sets([*arguments.prompts, *arguments.keep], arguments.count, arguments.size)
+    if arguments.detector == "NudeNet":
+        detector: Any = NudeNet(arguments.detect, arguments.threshold)
+    elif arguments.classifier is None:
+        raise InputError("ResNet-50 needs --classifier: its weights, a safetensors file with torchvision's names.")
+    else:
+        detector = ResNet50(arguments.detect, arguments.classifier)
+    concepts = "\n".join(arguments.concepts)
+    return Checkpoint(arguments.checkpoint, concepts, "", sets, detector, Sampling(arguments.steps))
