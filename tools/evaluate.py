@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.console import allow_any_text
+from tools.evaluation.attacks import NAMES
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
@@ -64,7 +65,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="NAME SETTING=VALUE,VALUE …: as --erase, one erasure for every combination of the values",
     )
-    found.add_argument("--attacks", nargs="*", choices=("derived", "vector"), default=["derived", "vector"])
+    found.add_argument(
+        "--attacks",
+        nargs="*",
+        choices=list(NAMES),
+        help="on the prompts that ask for the concept; of the pocket model 'derived' and 'vector' where none is given",
+    )
+    found.add_argument(
+        "--inversion-steps", type=int, default=100, help="of the attack 'inversion', for each of three starts"
+    )
     found.add_argument("--count", type=int, default=16, help="prompts in a set")
     found.add_argument("--steps", type=int, default=10)
     found.add_argument("--chunk", type=int, default=16, help="pictures at once; part of what identifies a run")
@@ -149,8 +158,11 @@ def make_missing(results: Any, tasks: Sequence[Any], work: Callable[[Sequence[An
 def _identity(arguments: argparse.Namespace, erasures: Sequence[Any]) -> dict[str, Any]:
     """What two runs must have in common for one to go on with the other."""
     from pocket_model.assemble import pocket_signature
+    from tools.evaluation.subjects import attacks_of
 
     common = {
+        "attacks": sorted(attacks_of(arguments)),
+        "inversion_steps": arguments.inversion_steps,
         "count": arguments.count,
         "steps": arguments.steps,
         "chunk": arguments.chunk,
@@ -158,7 +170,7 @@ def _identity(arguments: argparse.Namespace, erasures: Sequence[Any]) -> dict[st
         "erasures": {erasure.name: dict(erasure.settings) for erasure in erasures},
     }
     if arguments.pocket:
-        own = {"model": pocket_signature(), "concept": arguments.concept, "attacks": sorted(arguments.attacks)}
+        own = {"model": pocket_signature(), "concept": arguments.concept}
         return {**own, "dtype": arguments.dtype, **common}
     return {
         "model": f"{arguments.checkpoint.name}, {arguments.checkpoint.stat().st_size} bytes",
@@ -182,9 +194,9 @@ def _check(arguments: argparse.Namespace, names: Sequence[str]) -> None:
             f"'{path}' is no .safetensors file that is there. Other files of models are pickles, which can run any program when "
             "they are read, so they are not."
         )
-    for name in ("count", "steps", "chunk"):
+    for name in ("count", "steps", "chunk", "inversion_steps"):
         if getattr(arguments, name) < 1:
-            raise InputError(f"--{name} is {getattr(arguments, name)}: give at least 1.")
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}: give at least 1.")
     if len({safe_name(name).lower() for name in names}) < len(names):
         raise InputError(f"Two erasures have the same name, or names that no file can tell apart: {', '.join(names)}.")
 

@@ -58,18 +58,49 @@ def test_a_checkpoint(tmp_path: Path, checkpoint: Callable[[str], Path], monkeyp
     (tmp_path / "stays.txt").write_text("a cat\n", encoding="utf-8")
     given = ("--checkpoint", checkpoint("sd15"), "--concepts", "church", "--prompts", tmp_path / "asks.csv")
     more = ("--keep", tmp_path / "stays.txt", "--detect", "FEET_EXPOSED", "--count", 2, "--steps", 1, "--size", 32)
-    run(*given, *more, "--erase", "UCE", "preset=UCE only", "--out", tmp_path / "out")
+    attacked = ("--attacks", "derived", "inversion", "--inversion-steps", 2)
+    run(*given, *more, *attacked, "--erase", "UCE", "preset=UCE only", "--out", tmp_path / "out")
     found = rows(tmp_path / "out")
+    sets = ("asks", "asks, derived embedding", "asks, learned tokens")
     assert [(row["erasure"], row["prompts"], row["seed"], row["shown"]) for row in found] == [
         (erasure, prompts, seed, "True")
         for erasure in ("unedited", "UCE")
-        for prompts, seed in (("asks", "5"), ("asks", "6"), ("stays", "0"))
+        for prompts, seed in (*((name, seed) for name in sets for seed in "56"), ("stays", "0"))
     ]
+    files = {(row["erasure"], row["prompts"], row["seed"]): tmp_path / "out" / row["file"] for row in found}
+    pictures = {key: file.read_bytes() for key, file in files.items()}
+    # The model as it is gives nothing to derive, and what is learned takes every prompt's place.
+    assert pictures["unedited", sets[0], "5"] == pictures["unedited", sets[1], "5"]
+    assert pictures["UCE", sets[0], "5"] != pictures["UCE", sets[1], "5"]
+    assert len({pictures[erasure, name, "5"] for erasure in ("unedited", "UCE") for name in (sets[0], sets[2])}) == 4
     table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()
-    assert table[2] == "| erasure | asks ↓ | stays ↑ | change ↓ | H_o ↑ | seconds | size |"
-    assert table[4].startswith("| unedited | 100% (34–100) | – | – | – | – | – |")
-    changed = float(table[5].split("|")[4].strip().removesuffix("%"))
+    assert (
+        table[2]
+        == "| erasure | asks ↓ | asks, derived embedding ↓ | asks, learned tokens ↓ | stays ↑ | change ↓ | H_o ↑ | seconds | size |"
+    )
+    assert table[4].startswith(f"| unedited |{3 * ' 100% (34–100) |'} – | – | – | – | – |")
+    changed = float(table[5].split("|")[6].strip().removesuffix("%"))
     assert 0 < changed < 100
+
+
+@pytest.mark.large
+def test_learned_tokens_of_the_pocket_model(tmp_path: Path) -> None:
+    given = (
+        "--pocket",
+        "--concept",
+        "green",
+        "--count",
+        2,
+        "--steps",
+        2,
+        "--attacks",
+        "inversion",
+        "--inversion-steps",
+        2,
+    )
+    run(*given, "--erase", "UCE", "preset=UCE only", "--out", tmp_path)
+    found = [row for row in rows(tmp_path) if row["prompts"] == "learned tokens"]
+    assert [row["erasure"] for row in found] == ["unedited", "unedited", "UCE", "UCE"]
 
 
 def test_what_cannot_be_evaluated_says_why(tmp_path: Path, checkpoint: Callable[[str], Path]) -> None:
@@ -79,6 +110,8 @@ def test_what_cannot_be_evaluated_says_why(tmp_path: Path, checkpoint: Callable[
         (("--checkpoint", tmp_path / "a.ckpt", "--out", tmp_path / "out"), "Other files of models are pickles"),
         ((*own,), "needs --concepts and --prompts"),
         ((*own, "--count", 0), "--count is 0"),
+        ((*own, "--inversion-steps", 0), "--inversion-steps is 0"),
+        ((*own, "--attacks", "vector"), "--attacks vector is for the pocket model"),
         ((*own, "--erase", "a b", "--erase", "a_b"), "names that no file can tell apart"),
         ((*own, "--erase", "a", "eraser=none.safetensors"), "takes a file that is there"),
     ):

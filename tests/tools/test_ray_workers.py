@@ -95,7 +95,9 @@ def test_a_chunk_that_costs_every_process_ends_the_run_and_the_rest_stays(tmp_pa
     results = Results(tmp_path / "ray", RUN)
     workers = RayWorkers(LOCAL, partial(Small, tmp_path / "lost", always=True), False)
     try:
-        with pytest.raises(RayError, match=r"3 processes were lost on chunk 1 of 'others' \(unedited( too)?\).*lower --chunk"):
+        with pytest.raises(
+            RayError, match=r"3 processes were lost on chunk 1 of 'others' \(unedited( too)?\).*lower --chunk"
+        ):
             finished(results, workers, Small())
     finally:
         workers.close()

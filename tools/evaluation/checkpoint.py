@@ -10,14 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tools.evaluation import attacks
 from tools.evaluation.erasures import Erased
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """A set of prompts, each with its seed, guidance and size."""
+    """A set of prompts, each with its seed, guidance and size.
+
+    Attributes:
+        captions: the prompts.
+        attack: what takes the place of each prompt, out of `attacks.NAMES`; '' for the prompt itself.
+    """
 
     captions: tuple[Any, ...]
+    attack: str = ""
 
 
 def read_sets(files: Sequence[Path], first: int, size: int) -> dict[str, Prompts]:
@@ -38,6 +45,11 @@ def read_sets(files: Sequence[Path], first: int, size: int) -> dict[str, Prompts
     return found
 
 
+def under_attack(name: str, attack: str) -> str:
+    """What a prompt set is called when an attack takes the place of its prompts."""
+    return f"{name}, {attacks.NAMES[attack]}"
+
+
 class Checkpoint:
     """A loaded checkpoint.
 
@@ -45,27 +57,73 @@ class Checkpoint:
         path: of a file that ComfyUI's checkpoint loader reads.
         concepts, preserve: as in the node.
         sets: prompts by name.
+        asking: names of the sets that ask for the concept; the first one's pictures are what learned tokens are learned from.
+        attacked: attacks on them, out of `attacks.NAMES`.
         detector: looks for the concept.
         sampling: settings of the sampler, for all pictures.
+        inversion_steps: of learned tokens.
     """
 
     def __init__(
-        self, path: Path, concepts: str, preserve: str, sets: Mapping[str, Prompts], detector: Any, sampling: Any
+        self,
+        path: Path,
+        concepts: str,
+        preserve: str,
+        sets: Mapping[str, Prompts],
+        asking: Sequence[str],
+        attacked: Sequence[str],
+        detector: Any,
+        sampling: Any,
+        inversion_steps: int,
     ) -> None:
         import comfy.sd
         from rece_pack.nodes.host.jobs.sample import Sampler
 
         self.model, self.clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(path))
-        self.name, self.concepts, self.preserve, self.sets = path.stem, concepts, preserve, sets
+        self.name, self.concepts, self.preserve = path.stem, concepts, preserve
+        more = {
+            under_attack(name, attack): Prompts(sets[name].captions, attack) for name in asking for attack in attacked
+        }
+        self.sets: Mapping[str, Prompts] = {**sets, **more}
+        self._examples = sets[asking[0]].captions[: attacks.PICTURES]
         self._detector = detector
         with torch.inference_mode():
             self._sampler = Sampler(self.clip, vae, sampling)
+        self._learner = attacks.Learner(self.clip, vae, self._example_pictures, self._shown, inversion_steps, batch=1)
 
     def pictures(self, erased: Erased, name: str, places: range) -> list[Tensor]:
         """Pictures [height, width, 3] in 0 … 1 of some of a set's prompts."""
-        entries = self.sets[name].captions[places.start : places.stop]
+        prompts = self.sets[name]
         with torch.inference_mode():
-            return [self._sampler.picture(erased.model, entry)[0] for entry in entries]
+            return [
+                self._sampler.picture(erased.model, entry, self._instead(prompts.attack, entry.prompt, erased))[0]
+                for entry in prompts.captions[places.start : places.stop]
+            ]
+
+    def _instead(self, attack: str, prompt: str, erased: Erased) -> Any:
+        """What an attacker gives the erased MODEL in the prompt's place; None for the prompt itself."""
+        if attack == attacks.INVERSION:
+            return self._learner.best(erased.model)
+        if attack != attacks.DERIVED or erased.model is self.model:
+            return None
+        from rece_pack.nodes.host.jobs.derive import derive_conditioning
+        from rece_pack.nodes.host.session import Session
+
+        before = Session.open(self.model, self.clip)
+        if erased.eraser is not None:
+            return derive_conditioning(before, prompt, attacks.REGULARIZATION, erased.eraser, None).conditioning
+        after = Session.open(erased.model, self.clip)
+        return derive_conditioning(after, prompt, attacks.REGULARIZATION, None, before).conditioning
+
+    def _example_pictures(self) -> Tensor:
+        """What the unedited model makes of prompts that ask for the concept, all of the first one's size."""
+        first = self._examples[0]
+        alike = [entry for entry in self._examples if (entry.width, entry.height) == (first.width, first.height)]
+        return torch.cat([self._sampler.picture(self.model, entry) for entry in alike])
+
+    def _shown(self, model: Any, conditioning: Any) -> int:
+        made = [self._sampler.picture(model, entry, conditioning) for entry in self._examples]
+        return sum(seen.shown for picture in made for seen in self._detector.detect(picture))
 
     def rows(self, name: str, places: range, pictures: Sequence[Tensor]) -> list[dict[str, Any]]:
         """What the detector says of each."""

@@ -15,12 +15,13 @@ from pocket_model.classifier import classify
 from pocket_model.sampling import PocketModel, Sampler
 from pocket_model.trials import Concept, concept_named, other_words, trials, vector_pairs
 from pocket_model.world import KINDS, Caption
+from tools.evaluation import attacks
 from tools.evaluation.erasures import Erased
 
-OWN, PARAPHRASED, DERIVED, VECTOR = "own prompts", "synonyms", "derived embedding", "concept vector"
+OWN, PARAPHRASED = "own prompts", "synonyms"
 NEIGHBOURS, OTHERS = "neighbours", "other prompts"
-ATTACKS = {"derived": DERIVED, "vector": VECTOR}
-REGULARIZATION, SCALE, PAIRS = 0.1, 3.0, 32
+SCALE, PAIRS = 3.0, 32
+INVERSION_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Pocket:
         concept: a word of its world.
         count: prompts in a set.
         sampler: of the pictures; its batch is the chunk.
-        attacks: names out of `ATTACKS`.
+        attacked: attacks, out of `attacks.NAMES`.
+        inversion_steps: of learned tokens.
         dtype: that the model computes in.
         seed: of the prompts.
     """
@@ -55,7 +57,8 @@ class Pocket:
         concept: str,
         count: int,
         sampler: Sampler,
-        attacks: Sequence[str],
+        attacked: Sequence[str],
+        inversion_steps: int,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
     ) -> None:
@@ -66,11 +69,18 @@ class Pocket:
         self.sets: Mapping[str, Prompts] = {
             OWN: Prompts(found.own),
             PARAPHRASED: Prompts(found.paraphrased),
-            **{ATTACKS[name]: Prompts(found.others if name == "vector" else found.own, name) for name in attacks},
+            **{
+                attacks.NAMES[name]: Prompts(found.others if name == attacks.VECTOR else found.own, name)
+                for name in attacked
+            },
             NEIGHBOURS: Prompts(found.neighbours),
             OTHERS: Prompts(found.others),
         }
         self._seed = seed
+        pocket = self._pocket
+        self._learner = attacks.Learner(
+            pocket.clip, pocket.vae, self._own_pictures, self._shown, inversion_steps, INVERSION_BATCH
+        )
 
     @property
     def model(self) -> Any:
@@ -119,10 +129,31 @@ class Pocket:
         return found
 
     def _embeddings(self, prompts: Prompts, erased: Erased) -> Tensor:
+        if prompts.attack == attacks.INVERSION:
+            return self._tokens(self._learner.best(erased.model)).expand(len(prompts.captions), -1, -1)
         plain = self._pocket.embeddings([caption.text for caption in prompts.captions])
-        if prompts.attack == "derived" and erased.eraser is not None:
+        if prompts.attack == attacks.DERIVED and erased.eraser is not None:
             return self._derived(plain, erased)
-        return plain + SCALE * self._vector if prompts.attack == "vector" else plain
+        return plain + SCALE * self._vector if prompts.attack == attacks.VECTOR else plain
+
+    def _own_pictures(self) -> Tensor:
+        """What the unedited model makes of the concept's prompts, for an attacker to learn from."""
+        captions = self.sets[OWN].captions[: attacks.PICTURES]
+        return self._sampled(self.model, self._pocket.embeddings([caption.text for caption in captions]))
+
+    def _shown(self, model: Any, conditioning: Any) -> int:
+        made = self._sampled(model, self._tokens(conditioning).expand(attacks.PICTURES, -1, -1))
+        return sum(seen.attribute(self.concept.kind) == self.concept.name for seen in classify(made.movedim(-1, 1)))
+
+    def _sampled(self, model: Any, embeddings: Tensor) -> Tensor:
+        # Seeds that no set uses.
+        seeds = range(2**32, 2**32 + len(embeddings))
+        return self._pocket.sample(model, embeddings, seeds, self._sampler).cpu().movedim(1, -1)
+
+    @staticmethod
+    def _tokens(conditioning: Any) -> Tensor:
+        tokens: Tensor = conditioning[0][0]
+        return tokens.cpu()
 
     def _derived(self, plain: Tensor, erased: Erased) -> Tensor:
         """Each prompt's embedding that brings it back best, c' = (λI + TᵀGT)⁻¹ TᵀGc."""
@@ -133,7 +164,9 @@ class Pocket:
             session = Session.open(self.model, self.clip)
             (stream,) = session.architecture.streams
             gram = gram_matrix(session.weights(stream))
-            found: Tensor = derive_embedding(gram, erased.eraser[stream.name], plain.flatten(0, 1), REGULARIZATION)
+            found: Tensor = derive_embedding(
+                gram, erased.eraser[stream.name], plain.flatten(0, 1), attacks.REGULARIZATION
+            )
             return found.view_as(plain).to(plain)
 
     @cached_property

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tools.evaluation.attacks import DERIVED, NAMES, VECTOR
+from tools.evaluation.checkpoint import Checkpoint, read_sets, under_attack
 from tools.evaluation.work import Subject
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
@@ -37,12 +39,33 @@ def columns_of(arguments: argparse.Namespace) -> Columns:
     """What the subject's sets are for."""
     from tools.evaluation.summary import Columns
 
+    attacked = attacks_of(arguments)
     if not arguments.pocket:
-        return Columns(*(tuple(path.stem for path in paths) for paths in (arguments.prompts, arguments.keep)))
-    from tools.evaluation.pocket import ATTACKS, NEIGHBOURS, OTHERS, OWN, PARAPHRASED
+        asking = [path.stem for path in arguments.prompts]
+        under = [under_attack(name, attack) for name in asking for attack in attacked]
+        return Columns((*asking, *under), tuple(path.stem for path in arguments.keep))
+    from tools.evaluation.pocket import NEIGHBOURS, OTHERS, OWN, PARAPHRASED
 
-    attacks = (ATTACKS[name] for name in arguments.attacks)
-    return Columns((OWN, PARAPHRASED, *attacks), (NEIGHBOURS, OTHERS), (OWN, PARAPHRASED, OTHERS))
+    names = (NAMES[attack] for attack in attacked)
+    return Columns((OWN, PARAPHRASED, *names), (NEIGHBOURS, OTHERS), (OWN, PARAPHRASED, OTHERS))
+
+
+def attacks_of(arguments: argparse.Namespace) -> list[str]:
+    """The attacks that were asked for, or those that take no training.
+
+    Raises:
+        InputError: an attack needs to know what pictures show.
+    """
+    if arguments.attacks is None:
+        return [DERIVED, VECTOR] if arguments.pocket else []
+    if VECTOR in arguments.attacks and not arguments.pocket:
+        from rece_pack.rece_ops import InputError
+
+        raise InputError(
+            "--attacks vector is for the pocket model, whose words come in pairs: for a checkpoint, give 'derived' or "
+            "'inversion', and the concept vector in the graph."
+        )
+    return list(arguments.attacks)
 
 
 def _pocket(arguments: argparse.Namespace) -> Subject:
@@ -50,7 +73,14 @@ def _pocket(arguments: argparse.Namespace) -> Subject:
     from tools.evaluation.pocket import Pocket
 
     sampler = Sampler(steps=arguments.steps, batch=arguments.chunk)
-    return Pocket(arguments.concept, arguments.count, sampler, arguments.attacks, getattr(torch, arguments.dtype))
+    return Pocket(
+        arguments.concept,
+        arguments.count,
+        sampler,
+        attacks_of(arguments),
+        arguments.inversion_steps,
+        getattr(torch, arguments.dtype),
+    )
 
 
 def _checkpoint(arguments: argparse.Namespace) -> Subject:
@@ -58,8 +88,6 @@ def _checkpoint(arguments: argparse.Namespace) -> Subject:
     from rece_pack.nodes.host.detectors.nudity import NudeNet
     from rece_pack.nodes.host.jobs.sample import Sampling
     from rece_pack.rece_ops import InputError
-
-    from tools.evaluation.checkpoint import Checkpoint, read_sets
 
     if not arguments.concepts or not arguments.prompts:
         raise InputError("A checkpoint needs --concepts and --prompts: what is erased, and prompts that ask for it.")
@@ -71,4 +99,14 @@ def _checkpoint(arguments: argparse.Namespace) -> Subject:
     else:
         detector = ResNet50(arguments.detect, arguments.classifier)
     concepts = "\n".join(arguments.concepts)
-    return Checkpoint(arguments.checkpoint, concepts, "", sets, detector, Sampling(arguments.steps))
+    return Checkpoint(
+        arguments.checkpoint,
+        concepts,
+        "",
+        sets,
+        [path.stem for path in arguments.prompts],
+        attacks_of(arguments),
+        detector,
+        Sampling(arguments.steps),
+        arguments.inversion_steps,
+    )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...request.prompt_sets import PromptEntry
 from ..protocols import Clip, Model, Vae
+from ..text.conditioning import Conditioning
 from ..text.spans import tokenize
 
 SAMPLERS: tuple[str, ...] = tuple(comfy.samplers.KSampler.SAMPLERS)
@@ -41,8 +42,11 @@ class Sampler:
         self._clip, self._vae, self._sampling = clip, vae, sampling
         self._negative = self._encoded(sampling.negative)
 
-    def picture(self, model: Model, entry: PromptEntry) -> Tensor:
+    def picture(self, model: Model, entry: PromptEntry, instead: Conditioning | None = None) -> Tensor:
         """[1, height, width, 3] in 0 … 1 of a prompt with a seed, guidance and size; of a video the first frame.
+
+        Args:
+            instead: of the prompt, whose seed, guidance and size count.
 
         Raises:
             comfy.model_management.InterruptProcessingException: the person pressed Cancel.
@@ -59,7 +63,7 @@ class Sampler:
             entry.guidance,
             self._sampling.sampler,
             self._sampling.scheduler,
-            self._encoded(entry.prompt),
+            self._encoded(entry.prompt) if instead is None else instead,
             self._negative,
             latent,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
