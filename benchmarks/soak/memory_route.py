@@ -29,9 +29,13 @@ _libc.mallinfo2.restype = _MallInfo
 
 @PromptServer.instance.routes.get("/soak/memory")  # type: ignore[untyped-decorator]
 async def memory(request: web.Request) -> web.Response:
-    """Bytes in use and blocks of Python; with `trim`, free memory goes back to the system first."""
+    """Bytes in use and blocks of Python; with `trim`, free memory goes back to the system first.
+
+    The host's list of finished graphs, which grows with every graph by design, is emptied before.
+    """
+    PromptServer.instance.prompt_queue.wipe_history()
+    gc.collect()
     if "trim" in request.query:
-        gc.collect()
         _libc.malloc_trim(0)
     info = _libc.mallinfo2()
     return web.json_response({"in_use": info.uordblks + info.hblkhd, "blocks": sys.getallocatedblocks()})
