@@ -13,7 +13,7 @@ import sys
 from tools.host import REPOSITORY, HostError, ensure_chromium, prepare
 from tools.pack import link_pack
 
-# Most tests wait for one core: for a server to start, a page to load, a file to be written. Two at a time share the
+# Unless the environment says otherwise. Most tests wait for one core: for a server to start, a page to load, a file to be written. Two at a time share the
 # cores between them, and do not spin while they wait for each other. A file's tests share a server.
 WORKERS = ("--numprocesses=2", "--dist=loadfile")
 THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)), "OMP_WAIT_POLICY": "PASSIVE"}
@@ -41,7 +41,7 @@ def main() -> int:
 
 def _step(name: str, command: list[str], environment: dict[str, str]) -> bool:
     print(f"[tests] {name}", flush=True)
-    return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environment}, check=False).returncode == 0
+    return subprocess.run(command, cwd=REPOSITORY, env={**environment, **os.environ}, check=False).returncode == 0
 
 
 if __name__ == "__main__":
