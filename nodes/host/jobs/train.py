@@ -17,7 +17,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ....rece_ops import EraserSet, InputError, LowRank, Part, Provenance, WeightChange, __version__
+from ....rece_ops import EraserSet, InputError, Part, Provenance, WeightChange, __version__
 from ....rece_ops.provenance import cleaned
 from ....rece_ops.texts import quoted
 from ....rece_ops.training.adversaries import AdversaryPool
@@ -35,10 +35,11 @@ from ..folders import default_name, existing_training, training_to_save
 from ..log import tell
 from ..patching.weights import quantised_as
 from ..progress import JobProgress, PictureProgress
+from ..protocols import Model
 from ..session import Session
 from ..training.denoiser import LOSS_SCALE, Denoiser, Noised, constant_weights
 from ..training.images import checked_images
-from ..training.layers import TrainedLayers, fixed_factors, trained_shapes
+from ..training.layers import Added, TrainedLayers, fixed_factors, sparse_differences, trained_shapes
 from ..training.pictures import make_pictures
 from ..training.prompts import ErasedReading, PromptRows, check_one_window
 from .apply import why_inside
@@ -200,7 +201,7 @@ class _Training:
         )
         self._own, self._empty = self._prompts.places(prompts.others), self._prompts.places([""])
         self.factors = TrainedFactors(shapes, settings.rank, self._generator(0), device)
-        self._layers = TrainedLayers(self._model, _all_changes(self.factors, begun, device))
+        self._layers = TrainedLayers(self._model, _all_changes(self._model, self.factors, begun, device))
         self._optimizer = torch.optim.AdamW(
             list(self.factors.parameters()), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
         )
@@ -449,13 +450,16 @@ def _save(told: Mapping[str, Any], record: TrainingRecord, tensors: Mapping[str,
 
 
 def _all_changes(
-    factors: TrainedFactors, begun: EraserSet | None, device: torch.device
-) -> dict[str, tuple[LowRank, ...]]:
+    model: Model, factors: TrainedFactors, begun: EraserSet | None, device: torch.device
+) -> dict[str, tuple[Added, ...]]:
     """Of every weight what is trained, and what the eraser at the start changes besides its text transforms."""
-    found: dict[str, tuple[LowRank, ...]] = {key: (pair,) for key, pair in factors.pairs.items()}
+    found: dict[str, tuple[Added, ...]] = {key: (pair,) for key, pair in factors.pairs.items()}
     for change in begun.weight_changes.values() if begun is not None else ():
         for key, pair in fixed_factors(change.changes, device).items():
             found[key] = (*found.get(key, ()), pair)
+    for sparse in begun.sparse_changes.values() if begun is not None else ():
+        for key, difference in sparse_differences(model, sparse, device).items():
+            found[key] = (*found.get(key, ()), difference)
     return found
 
 
