@@ -8,8 +8,8 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..rece_ops import EraserSet
-from ..rece_ops.settings import check_strength
-from ..rece_ops.training.settings import LAYERS, MAX_SEED, HardenedSettings
+from ..rece_ops.settings import MAX_SEED, check_strength
+from ..rece_ops.training.settings import LAYERS, HardenedSettings
 from .host.folders import existing_training, fingerprint, training_names
 from .host.jobs.apply import apply_eraser
 from .host.jobs.train import HARDENED, STARTS, train_eraser

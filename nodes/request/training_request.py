@@ -76,11 +76,7 @@ class TrainingRequest:
 
     def phrases(self) -> list[Phrase]:
         """Every concept in every context, concepts in turn."""
-        return [
-            Phrase(_filled(context, line.concept), _filled(context, line.target))
-            for context in self.contexts
-            for line in self.concepts
-        ]
+        return phrases_of(self.concepts, self.contexts)
 
     def retained(self) -> list[str]:
         """Prompts whose predictions should stay: the person's, the anchors, the empty prompt, and everyday ones.
@@ -102,14 +98,32 @@ def training_request(
         InputError: a line cannot be understood, or a context has no place for the concept.
     """
     lines = parse_concepts(concepts)
-    found = [context for _, context in content_lines("contexts", contexts)] or list(CONTEXTS)
+    return TrainingRequest(lines, contexts_of(contexts), parse_preserved(preserve, lines), settings, pictures)
+
+
+def contexts_of(text: str) -> tuple[str, ...]:
+    """The contexts that a person typed, one a line, or a few plain ones.
+
+    Raises:
+        InputError: one has no place for the concept.
+    """
+    found = [context for _, context in content_lines("contexts", text)] or list(CONTEXTS)
     for context in found:
         if PLACE not in context:
             raise InputError(
                 f"The line {quoted(context)} of 'contexts' has no place for the concept: write '{{}}' there, as in 'a photo of "
                 "a {}'."
             )
-    return TrainingRequest(lines, tuple(dict.fromkeys(found)), parse_preserved(preserve, lines), settings, pictures)
+    return tuple(dict.fromkeys(found))
+
+
+def phrases_of(concepts: Sequence[ConceptLine], contexts: Sequence[str]) -> list[Phrase]:
+    """Every concept in every context, concepts in turn."""
+    return [
+        Phrase(_filled(context, line.concept), _filled(context, line.target))
+        for context in contexts
+        for line in concepts
+    ]
 
 
 def _filled(context: str, word: str) -> str:

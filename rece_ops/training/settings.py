@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError
-from ..settings import check_coefficient, check_count
+from ..settings import MAX_SEED, check_coefficient, check_count
 from ..texts import quoted
 
 LAYERS = ("all", "all but cross-attention", "attention and feed-forward")
 """Which weights are changed."""
 
-MAX_SEED = 2**63 - 1
 # AdamW's first steps go by signs alone: at the full rate they would cost more than hundreds of steps mend.
 _WARM_UP = 20
 _COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(

@@ -147,6 +147,21 @@ def _train(graph: Graph, loaded: Node) -> dict[str, Any]:
     }
 
 
+def _prune(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        "model": loaded.out(0),
+        "clip": loaded.out(1),
+        "concepts": "nude -> dressed",
+        "share": 0.02,
+        "seed": 0,
+        "contexts": "a {} woman",
+        "pictures": 1,
+        "size": 64,
+        "first_steps": 1,
+        "picture_steps": 2,
+    }
+
+
 BUILD: Mapping[str, Build] = {
     "RECE_EraseConcepts": _erase,
     "RECE_ApplyEraser": lambda graph, loaded: {"model": loaded.out(0), "eraser": _eraser(graph), "strength": 1.0},
@@ -201,4 +216,5 @@ BUILD: Mapping[str, Build] = {
     },
     "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
     "RECE_TrainEraser": _train,
+    "RECE_PruneConcept": _prune,
 }

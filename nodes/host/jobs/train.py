@@ -30,10 +30,8 @@ from ...request.erase_inputs import plan_of
 from ...request.erasure_request import ErasureRequest
 from ...request.presets import DEFAULT
 from ...request.training_request import Phrase, TrainingRequest
-from ..errors import UnsupportedModelError
 from ..folders import default_name, existing_training, training_to_save
 from ..log import tell
-from ..patching.weights import quantised_as
 from ..progress import JobProgress, PictureProgress
 from ..protocols import Model
 from ..session import Session
@@ -42,8 +40,8 @@ from ..training.images import checked_images
 from ..training.layers import Added, TrainedLayers, fixed_factors, sparse_differences, trained_shapes
 from ..training.pictures import make_pictures
 from ..training.prompts import ErasedReading, PromptRows, check_one_window
-from .apply import why_inside
 from .erase import erase_concepts
+from .plain_unet import check_plain, check_unet
 
 HARDENED = "hardened"
 PART = "weights"
@@ -363,19 +361,9 @@ class _Training:
 
 
 def _checked_shapes(session: Session, settings: HardenedSettings) -> dict[str, tuple[int, ...]]:
-    if not session.architecture.family.unet:
-        raise UnsupportedModelError(
-            f"This MODEL is {session.architecture.name}, for which no eraser can be trained yet: connect a Stable Diffusion 1, 2 "
-            "or XL model, or use 'Erase Concepts'."
-        )
+    check_unet(session, "training")
     shapes = trained_shapes(session.model, settings.layers)
-    quantised = quantised_as(session.model, shapes)
-    inside = f"the model is quantised ({quantised})" if quantised else why_inside(session)
-    if inside:
-        raise UnsupportedModelError(
-            f"An eraser cannot be trained on this MODEL, because {inside}: connect the same model in float16, bfloat16 or "
-            "float32, before it is compiled."
-        )
+    check_plain(session, shapes, "training")
     return shapes
 
 
