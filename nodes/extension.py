@@ -25,6 +25,7 @@ from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
 from .suggest_concepts import SuggestConcepts
 from .train_eraser import TrainEraser
+from .unlearn_text_encoder import UnlearnTextEncoder
 
 
 class RECEExtension(ComfyExtension):
@@ -55,4 +56,5 @@ class RECEExtension(ComfyExtension):
             SuggestConcepts,
             TrainEraser,
             PruneConcept,
+            UnlearnTextEncoder,
         ]

@@ -61,6 +61,17 @@ class Session:
             raise WrongConnectionError("VAE is None: connect the VAE that belongs to the model.")
         return self.connected_vae
 
+    @property
+    def clip(self) -> Clip:
+        """The CLIP.
+
+        Raises:
+            WrongConnectionError: there is none.
+        """
+        if self.connected_clip is None:
+            raise WrongConnectionError("CLIP is None: connect the CLIP that belongs to the model.")
+        return self.connected_clip
+
     @cached_property
     def reader(self) -> TextReader:
         """What of CONDITIONING reaches the MODEL's key and value weights."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from ...rece_ops import InputError
 from ...rece_ops.settings import check_count
 from ...rece_ops.texts import quoted
-from ...rece_ops.training.settings import HardenedSettings
+from ...rece_ops.training.settings import HardenedSettings, UnlearningSettings
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
 from .everyday_prompts import CALIBRATION, CONTEXTS
 from .typed_text import content_lines
+
+Settings = TypeVar("Settings", bound=HardenedSettings | UnlearningSettings)
 
 PLACE = "{}"
 
@@ -57,7 +60,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class TrainingRequest:
+class TrainingRequest(Generic[Settings]):
     """What a person asked for.
 
     Attributes:
@@ -71,7 +74,7 @@ class TrainingRequest:
     concepts: Sequence[ConceptLine]
     contexts: Sequence[str]
     preserved: Sequence[str]
-    settings: HardenedSettings
+    settings: Settings
     pictures: PictureSettings
 
     def phrases(self) -> list[Phrase]:
@@ -90,8 +93,8 @@ class TrainingRequest:
 
 
 def training_request(
-    concepts: str, contexts: str, preserve: str, settings: HardenedSettings, pictures: PictureSettings
-) -> TrainingRequest:
+    concepts: str, contexts: str, preserve: str, settings: Settings, pictures: PictureSettings
+) -> TrainingRequest[Settings]:
     """The request that a node's texts make.
 
     Raises:

@@ -162,6 +162,23 @@ def _prune(graph: Graph, loaded: Node) -> dict[str, Any]:
     }
 
 
+def _unlearn(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        **{name: loaded.out(index) for index, name in enumerate(("model", "clip", "vae"))},
+        "concepts": "nude -> dressed",
+        "method": "bounded",
+        "steps": 1,
+        "seed": 0,
+        "contexts": "a {} woman",
+        "pictures": 1,
+        "retained_pictures": 1,
+        "size": 64,
+        "picture_steps": 1,
+        "batch": 1,
+        "retained_batch": 1,
+    }
+
+
 BUILD: Mapping[str, Build] = {
     "RECE_EraseConcepts": _erase,
     "RECE_ApplyEraser": lambda graph, loaded: {"model": loaded.out(0), "eraser": _eraser(graph), "strength": 1.0},
@@ -217,4 +234,5 @@ BUILD: Mapping[str, Build] = {
     "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
     "RECE_TrainEraser": _train,
     "RECE_PruneConcept": _prune,
+    "RECE_UnlearnTextEncoder": _unlearn,
 }

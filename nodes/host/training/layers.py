@@ -53,7 +53,14 @@ class SparseDifference(NamedTuple):
     values: Tensor
 
 
-Added = LowRank | SparseDifference
+class WholeDifference(NamedTuple):
+    """What is added to a linear layer's weight [rows, columns] and bias [rows]."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+Added = LowRank | SparseDifference | WholeDifference
 
 
 class TrainedLayers:
@@ -63,7 +70,7 @@ class TrainedLayers:
     convolution's `down` has the kernel, `up` is pointwise: together they are the convolution with up @ down.
 
     Args:
-        model: a ModelPatcher.
+        model: a ModelPatcher, of a UNet or of text encoders.
         changes: of each weight one change or several.
     """
 
@@ -105,6 +112,8 @@ class TrainedLayers:
 
 
 def _applied(layer: Any, change: Added, entered: Tensor) -> Tensor:
+    if isinstance(change, WholeDifference):
+        return nn.functional.linear(entered, change.weight.to(entered.dtype), change.bias.to(entered.dtype))
     if isinstance(change, SparseDifference):
         dense = dense_change(change.values.to(entered.dtype), change.places, layer.weight.shape)
         if not isinstance(layer, nn.Conv2d):
