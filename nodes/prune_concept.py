@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..rece_ops.methods.pruning import FILLS, PruningSettings
-from ..rece_ops.settings import MAX_SEED, check_strength
+from ..rece_ops.settings import check_strength
 from .host.jobs.apply import apply_eraser
 from .host.jobs.prune import prune_concepts
 from .host.protocols import Clip, Model
@@ -15,8 +15,9 @@ from .request.pruning_request import pruning_request
 from .request.training_request import PictureSettings
 from .schema.checked import checked
 from .schema.compat import build
-from .schema.inputs import choice_input, clip_input, count_input, model_input, number_input, strength_input
+from .schema.inputs import choice_input, clip_input, count_input, model_input, strength_input
 from .schema.sockets import ERASE, Eraser
+from .schema.training_inputs import contexts_input, guidance_input, seed_input, size_input
 
 _SETTINGS = PruningSettings()
 _PICTURES = PictureSettings(concept=50, other=0, size=512, steps=50, guidance=7.5)
@@ -63,14 +64,7 @@ class PruneConcept(io.ComfyNode):
                         "were published for Stable Diffusion. More prune more of the concept, and of everything else."
                     ),
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=_SETTINGS.seed,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=False,
-                    tooltip="For the pictures, and for the noise of 'fill'.",
-                ),
+                seed_input("For the pictures, and for the noise of 'fill'."),
                 choice_input(
                     "fill",
                     FILLS,
@@ -78,17 +72,7 @@ class PruneConcept(io.ComfyNode):
                     "What is put in their place: zero as published, or noise of the row's own spread, which does not show where "
                     "the concept was.",
                 ),
-                io.String.Input(
-                    "contexts",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    placeholder="a photo of a woman, {}\na painting by {}",
-                    tooltip=(
-                        "Prompts in which the concept occurs, one a line, with curly brackets in its place. Left empty: a few plain "
-                        "ones."
-                    ),
-                ),
+                contexts_input(),
                 count_input(
                     "pictures",
                     _PICTURES.concept,
@@ -97,14 +81,7 @@ class PruneConcept(io.ComfyNode):
                     high=4096,
                     advanced=False,
                 ),
-                count_input(
-                    "size",
-                    _PICTURES.size,
-                    "Their width and height in pixels: what the model was trained on, or less to save memory.",
-                    low=64,
-                    high=4096,
-                    advanced=False,
-                ),
+                size_input(_PICTURES),
                 count_input(
                     "first_steps",
                     _SETTINGS.first_steps,
@@ -116,7 +93,7 @@ class PruneConcept(io.ComfyNode):
                 count_input(
                     "picture_steps", _PICTURES.steps, "Steps that a whole picture would have.", low=1, high=1000
                 ),
-                number_input("guidance", _PICTURES.guidance, "Guidance of the pictures.", high=100.0, step=0.1),
+                guidance_input(_PICTURES),
                 strength_input("strength", "How much of the eraser goes into the model.", optional=True),
             ],
             outputs=[

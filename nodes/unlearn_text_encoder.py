@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..rece_ops.settings import MAX_SEED, check_strength
+from ..rece_ops.settings import check_strength
 from ..rece_ops.training.settings import UNLEARNING, UnlearningSettings
 from .host.jobs.unlearn import unlearn_in_text_encoder
 from .host.protocols import Clip, Model, Vae
@@ -16,8 +16,18 @@ from .reporting.unlearning import unlearning_report
 from .request.training_request import PictureSettings, training_request
 from .schema.checked import checked
 from .schema.compat import build
-from .schema.inputs import clip_input, count_input, number_input, strength_input, switch_input
+from .schema.inputs import clip_input, number_input, strength_input
 from .schema.sockets import ERASE
+from .schema.training_inputs import (
+    batch_inputs,
+    contexts_input,
+    low_memory_input,
+    made_inputs,
+    preserve_input,
+    retained_images_input,
+    sampling_inputs,
+    seed_input,
+)
 
 _SETTINGS = UnlearningSettings()
 _PICTURES = PictureSettings(concept=4, other=8)
@@ -68,65 +78,16 @@ class UnlearnTextEncoder(io.ComfyNode):
                     max=10_000,
                     tooltip="Updates of the weights: 8 to 10 were published for Stable Diffusion 1.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=_SETTINGS.seed,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=False,
-                    tooltip="For pictures and noise.",
-                ),
+                seed_input("For pictures and noise."),
                 io.Image.Input(
                     "images",
                     optional=True,
                     tooltip="A few images of the concept, 4 or more. Without them the model makes its own.",
                 ),
-                io.Image.Input(
-                    "retained_images",
-                    optional=True,
-                    tooltip="Images of what should stay, of the same size. Without them the model makes its own.",
-                ),
-                io.String.Input(
-                    "contexts",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    placeholder="a photo of a woman, {}\na painting by {}",
-                    tooltip=(
-                        "Prompts in which the concept occurs, one a line, with curly brackets in its place. Left empty: a few plain "
-                        "ones."
-                    ),
-                ),
-                io.String.Input(
-                    "preserve",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    placeholder="Claude Monet\na portrait of a man",
-                    tooltip="Prompts that should stay, one a line: above all what is close to the concept. Everyday prompts are added.",
-                ),
-                count_input(
-                    "pictures",
-                    _PICTURES.concept,
-                    "How many pictures of the concepts the model makes.",
-                    high=4096,
-                    advanced=False,
-                ),
-                count_input(
-                    "retained_pictures",
-                    _PICTURES.other,
-                    "How many pictures of other things it makes.",
-                    high=4096,
-                    advanced=False,
-                ),
-                count_input(
-                    "size",
-                    _PICTURES.size,
-                    "Their width and height in pixels: what the model was trained on, or less to save memory.",
-                    low=64,
-                    high=4096,
-                    advanced=False,
-                ),
+                retained_images_input(),
+                contexts_input(),
+                preserve_input(),
+                *made_inputs(_PICTURES),
                 number_input(
                     "learning_rate",
                     _SETTINGS.learning_rate,
@@ -136,10 +97,8 @@ class UnlearnTextEncoder(io.ComfyNode):
                     step=1e-6,
                     advanced=False,
                 ),
-                count_input("picture_steps", _PICTURES.steps, "Sampling steps of each picture.", low=1, high=1000),
-                number_input("guidance", _PICTURES.guidance, "Guidance of the pictures.", high=100.0, step=0.1),
-                count_input("batch", _SETTINGS.batch, "Pictures of the concept a step.", low=1, high=256),
-                count_input("retained_batch", _SETTINGS.retained_batch, "Other pictures a step.", low=1, high=256),
+                *sampling_inputs(_PICTURES),
+                *batch_inputs(_SETTINGS.batch, _SETTINGS.retained_batch),
                 number_input(
                     "limit",
                     _SETTINGS.limit,
@@ -154,11 +113,7 @@ class UnlearnTextEncoder(io.ComfyNode):
                     "How much it counts that other pictures stay: higher keeps them better, and more of the concept. For method "
                     "'bounded'.",
                 ),
-                switch_input(
-                    "low_memory",
-                    _SETTINGS.low_memory,
-                    "Keeps what the gradient needs in main memory: slower, but it fits smaller graphics cards.",
-                ),
+                low_memory_input(_SETTINGS.low_memory),
                 strength_input("strength", "How much of the change goes into the CLIP.", optional=True),
             ],
             outputs=[
