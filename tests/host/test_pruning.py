@@ -260,6 +260,7 @@ def test_a_pruning_that_is_cancelled_leaves_the_model_alone(session: Session) ->
         assert_untouched(session.model, before)
 
 
+@pytest.mark.large
 def test_several_concepts_are_pruned_together(session: Session, pruned: Pruned) -> None:
     both = change_of(prune(session, asked(concepts="red -> yellow\nstriped -> plain")))
     for key, one in change_of(pruned).changes.items():

@@ -52,7 +52,18 @@ def unlearn(session: Session, request: TrainingRequest[UnlearningSettings] | Non
         return unlearn_in_text_encoder(session, request or asked(), **inputs)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
+def _last_layers_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests do not need all layers, which take their time."""
+    if "all_layers" not in request.node.name:
+        monkeypatch.setattr(job, "unlearned_keys", last_layers)
+
+
+def last_layers(clip: Any) -> list[str]:
+    return [key for key in unlearned_keys(clip) if ".layers.10." in key or ".layers.11." in key]
+
+
+@pytest.fixture
 def unlearned(session: Session) -> Unlearned:
     return unlearn(session)
 
@@ -78,24 +89,24 @@ def encoded(clip: Any, prompt: str) -> torch.Tensor:
     return found
 
 
-def test_the_error_rises_and_all_that_came_in_stays(session: Session) -> None:
+def test_the_error_rises_with_all_layers_and_all_that_came_in_stays(session: Session) -> None:
     before = states(session)
     plain = encoded(session.clip, "a red circle")
-    found = unlearn(session, asked(replace(TWO_STEPS, method="as published", steps=3)))
+    found = unlearn(session, asked(replace(TWO_STEPS, method="as published")))
     assert_untouched(session, before)
     record = found.record
-    assert len(record.concept) == 3
+    assert len(record.concept) == 2
     assert not record.stopped
     assert not record.retaining
     # Before the first update it is the unedited CLIP's, in half of float32's digits at least.
     assert abs(record.concept[0] - record.unedited[0]) < torch.finfo(torch.float32).eps ** 0.5 * record.unedited[0]
-    assert record.concept[-1] > record.unedited[-1]
+    assert record.concept[-1] > record.unedited[-1] + abs(record.concept[0] - record.unedited[0])
     assert (found.feed_forward, found.attention) == (24, 4)
     assert found.clip is not session.clip
     assert not torch.equal(encoded(found.clip, "a red circle"), plain)
     assert torch.equal(encoded(session.clip, "a red circle"), plain)
     report = unlearning_report(asked(), found)
-    assert report.startswith("Unlearned 1 concept in 3 steps on 1 pictures of it: 24 feed-forward and 4 self-attention")
+    assert report.startswith("Unlearned 1 concept in 2 steps on 1 pictures of it: 24 feed-forward and 4 self-attention")
 
 
 def test_the_patched_clip_encodes_as_the_hooks_did(session: Session) -> None:
@@ -119,6 +130,7 @@ def test_the_patched_clip_encodes_as_the_hooks_did(session: Session) -> None:
     assert (before - again).norm() > 100 * error * again.norm()
 
 
+@pytest.mark.large
 def test_of_the_attention_only_the_last_layer_that_is_read_is_learned(session: Session) -> None:
     skipped = session.clip.clone()
     skipped.layer_idx = -2  # type: ignore[misc]
@@ -149,10 +161,12 @@ def test_bounded_counts_no_error_beyond_the_bound_and_holds_the_rest(session: Se
     assert heavy.record.retaining[-1] < light.record.retaining[-1]
 
 
+@pytest.mark.large
 def test_low_memory_learns_the_same(session: Session, unlearned: Unlearned) -> None:
     assert unlearn(session, asked(replace(TWO_STEPS, low_memory=True))).record == unlearned.record
 
 
+@pytest.mark.large
 def test_strength_is_that_of_the_patches(session: Session, unlearned: Unlearned) -> None:
     nothing = unlearn(session, strength=0.0)
     assert torch.equal(encoded(nothing.clip, "a red circle"), encoded(session.clip, "a red circle"))
@@ -189,6 +203,7 @@ def test_a_loss_that_is_no_number_keeps_what_was_learned(session: Session, monke
     assert torch.isfinite(encoded(found.clip, "a red circle")).all()
 
 
+@pytest.mark.large
 def test_own_images_are_learned_from(session: Session) -> None:
     images = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     once = asked(replace(TWO_STEPS, steps=1))

@@ -200,7 +200,7 @@ class _Unlearning:
         torch.autograd.backward(whole * LOSS_SCALE)
         if not step:
             drop_unread_attention(self.text)
-        self._update(float(whole), found, own, anchored, shown, retaining)
+        self._update(float(whole.detach()), found, own, anchored, shown, retaining)
 
     def _update(
         self, whole: float, found: Tensor, own: Tensor, anchored: Tensor, shown: Noised, retaining: Tensor | None
