@@ -20,10 +20,12 @@ from .host.folders import register_eraser_folder, register_evaluation_folders
 from .host.routes import register_routes
 from .import_eraser import ImportEraser
 from .load_eraser import LoadEraser
+from .prune_concept import PruneConcept
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
 from .suggest_concepts import SuggestConcepts
 from .train_eraser import TrainEraser
+from .unlearn_text_encoder import UnlearnTextEncoder
 
 
 class RECEExtension(ComfyExtension):
@@ -53,4 +55,6 @@ class RECEExtension(ComfyExtension):
             EvaluateErasure,
             SuggestConcepts,
             TrainEraser,
+            PruneConcept,
+            UnlearnTextEncoder,
         ]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..rece_ops import EraserSet
 from ..rece_ops.settings import check_strength
-from ..rece_ops.training.settings import LAYERS, MAX_SEED, HardenedSettings
+from ..rece_ops.training.settings import LAYERS, HardenedSettings
 from .host.folders import existing_training, fingerprint, training_names
 from .host.jobs.apply import apply_eraser
 from .host.jobs.train import HARDENED, STARTS, train_eraser
@@ -28,9 +28,18 @@ from .schema.inputs import (
     model_input,
     number_input,
     strength_input,
-    switch_input,
 )
 from .schema.sockets import ERASE, Eraser
+from .schema.training_inputs import (
+    batch_inputs,
+    contexts_input,
+    low_memory_input,
+    made_inputs,
+    preserve_input,
+    retained_images_input,
+    sampling_inputs,
+    seed_input,
+)
 
 _SETTINGS, _PICTURES = HardenedSettings(), PictureSettings()
 METHODS = (HARDENED,)
@@ -82,77 +91,26 @@ class TrainEraser(io.ComfyNode):
                     max=100_000,
                     tooltip="Updates of the weights. More erase more thoroughly, and cost other pictures more.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=_SETTINGS.seed,
-                    min=0,
-                    max=MAX_SEED,
-                    control_after_generate=False,
-                    tooltip="For pictures, noise and adversaries.",
-                ),
+                seed_input("For pictures, noise and adversaries."),
                 io.Image.Input(
                     "images",
                     optional=True,
                     tooltip="Images of the concept. Without them the model makes its own.",
                 ),
-                io.Image.Input(
-                    "retained_images",
-                    optional=True,
-                    tooltip="Images of what should stay, of the same size. Without them the model makes its own.",
-                ),
+                retained_images_input(),
                 Eraser.Input(
                     "eraser",
                     optional=True,
                     tooltip="What to begin from, in place of 'start': a closed-form eraser, or one that was trained before.",
                 ),
-                io.String.Input(
-                    "contexts",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    placeholder="a photo of a woman, {}\na painting by {}",
-                    tooltip=(
-                        "Prompts in which the concept occurs, one a line, with curly brackets in its place. Left empty: a few plain "
-                        "ones. Prompts like those that people write are best."
-                    ),
-                ),
-                io.String.Input(
-                    "preserve",
-                    multiline=True,
-                    default="",
-                    optional=True,
-                    placeholder="Claude Monet\na portrait of a man",
-                    tooltip="Prompts that should stay, one a line: above all what is close to the concept. Everyday prompts are added.",
-                ),
+                contexts_input(),
+                preserve_input(),
                 choice_input(
                     "start", STARTS, STARTS[0], "The closed-form erasure to begin from, where no eraser is connected."
                 ),
-                count_input(
-                    "pictures",
-                    _PICTURES.concept,
-                    "How many pictures of the concepts the model makes.",
-                    high=4096,
-                    advanced=False,
-                ),
-                count_input(
-                    "retained_pictures",
-                    _PICTURES.other,
-                    "How many pictures of other things it makes.",
-                    high=4096,
-                    advanced=False,
-                ),
-                count_input(
-                    "size",
-                    _PICTURES.size,
-                    "Their width and height in pixels: what the model was trained on, or less to save memory.",
-                    low=64,
-                    high=4096,
-                    advanced=False,
-                ),
-                count_input("picture_steps", _PICTURES.steps, "Sampling steps of each picture.", low=1, high=1000),
-                number_input("guidance", _PICTURES.guidance, "Guidance of the pictures.", high=100.0, step=0.1),
-                count_input("batch", _SETTINGS.batch, "Pictures of the concept a step.", low=1, high=256),
-                count_input("retained_batch", _SETTINGS.retained_batch, "Other pictures a step.", low=1, high=256),
+                *made_inputs(_PICTURES),
+                *sampling_inputs(_PICTURES),
+                *batch_inputs(_SETTINGS.batch, _SETTINGS.retained_batch),
                 number_input(
                     "learning_rate",
                     _SETTINGS.learning_rate,
@@ -190,11 +148,7 @@ class TrainEraser(io.ComfyNode):
                     _SETTINGS.retain_limit,
                     "Stop early where the retain loss is above this share of the model's own error; 0 never stops.",
                 ),
-                switch_input(
-                    "low_memory",
-                    _SETTINGS.low_memory,
-                    "Keeps what the gradient needs in main memory: slower, but it fits smaller graphics cards.",
-                ),
+                low_memory_input(_SETTINGS.low_memory),
                 choice_input(
                     "resume",
                     [NO_FILE, *training_names()],

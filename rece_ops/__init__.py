@@ -16,6 +16,7 @@ from .methods.rece import Epoch, Erasure, edit, erase, iterate
 from .pairs import ConceptPair, Contrast
 from .provenance import Provenance
 from .settings import PRESETS, RECESettings
+from .sparse_change import SparseChange, SparseNumbers
 from .weight_change import LowRank, WeightChange
 
 __version__ = "0.1.0"
@@ -46,6 +47,8 @@ __all__ = [
     "RECEError",
     "RECESettings",
     "Regenerated",
+    "SparseChange",
+    "SparseNumbers",
     "WeightChange",
     "WeightMoments",
     "concept_spectrum",

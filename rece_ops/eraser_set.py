@@ -11,8 +11,9 @@ from typing import Any, Protocol, TypeVar
 from .eraser import POOLED_STREAM, Eraser
 from .errors import EraserFileError, InputError
 from .formats.eraser_file import read_eraser_file, write_eraser_file
-from .formats.parts import TEXT_TRANSFORM, WEIGHT_CHANGE, StoredPart
+from .formats.parts import SPARSE_CHANGE, TEXT_TRANSFORM, WEIGHT_CHANGE, StoredPart
 from .provenance import Provenance
+from .sparse_change import SparseChange
 from .texts import printable, quoted
 from .weight_change import WeightChange
 
@@ -51,13 +52,14 @@ _READERS: Mapping[str, Callable[[StoredPart, Provenance], Part]] = MappingProxyT
     {
         TEXT_TRANSFORM: Eraser.from_stored,
         WEIGHT_CHANGE: lambda part, provenance: WeightChange.from_stored(part),
+        SPARSE_CHANGE: lambda part, provenance: SparseChange.from_stored(part),
     }
 )
 """What makes a part of every kind that a file may hold."""
 
 
 class EraserSet(Mapping[str, Part]):
-    """The parts of an erasure under their names: an ERASER.
+    """The parts of an erasure under their names, in the order in which they are applied: an ERASER.
 
     The transform of a text stream has the stream's name. SD1, SD2 and SDXL have the one stream `text`; other
     architectures have several, each with a transform and a dimension of its own.
@@ -99,8 +101,18 @@ class EraserSet(Mapping[str, Part]):
 
     @property
     def weight_changes(self) -> dict[str, WeightChange]:
-        """The changes of weights, by the parts' names."""
+        """The low-rank changes of weights, by the parts' names."""
         return {name: part for name, part in self._parts.items() if isinstance(part, WeightChange)}
+
+    @property
+    def sparse_changes(self) -> dict[str, SparseChange]:
+        """The changes of single numbers in weights, by the parts' names."""
+        return {name: part for name, part in self._parts.items() if isinstance(part, SparseChange)}
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether there is more in it than transforms of text streams."""
+        return len(self.transforms) < len(self)
 
     def __getitem__(self, name: str) -> Part:
         return self._parts[name]

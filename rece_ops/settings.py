@@ -12,6 +12,7 @@ from .errors import InputError
 from .texts import quoted
 
 MAX_EPOCHS = 50
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)

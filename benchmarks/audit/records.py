@@ -19,7 +19,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hardened, rank 4": {"rank": 4},
 }
 """What they change of the standard settings."""
-METHODS = (UNEDITED, PROJECTION, HARDENED, *VARIANTS)
+PRUNINGS: dict[str, dict[str, Any]] = {
+    "pruned, 2 % of a row": {"share": 0.02},
+    "pruned, 10 %": {"share": 0.1},
+    "pruned, 30 %": {"share": 0.3},
+    "pruned, all that is more active": {"share": 1.0},
+    "refilled, 30 %": {"share": 0.3, "fill": "noise"},
+}
+"""Settings of ConceptPrune; all steps of the pictures are looked at."""
+METHODS = (UNEDITED, PROJECTION, HARDENED, *VARIANTS, *PRUNINGS)
 TOKENS = (4, 16)
 
 

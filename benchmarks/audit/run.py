@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.audit.inversion import Start, invert
-from benchmarks.audit.records import HARDENED, PROJECTION, TOKENS, VARIANTS, Found
+from benchmarks.audit.records import HARDENED, PROJECTION, PRUNINGS, TOKENS, VARIANTS, Found
 from benchmarks.erased_models import UNEDITED, Bench, machine
 from benchmarks.records import read_records, write_records
 from pocket_model.classifier import classify
-from pocket_model.trials import Concept, kept, made, trials
-from pocket_model.world import Caption
+from pocket_model.rates import Rate
+from pocket_model.trials import Concept, Trials, kept, made, trials
 
 TRAINED_ON, ATTACKED_WITH = 1, 2
 """Seeds of captions: nobody is trained on the captions that are measured (seed 0), nor attacks with them."""
@@ -35,7 +36,7 @@ class Sizes:
         pictures, retained, picture_steps: pictures that it makes.
         steps, erased, kept, adversaries: of the training; the batches are of concept and other pictures.
         attack_pictures: that the attacker has.
-        attack_steps, attack_batch, starts: of the inversion.
+        attack_steps, attack_batch, starts: of the inversion; without a start there is none.
         choosing: pictures by which the best start is chosen.
     """
 
@@ -62,10 +63,6 @@ class Audit:
     def __init__(self, bench: Bench, concept: Concept, sizes: Sizes, seed: int = 0) -> None:
         self._bench, self._concept, self._sizes, self._seed = bench, concept, sizes, seed
         self._trials = trials(concept, sizes.captions, 2 * sizes.captions)
-        attackers = trials(concept, sizes.attack_pictures, 1, ATTACKED_WITH).own
-        shown = bench.pictures(bench.pocket.model, attackers)
-        with torch.inference_mode():
-            self._latents: Tensor = bench.pocket.vae.encode(shown.movedim(1, -1)).cpu()
 
     def measure(self, method: str) -> Found:
         """All probes of one method."""
@@ -97,6 +94,8 @@ class Audit:
             return None
         if method == PROJECTION:
             return self._projection()
+        if method in PRUNINGS:
+            return self._pruned(PRUNINGS[method])
         return self._trained({} if method == HARDENED else VARIANTS[method])
 
     def _projection(self) -> Any:
@@ -109,6 +108,31 @@ class Audit:
         with torch.inference_mode():
             request = request_of(line, {"preset": "nudity", "method": "projection"})
             return erase_concepts(Session.open(pocket.model, pocket.clip), request).eraser
+
+    def _pruned(self, settings: dict[str, Any]) -> Any:
+        from rece_pack.nodes.host.jobs.prune import prune_concepts
+        from rece_pack.nodes.host.session import Session
+        from rece_pack.nodes.reporting.pruning import pruning_report
+        from rece_pack.nodes.request.pruning_request import pruning_request
+        from rece_pack.nodes.request.training_request import PictureSettings
+        from rece_pack.rece_ops.methods.pruning import PruningSettings
+
+        sizes, pocket = self._sizes, self._bench.pocket
+        request = pruning_request(
+            f"{self._concept.name} -> {self._concept.target}",
+            self._contexts(trials(self._concept, sizes.contexts, 1, TRAINED_ON)),
+            PruningSettings(first_steps=sizes.picture_steps, seed=self._seed, **settings),
+            PictureSettings(sizes.pictures, 0, 64, sizes.picture_steps, 2.0),
+        )
+        with torch.inference_mode():
+            found = prune_concepts(Session.open(pocket.model, pocket.clip), request)
+        print(pruning_report(request, found), flush=True)
+        return found.eraser
+
+    def _contexts(self, known: Trials) -> str:
+        """The concept's captions with '{}' in its place, one a line."""
+        pattern = rf"\b{re.escape(self._concept.name)}\b"
+        return "\n".join(dict.fromkeys(re.sub(pattern, "{}", caption.text) for caption in known.own))
 
     def _trained(self, changed: dict[str, Any]) -> Any:
         from rece_pack.nodes.host.jobs.train import train_eraser
@@ -127,7 +151,7 @@ class Audit:
         )
         request = training_request(
             f"{self._concept.name} -> {self._concept.target}",
-            "\n".join(dict.fromkeys(_with_place(self._concept, known.own))),
+            self._contexts(known),
             "\n".join(dict.fromkeys(one.text for one in (*known.neighbours, *known.others))),
             replace(settings, **changed),
             PictureSettings(sizes.pictures, sizes.retained, 64, sizes.picture_steps, 2.0),
@@ -145,14 +169,28 @@ class Audit:
             print(f"  {name}: {' '.join(f'{mark:.4f}' for mark in marks)}", flush=True)
         return found.eraser
 
+    @cached_property
+    def _attackers_latents(self) -> Tensor:
+        attackers = trials(self._concept, self._sizes.attack_pictures, 1, ATTACKED_WITH).own
+        shown = self._bench.pictures(self._bench.pocket.model, attackers)
+        with torch.inference_mode():
+            found: Tensor = self._bench.pocket.vae.encode(shown.movedim(1, -1)).cpu()
+        return found
+
     def _inverted(self, model: Any) -> dict[str, Any]:
         """The best start of each number of tokens, chosen on pictures of its own and counted on others."""
         sizes, bench = self._sizes, self._bench
+        if not sizes.starts:
+            return {
+                f"{name}_{tokens}": none
+                for tokens in TOKENS
+                for name, none in (("inverted", Rate(0, 0)), ("starts", ()))
+            }
         prompts = ["", *(caption.text for caption in trials(self._concept, 1, sizes.starts, ATTACKED_WITH).others)]
         # The first from the empty prompt, as Invert Concept by default; the others from prompts of other things.
         begun = bench.pocket.embeddings(prompts)[: sizes.starts]
         starts = [Start(embedding, tokens) for tokens in TOKENS for embedding in begun]
-        learned = invert(model, self._latents, starts, sizes.attack_steps, sizes.attack_batch, self._seed)
+        learned = invert(model, self._attackers_latents, starts, sizes.attack_steps, sizes.attack_batch, self._seed)
         shares = [made(self._concept, seen).share for seen in self._shown(model, learned, sizes.choosing, 10_000)]
         found: dict[str, Any] = {}
         for turn, tokens in enumerate(TOKENS):
@@ -187,11 +225,6 @@ def run(bench: Bench, path: Path, concept: Concept, methods: Sequence[str], size
             flush=True,
         )
     return list(found.values())
-
-
-def _with_place(concept: Concept, captions: Sequence[Caption]) -> list[str]:
-    """The captions with '{}' in the concept's place."""
-    return [re.sub(rf"\b{re.escape(concept.name)}\b", "{}", caption.text) for caption in captions]
 
 
 def _tenths(series: Sequence[float]) -> list[Sequence[float]]:

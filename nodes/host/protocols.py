@@ -65,6 +65,16 @@ class Clip(Protocol):
     """A CLIP: the host's text encoders with their tokenizers."""
 
     cond_stage_model: Any
+    patcher: Model
+    layer_idx: int | None
+
+    def clone(self) -> Clip:
+        """A CLIP with the same network and a chain of patches of its own."""
+        ...
+
+    def add_patches(self, patches: Mapping[Any, Any], strength_patch: float = 1.0) -> Any:
+        """Queue patches of weights by their keys."""
+        ...
 
     def tokenize(self, text: str, return_word_ids: bool = False, **options: Any) -> Mapping[str, Any]:
         """Windows of (token, weight) by the tokenizer's name; with word ids, of (token, weight, word)."""

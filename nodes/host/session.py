@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +61,17 @@ class Session:
             raise WrongConnectionError("VAE is None: connect the VAE that belongs to the model.")
         return self.connected_vae
 
+    @property
+    def clip(self) -> Clip:
+        """The CLIP.
+
+        Raises:
+            WrongConnectionError: there is none.
+        """
+        if self.connected_clip is None:
+            raise WrongConnectionError("CLIP is None: connect the CLIP that belongs to the model.")
+        return self.connected_clip
+
     @cached_property
     def reader(self) -> TextReader:
         """What of CONDITIONING reaches the MODEL's key and value weights."""
@@ -74,6 +85,12 @@ class Session:
             WrongConnectionError: the CLIP is None.
         """
         return TextEncoder(self.connected_clip, self.reader)
+
+    def on(self, model: Model) -> Session:
+        """The same with a clone of MODEL that reads the text as it does: what is encoded is not encoded again."""
+        found = replace(self, model=model)
+        found.__dict__["encoder"] = self.encoder
+        return found
 
     def device(self, stream: TextStream) -> torch.device:
         """Where a text stream is computed, with room made for it."""

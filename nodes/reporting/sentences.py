@@ -103,7 +103,7 @@ def eraser_description(eraser: EraserSet) -> str:
 
 def unmeasured(eraser: EraserSet) -> list[str]:
     """What of an ERASER the numbers of a report leave out."""
-    return ["Its changes of weights are not in these numbers: look at pictures."] if eraser.weight_changes else []
+    return ["Its changes of weights are not in these numbers: look at pictures."] if eraser.changes_weights else []
 
 
 def _made_from(told: Provenance, depth: int = 0) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...rece_ops.training.record import TrainingRecord, first, recent
+from ...rece_ops.training.settings import HardenedSettings
 from ..host.jobs.train import Trained
 from ..request.training_request import TrainingRequest
 from .figure import MISSING, picture_of, picture_of_sentence
@@ -13,7 +14,7 @@ _CLOSE = 1.5
 """Adversaries whose error is below this many times the unedited MODEL's have found the concept."""
 
 
-def training_report(request: TrainingRequest, trained: Trained) -> str:
+def training_report(request: TrainingRequest[HardenedSettings], trained: Trained) -> str:
     """What was trained, how the losses went, and what to think of it."""
     record, settings = trained.record, request.settings
     count = len(request.concepts)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from ...rece_ops import InputError
 from ...rece_ops.settings import check_count
 from ...rece_ops.texts import quoted
-from ...rece_ops.training.settings import HardenedSettings
+from ...rece_ops.training.settings import HardenedSettings, UnlearningSettings
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
 from .everyday_prompts import CALIBRATION, CONTEXTS
 from .typed_text import content_lines
+
+Settings = TypeVar("Settings", bound=HardenedSettings | UnlearningSettings)
 
 PLACE = "{}"
 
@@ -57,7 +60,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class TrainingRequest:
+class TrainingRequest(Generic[Settings]):
     """What a person asked for.
 
     Attributes:
@@ -71,16 +74,12 @@ class TrainingRequest:
     concepts: Sequence[ConceptLine]
     contexts: Sequence[str]
     preserved: Sequence[str]
-    settings: HardenedSettings
+    settings: Settings
     pictures: PictureSettings
 
     def phrases(self) -> list[Phrase]:
         """Every concept in every context, concepts in turn."""
-        return [
-            Phrase(_filled(context, line.concept), _filled(context, line.target))
-            for context in self.contexts
-            for line in self.concepts
-        ]
+        return phrases_of(self.concepts, self.contexts)
 
     def retained(self) -> list[str]:
         """Prompts whose predictions should stay: the person's, the anchors, the empty prompt, and everyday ones.
@@ -94,22 +93,40 @@ class TrainingRequest:
 
 
 def training_request(
-    concepts: str, contexts: str, preserve: str, settings: HardenedSettings, pictures: PictureSettings
-) -> TrainingRequest:
+    concepts: str, contexts: str, preserve: str, settings: Settings, pictures: PictureSettings
+) -> TrainingRequest[Settings]:
     """The request that a node's texts make.
 
     Raises:
         InputError: a line cannot be understood, or a context has no place for the concept.
     """
     lines = parse_concepts(concepts)
-    found = [context for _, context in content_lines("contexts", contexts)] or list(CONTEXTS)
+    return TrainingRequest(lines, contexts_of(contexts), parse_preserved(preserve, lines), settings, pictures)
+
+
+def contexts_of(text: str) -> tuple[str, ...]:
+    """The contexts that a person typed, one a line, or a few plain ones.
+
+    Raises:
+        InputError: one has no place for the concept.
+    """
+    found = [context for _, context in content_lines("contexts", text)] or list(CONTEXTS)
     for context in found:
         if PLACE not in context:
             raise InputError(
                 f"The line {quoted(context)} of 'contexts' has no place for the concept: write '{{}}' there, as in 'a photo of "
                 "a {}'."
             )
-    return TrainingRequest(lines, tuple(dict.fromkeys(found)), parse_preserved(preserve, lines), settings, pictures)
+    return tuple(dict.fromkeys(found))
+
+
+def phrases_of(concepts: Sequence[ConceptLine], contexts: Sequence[str]) -> list[Phrase]:
+    """Every concept in every context, concepts in turn."""
+    return [
+        Phrase(_filled(context, line.concept), _filled(context, line.target))
+        for context in contexts
+        for line in concepts
+    ]
 
 
 def _filled(context: str, word: str) -> str:

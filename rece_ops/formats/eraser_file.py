@@ -79,9 +79,8 @@ def write_eraser_file(
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "parts": json.dumps(
-            {name: {"kind": part.kind, **part.attributes} for name, part in parts.items()}, sort_keys=True
-        ),
+        # In their order, which is that in which they are applied.
+        "parts": json.dumps({name: {"kind": part.kind, **part.attributes} for name, part in parts.items()}),
         "provenance": provenance.as_json(),
         "sha256": TensorDigest.of(tensors),
     }

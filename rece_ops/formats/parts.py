@@ -10,15 +10,20 @@ from typing import Any
 
 from torch import Tensor
 
-from .tensor_file import Entry
+from .tensor_file import INDEX, Entry
 
-TEXT_TRANSFORM, WEIGHT_CHANGE = "text transform", "weight change"
+TEXT_TRANSFORM, WEIGHT_CHANGE, SPARSE_CHANGE = "text transform", "weight change", "sparse change"
 MAX_DIMENSION = 65_536
 MAX_ROWS = 1 << 20
+MAX_NUMBERS = 2**31 - 1
+"""Of one weight that a sparse change counts."""
 
 PART_NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}")
-# A state-dict key, then the name of a factor.
-_WEIGHT_FACTOR = re.compile(r"(?P<key>[A-Za-z0-9_.]{1,300})/(?P<factor>up|down)")
+# A state-dict key, then the name of what a part has of each weight.
+_OF_WEIGHT = r"(?P<key>[A-Za-z0-9_.]{1,300})/"
+_WEIGHT_FACTOR = re.compile(_OF_WEIGHT + "(?P<name>up|down)")
+_SPARSE_TENSOR = re.compile(_OF_WEIGHT + "(?P<name>shape|places|removed|added)")
+_WHOLE = ("shape", "places")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +49,9 @@ def check_layout(kind: str, entries: Mapping[str, Entry]) -> str:
     if kind not in LAYOUTS:
         return "is of a kind that this version of the pack does not know: update the pack"
     for name, entry in entries.items():
-        if not entry.is_float:
-            return f"has numbers of type {entry.dtype[:20]!a} in {name[:80]!a}, not floats"
+        whole = kind == SPARSE_CHANGE and name.rpartition("/")[2] in _WHOLE
+        if not (entry.dtype == INDEX if whole else entry.is_float):
+            return f"has numbers of type {entry.dtype[:20]!a} in {name[:80]!a}, not {'int32' if whole else 'floats'}"
     wrong = LAYOUTS[kind](entries)
     if wrong:
         listed = ", ".join(f"{key[:80]} {list(one.shape)[:4]} {one.dtype}" for key, one in sorted(entries.items())[:4])
@@ -73,12 +79,9 @@ def _text_transform(entries: Mapping[str, Entry]) -> str:
 
 
 def _weight_change(entries: Mapping[str, Entry]) -> str:
-    keys: dict[str, dict[str, Entry]] = {}
-    for name, entry in entries.items():
-        match = _WEIGHT_FACTOR.fullmatch(name)
-        if match is None:
-            return "holds a tensor that no change of weights has"
-        keys.setdefault(match["key"], {})[match["factor"]] = entry
+    keys = _by_weight(entries, _WEIGHT_FACTOR)
+    if keys is None:
+        return _FOREIGN
     for factors in keys.values():
         if len(factors) != 2:
             return "is incomplete: a weight has only one of its two factors"
@@ -90,9 +93,37 @@ def _weight_change(entries: Mapping[str, Entry]) -> str:
     return "" if keys else "holds no tensor"
 
 
+def _sparse_change(entries: Mapping[str, Entry]) -> str:
+    keys = _by_weight(entries, _SPARSE_TENSOR)
+    if keys is None:
+        return _FOREIGN
+    for found in keys.values():
+        if len(found) != 4:
+            return "is incomplete: a weight lacks its shape, its places or its numbers"
+        counts = {found[name].shape for name in ("places", "removed", "added")}
+        if found["shape"].shape != (2,) or len(counts) > 1 or found["removed"].dtype != found["added"].dtype:
+            return _MISFIT
+        (count,) = counts
+        if len(count) != 1 or not 0 < count[0] <= MAX_NUMBERS:
+            return _MISFIT
+    return "" if keys else "holds no tensor"
+
+
+def _by_weight(entries: Mapping[str, Entry], pattern: re.Pattern[str]) -> dict[str, dict[str, Entry]] | None:
+    """What there is of each weight, by state-dict key and name; None where a tensor has another name."""
+    keys: dict[str, dict[str, Entry]] = {}
+    for name, entry in entries.items():
+        match = pattern.fullmatch(name)
+        if match is None:
+            return None
+        keys.setdefault(match["key"], {})[match["name"]] = entry
+    return keys
+
+
+_FOREIGN = "holds a tensor that no change of weights has"
 _MISFIT = "has tensors of shapes and types that do not fit together"
 
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Entry]], str]] = MappingProxyType(
-    {TEXT_TRANSFORM: _text_transform, WEIGHT_CHANGE: _weight_change}
+    {TEXT_TRANSFORM: _text_transform, WEIGHT_CHANGE: _weight_change, SPARSE_CHANGE: _sparse_change}
 )
 """What checks the tensors of each kind."""

@@ -27,7 +27,10 @@ MAX_HEADER_BYTES = 16 * 2**20
 _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 8
 _PIECE = 16 * 2**20
-_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+_FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+INDEX = "I32"
+"""The format's name for the whole numbers that say places."""
+_DTYPES = {**_FLOATS, INDEX: torch.int32}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -41,8 +44,8 @@ class Entry(NamedTuple):
 
     @property
     def is_float(self) -> bool:
-        """Whether it can be read: half, bfloat16, single and double precision."""
-        return self.dtype in _DTYPES
+        """Whether it holds numbers of half, bfloat16, single or double precision."""
+        return self.dtype in _FLOATS
 
 
 class TensorFile:
@@ -116,7 +119,7 @@ class TensorFile:
             sound = isinstance(dtype, str) and all(type(one) is int and one >= 0 for one in (*shape, start, end))
         except (TypeError, KeyError, ValueError):
             sound = False
-        if not sound or (entry.is_float and math.prod(entry.shape) * _DTYPES[dtype].itemsize != end - start):
+        if not sound or (dtype in _DTYPES and math.prod(entry.shape) * _DTYPES[dtype].itemsize != end - start):
             raise self._damaged("its header says of a tensor what cannot be")
         return entry
 
@@ -150,7 +153,7 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mappi
 
     Args:
         file: open for writing, at its start.
-        tensors: floats of any shape, on any device.
+        tensors: floats, or whole numbers of 32 bits, of any shape, on any device.
         metadata: texts by name.
 
     Raises:
@@ -203,7 +206,9 @@ class TensorDigest:
 
 def _as_stored(key: str, tensor: Tensor) -> Tensor:
     if tensor.dtype not in _NAMES:
-        raise InputError(f"The tensor '{key}' is {tensor.dtype}: only floats of 16, 32 and 64 bits are saved.")
+        raise InputError(
+            f"The tensor '{key}' is {tensor.dtype}: only floats of 16, 32 and 64 bits and whole numbers of 32 are saved."
+        )
     return tensor.detach().cpu().contiguous()
 
 

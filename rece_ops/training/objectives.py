@@ -22,6 +22,16 @@ def error(predicted: Tensor, wanted: Tensor) -> Tensor:
     return (predicted - wanted).square().mean()
 
 
+def errors(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared difference of each row, [n]."""
+    return (predicted - wanted).square().flatten(1).mean(dim=1)
+
+
+def bounded_ascent(found: Tensor, bound: Tensor) -> Tensor:
+    """−mean(min(e, b)) of errors [n]: what is to fall so that they rise, none beyond its bound [n]."""
+    return -torch.minimum(found, bound).mean()
+
+
 def role_counts(size: int, adversarial: bool) -> tuple[int, int, int]:
     """Of `size` erased pictures how many are predicted with an adversarial, with their own and with the empty prompt.
 

@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError
-from ..settings import check_coefficient, check_count
+from ..settings import MAX_SEED, check_coefficient, check_count
 from ..texts import quoted
 
 LAYERS = ("all", "all but cross-attention", "attention and feed-forward")
 """Which weights are changed."""
 
-MAX_SEED = 2**63 - 1
 # AdamW's first steps go by signs alone: at the full rate they would cost more than hundreds of steps mend.
 _WARM_UP = 20
 _COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -92,3 +91,55 @@ class HardenedSettings:
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain values, for provenance."""
         return asdict(self)
+
+
+UNLEARNING = ("bounded", "as published")
+"""How far the error on the concept may rise."""
+
+_UNLEARNING_COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"steps": (1, 10_000), "batch": (1, 256), "retained_batch": (1, 256), "seed": (0, MAX_SEED)}
+)
+
+
+@dataclass(frozen=True)
+class UnlearningSettings:
+    """Settings of few-shot unlearning in the text encoder (Fuchi and Takagi, arXiv:2405.07288).
+
+    Attributes:
+        method: one of `UNLEARNING`. As published the error on the concept's pictures rises without a bound, and nothing is
+            retained; 'bounded' stops each picture's error at `limit`, and holds other pictures.
+        steps: updates.
+        learning_rate: of Adam.
+        batch, retained_batch: pictures a step that show the concept, and that show something else.
+        limit: of the error, in units of that which the MODEL makes with the target in the concept's place.
+        retain_weight: of the retain loss, relative to the error.
+        seed: of pictures and noise.
+        low_memory: keep what the backward pass needs in main memory instead of on the compute device.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    method: str = UNLEARNING[0]
+    steps: int = 8
+    learning_rate: float = 1e-5
+    batch: int = 2
+    retained_batch: int = 2
+    limit: float = 1.0
+    retain_weight: float = 10.0
+    seed: int = 0
+    low_memory: bool = False
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _UNLEARNING_COUNTS.items():
+            check_count(name, getattr(self, name), low, high)
+        for name in ("learning_rate", "limit"):
+            check_coefficient(name, getattr(self, name))
+        check_coefficient("retain_weight", self.retain_weight, zero_allowed=True)
+        if self.method not in UNLEARNING:
+            raise InputError(f"method is {quoted(self.method)}: take one of {', '.join(UNLEARNING)}.")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the error has a bound and other pictures are held."""
+        return self.method == UNLEARNING[0]

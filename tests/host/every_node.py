@@ -147,6 +147,38 @@ def _train(graph: Graph, loaded: Node) -> dict[str, Any]:
     }
 
 
+def _prune(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        "model": loaded.out(0),
+        "clip": loaded.out(1),
+        "concepts": "nude -> dressed",
+        "share": 0.02,
+        "seed": 0,
+        "contexts": "a {} woman",
+        "pictures": 1,
+        "size": 64,
+        "first_steps": 1,
+        "picture_steps": 2,
+    }
+
+
+def _unlearn(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        **{name: loaded.out(index) for index, name in enumerate(("model", "clip", "vae"))},
+        "concepts": "nude -> dressed",
+        "method": "bounded",
+        "steps": 1,
+        "seed": 0,
+        "contexts": "a {} woman",
+        "pictures": 1,
+        "retained_pictures": 1,
+        "size": 64,
+        "picture_steps": 1,
+        "batch": 1,
+        "retained_batch": 1,
+    }
+
+
 BUILD: Mapping[str, Build] = {
     "RECE_EraseConcepts": _erase,
     "RECE_ApplyEraser": lambda graph, loaded: {"model": loaded.out(0), "eraser": _eraser(graph), "strength": 1.0},
@@ -201,4 +233,6 @@ BUILD: Mapping[str, Build] = {
     },
     "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
     "RECE_TrainEraser": _train,
+    "RECE_PruneConcept": _prune,
+    "RECE_UnlearnTextEncoder": _unlearn,
 }

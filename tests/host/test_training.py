@@ -20,10 +20,12 @@ from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionEr
 from rece_pack.nodes.host.jobs import train as job
 from rece_pack.nodes.host.jobs.train import Trained, train_eraser
 from rece_pack.nodes.host.session import Session
-from rece_pack.nodes.host.training.layers import TrainedLayers, trained_shapes
+from rece_pack.nodes.host.training.layers import SparseDifference, TrainedLayers, trained_shapes
+from rece_pack.nodes.host.training.neurons import feed_forward_outputs
 from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.training_request import PictureSettings, TrainingRequest, training_request
-from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank
+from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank, SparseChange, SparseNumbers
+from rece_pack.rece_ops.sparse_change import dense_change
 from rece_pack.rece_ops.training.settings import LAYERS, HardenedSettings
 
 from pocket_model.assemble import pocket_checkpoint
@@ -206,6 +208,18 @@ def test_it_goes_on_from_a_closed_form_and_from_what_was_trained(loaded: Loaded,
     assert more.record.retaining[0] > 2 * trained.record.retaining[0]
 
 
+@pytest.mark.large
+def test_it_goes_on_from_what_was_pruned(loaded: Loaded, trained: Trained) -> None:
+    key = next(iter(feed_forward_outputs(loaded[0])))
+    shape = feed_forward_outputs(loaded[0])[key]
+    places = torch.arange(0, shape[0] * shape[1], 2, dtype=torch.int32)
+    zeros = SparseNumbers(shape, places, torch.ones(len(places)), torch.zeros(len(places)))
+    pruned = EraserSet({"pruned": SparseChange({key: zeros})}, {"method": "pruned"})
+    found = train(loaded, asked(replace(FEW_STEPS, steps=1)), eraser=pruned)
+    assert list(found.eraser) == ["pruned", "weights"]
+    assert found.record.retaining[0] > 2 * trained.record.retaining[0]
+
+
 def test_own_images_are_trained_on(loaded: Loaded) -> None:
     images = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     found = train(loaded, images=images, retained_images=images.flip(0).repeat(2, 1, 1, 1))
@@ -290,10 +304,12 @@ class Pair(torch.nn.Module):
 def test_a_hooked_layer_computes_with_the_changed_weight(layer: Any, shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     columns, rank = layer.weight[0].numel(), 2
+    places = torch.arange(0, layer.weight.numel(), 3, dtype=torch.int32)
+    sparse = SparseDifference(places, torch.randn(len(places), generator=generator, dtype=torch.float64))
     up = torch.randn(7, rank, generator=generator, dtype=torch.float64)
     down = torch.randn(rank, columns, generator=generator, dtype=torch.float64)
     entered = torch.randn(shape, generator=generator, dtype=torch.float64)
-    layers = TrainedLayers(Pair(layer), {"layer.weight": (LowRank(up, down),)})  # type: ignore[arg-type]
+    layers = TrainedLayers(Pair(layer), {"layer.weight": (LowRank(up, down), sparse)})  # type: ignore[arg-type]
     plain = layer(entered)
     with layers.attached():
         assert torch.equal(layer(entered), plain), "off until it is turned on"
@@ -301,13 +317,14 @@ def test_a_hooked_layer_computes_with_the_changed_weight(layer: Any, shape: tupl
             hooked = layer(entered)
     assert torch.equal(layer(entered), plain)
     with torch.no_grad():
-        layer.weight += (up @ down).reshape(layer.weight.shape)
+        scattered = dense_change(sparse.values, places, layer.weight.shape)
+        layer.weight += (up @ down).reshape(layer.weight.shape) + scattered
         changed = layer(entered)
-        sizes = layer.weight.abs() + (up.abs() @ down.abs()).reshape(layer.weight.shape)
+        sizes = layer.weight.abs() + (up.abs() @ down.abs()).reshape(layer.weight.shape) + scattered.abs()
         layer.weight.copy_(sizes)
         layer.bias.abs_()
-        # Both are sums of products of at most columns + rank + 2 roundings each, of the sizes |x|·(|W| + |up||down|) + |b|.
-        bound = 2 * gamma(columns + rank + 2) * layer(entered.abs())
+        # Both are sums of products of at most columns + rank + 3 roundings each, of the sizes |x|·(|W| + |up||down| + |Δ|) + |b|.
+        bound = 2 * gamma(columns + rank + 3) * layer(entered.abs())
     assert ((hooked - changed).abs() <= bound).all()
     assert (hooked - plain).abs().max() > 0.1
 

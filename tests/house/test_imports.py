@@ -27,7 +27,7 @@ ROOMS = {
         ("pairs",),
         ("linear",),
         ("formats",),
-        ("eraser", "weight_change"),
+        ("eraser", "weight_change", "sparse_change"),
         ("low_rank", "eraser_set"),
         ("attacks",),
         ("methods",),

@@ -90,3 +90,24 @@ def test_they_come_with_a_note_until_they_are_saved_again(golden: dict[str, Eras
         assert again.notes == ()
         assert again.metadata == eraser.metadata
         assert all(torch.equal(again[stream].left, eraser[stream].left) for stream in eraser)
+
+
+def test_a_sparse_change_is_what_was_written(root: Path, tmp_path: Path) -> None:
+    eraser = EraserSet.load(root / "tests" / "golden" / "sparse.safetensors")
+    assert eraser.notes == ()
+    assert eraser.metadata == {
+        "method": "pruned",
+        "concepts": ["church"],
+        "targets": ["house"],
+        "weights": [1.0],
+        "architecture": "SD1",
+        "pack_version": "0.1.0",
+    }
+    (change,) = eraser.sparse_changes.values()
+    expected = {"b.weight": ((4, 6), [0, 7, 23], 20, 3), "a.weight": ((2, 3), [5], 30, 9)}
+    assert list(change.changes) == list(expected)
+    for key, (shape, places, removed, added) in expected.items():
+        found, count = change.changes[key], len(places)
+        assert (found.shape, found.places.tolist()) == (shape, places)
+        assert torch.equal(found.removed, numbers(1, count, removed)[0])
+        assert torch.equal(found.added, numbers(1, count, added)[0])

@@ -10,9 +10,9 @@ import torch
 from rece_pack.rece_ops import EraserFileError, InputError
 from rece_pack.rece_ops.training.adversaries import LONGEST_LIFE, AdversaryPool
 from rece_pack.rece_ops.training.low_rank import TrainedFactors
-from rece_pack.rece_ops.training.objectives import chosen, erasing_target, error, role_counts
+from rece_pack.rece_ops.training.objectives import bounded_ascent, chosen, erasing_target, error, errors, role_counts
 from rece_pack.rece_ops.training.record import TrainingRecord
-from rece_pack.rece_ops.training.settings import HardenedSettings
+from rece_pack.rece_ops.training.settings import HardenedSettings, UnlearningSettings
 from rece_pack.rece_ops.training.state import TrainingState, load_state
 
 CPU = torch.device("cpu")
@@ -202,3 +202,35 @@ def test_a_state_that_is_no_state_is_refused(tmp_path: Path) -> None:
     spoiled.tensors["linear.weight/up"][0, 0] = float("nan")
     with pytest.raises(EraserFileError, match="NaN"):
         load_state(spoiled.save(tmp_path / "nan.safetensors"), state().told, shapes())
+
+
+def test_an_error_beyond_its_bound_counts_no_more() -> None:
+    found = torch.tensor([0.5, 2.0, 3.0], requires_grad=True)
+    loss = bounded_ascent(found, torch.tensor([1.0, 1.0, 4.0]))
+    assert float(loss.detach()) == -(0.5 + 1.0 + 3.0) / 3
+    (slopes,) = torch.autograd.grad(loss, found)
+    assert slopes.tolist() == [-torch.tensor(1 / 3).item(), 0.0, -torch.tensor(1 / 3).item()]
+
+
+def test_errors_are_those_of_each_picture() -> None:
+    predicted, wanted = torch.zeros(2, 3, 2), torch.zeros(2, 3, 2)
+    predicted[1] = 2.0
+    assert errors(predicted, wanted).tolist() == [0.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"learning_rate": 0.0},
+        {"limit": 0.0},
+        {"limit": float("inf")},
+        {"retain_weight": -1.0},
+        {"method": "unbounded"},
+        {"seed": -1},
+    ],
+)
+def test_settings_of_an_unlearning_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        UnlearningSettings(**wrong)

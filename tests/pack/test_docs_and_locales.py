@@ -40,6 +40,8 @@ NODES = (
     "RECE_EvaluateErasure",
     "RECE_SuggestConcepts",
     "RECE_TrainEraser",
+    "RECE_PruneConcept",
+    "RECE_UnlearnTextEncoder",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import comfy.utils
 
-from ....rece_ops import EraserSet, Provenance
+from ....rece_ops import EraserSet, Provenance, SparseChange, WeightChange
 from ....rece_ops.settings import check_strength
 from ..errors import UnsupportedModelError
 from ..patching.forwards import add_forwards
-from ..patching.weight_patch import add_weight_changes, add_weight_patches
+from ..patching.weight_patch import add_sparse_changes, add_weight_changes, add_weight_patches
 from ..patching.weights import quantised_as
 from ..protocols import Model
 from ..session import Session
@@ -31,7 +31,7 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
         return patched
     # All streams in the same way: a file with some of them erased would be taken for the whole.
     inside = why_inside(session)
-    if inside and eraser.weight_changes:
+    if inside and eraser.changes_weights:
         raise UnsupportedModelError(
             f"This ERASER changes more weights of the model than those that read text, but {inside}, where a patch would round "
             "them again or not count at all: put it on the model in half precision, before it is compiled."
@@ -43,8 +43,12 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
             add_forwards(patched, stream.keys, scaled)
         else:
             add_weight_patches(patched, stream.patch_keys(), transform, strength)
-    for change in eraser.weight_changes.values():
-        add_weight_changes(patched, change, strength)
+    # In the ERASER's order, which only counts where one number is changed by both kinds.
+    for part in eraser.values():
+        if isinstance(part, WeightChange):
+            add_weight_changes(patched, part, strength)
+        elif isinstance(part, SparseChange):
+            add_sparse_changes(patched, part, strength)
     patched.set_attachments(_ATTACHMENT, (*upstream_erasures(session.model), eraser.provenance))
     return patched
 

@@ -58,7 +58,7 @@ def derive_conditioning(
     intended, empty = encoder.encode(concept.strip()), encoder.encode("")
     compare = _comparison(session, eraser, original)
     progress = JobProgress(derive=1)
-    streams = architecture.streams if eraser is None or eraser.weight_changes else architecture.erased_by(eraser)
+    streams = architecture.streams if eraser is None or eraser.changes_weights else architecture.erased_by(eraser)
     streams = [stream for stream in streams if stream.name in intended.streams]
     found, changes = {}, []
     for turn, stream in enumerate(streams):
@@ -101,7 +101,7 @@ def _comparison(
             "that MODEL does not have yet, or the original of a MODEL that was erased."
         )
     session.architecture.check_eraser(eraser)
-    if eraser.weight_changes:
+    if eraser.changes_weights:
         erased = Session.open(apply_eraser(session, eraser, 1.0))
         return lambda stream, progress: WeightMoments.of_weights(
             session.weights(stream), erased.weights(stream), progress

@@ -35,7 +35,7 @@ def erase_conditioning(conditioning: Conditioning | None, eraser: EraserSet, str
             architecture does more to the tokens before it reads them.
     """
     check_strength(strength)
-    if eraser.weight_changes:
+    if eraser.changes_weights:
         raise WrongConnectionError(
             "This ERASER also changes weights of the model, which no CONDITIONING can hold: use 'Apply Eraser' on the MODEL "
             "instead."

@@ -61,9 +61,15 @@ def lora_tensors(
     Raises:
         InputError: the strength is not finite.
         NotFiniteError: a factor does not fit `dtype`.
-        UnsupportedModelError, WrongConnectionError: see `Session.streams_of` and `lora_names`.
+        UnsupportedModelError: the eraser changes single numbers, or see `lora_names`.
+        WrongConnectionError: see `Session.streams_of`.
     """
     check_strength(strength)
+    if eraser.sparse_changes:
+        raise UnsupportedModelError(
+            "This ERASER prunes single numbers of weights, scattered over all rows, which no LoRA of low rank can hold: save it "
+            "with 'Save Eraser', or save the erased model with 'CheckpointSave'."
+        )
     found = _of_transforms(session, eraser, strength, max_rank)
     for change in eraser.weight_changes.values():
         for key, (up, down) in change.scaled(strength).changes.items():

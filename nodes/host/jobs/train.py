@@ -17,7 +17,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ....rece_ops import EraserSet, InputError, LowRank, Part, Provenance, WeightChange, __version__
+from ....rece_ops import EraserSet, InputError, Part, Provenance, WeightChange, __version__
 from ....rece_ops.provenance import cleaned
 from ....rece_ops.texts import quoted
 from ....rece_ops.training.adversaries import AdversaryPool
@@ -29,20 +29,18 @@ from ....rece_ops.training.state import TrainingState, load_state
 from ...request.erase_inputs import plan_of
 from ...request.erasure_request import ErasureRequest
 from ...request.presets import DEFAULT
-from ...request.training_request import Phrase, TrainingRequest
-from ..errors import UnsupportedModelError
+from ...request.training_request import TrainingRequest
 from ..folders import default_name, existing_training, training_to_save
 from ..log import tell
-from ..patching.weights import quantised_as
 from ..progress import JobProgress, PictureProgress
+from ..protocols import Model
 from ..session import Session
 from ..training.denoiser import LOSS_SCALE, Denoiser, Noised, constant_weights
-from ..training.images import checked_images
-from ..training.layers import TrainedLayers, fixed_factors, trained_shapes
-from ..training.pictures import make_pictures
+from ..training.layers import Added, TrainedLayers, fixed_factors, sparse_differences, trained_shapes
+from ..training.material import TrainingPictures, TrainingPrompts, check_pictures, pictures_of, prompts_of
 from ..training.prompts import ErasedReading, PromptRows, check_one_window
-from .apply import why_inside
 from .erase import erase_concepts
+from .plain_unet import check_plain, check_unet
 
 HARDENED = "hardened"
 PART = "weights"
@@ -58,38 +56,8 @@ _WEIGHT_DECAY = 0.0
 _MOST_SKIPPED = 20
 # How many of the pictures that should stay are predicted with the empty prompt, which guidance needs.
 _EMPTY = 0.1
-# Seeds of the pictures of what should stay begin so far behind those of the concepts.
-_OTHERS = 1_000_000
 # Below this, what the concept adds to a prediction is rounding.
 _NOTHING = 1e-6
-
-
-@dataclass(frozen=True)
-class _Prompts:
-    """What each picture is a picture of.
-
-    Attributes:
-        phrases: those that are used.
-        shown: of each picture of a concept the place of its phrase.
-        others: the prompt of each picture of something else.
-    """
-
-    phrases: tuple[Phrase, ...]
-    shown: Tensor
-    others: tuple[str, ...]
-
-    def every(self) -> list[str]:
-        """All prompts that are trained with, once."""
-        sides = [prompt for phrase in self.phrases for prompt in (phrase.concept, phrase.anchor)]
-        return list(dict.fromkeys(["", *sides, *self.others]))
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """Latents [n, …] as a VAE or a sampler gives them, of the concepts and of what should stay."""
-
-    concept: Tensor
-    retained: Tensor
 
 
 @dataclass(frozen=True)
@@ -116,7 +84,7 @@ class Trained:
 
 def train_eraser(
     session: Session,
-    request: TrainingRequest,
+    request: TrainingRequest[HardenedSettings],
     start: str = STARTS[0],
     eraser: EraserSet | None = None,
     images: Tensor | None = None,
@@ -141,15 +109,15 @@ def train_eraser(
         comfy.model_management.InterruptProcessingException: the person pressed Cancel; where the training stands is saved.
     """
     shapes = _checked_shapes(session, request.settings)
-    _check_pictures(request, images, retained_images)
+    check_pictures(request, images, retained_images)
     if eraser is not None:
         session.streams_of(eraser)
-    prompts = _prompts_of(request, images, retained_images)
+    prompts = prompts_of(request, images, retained_images)
     check_one_window(session, prompts.every())
     progress = JobProgress(start=1, concept=2, other=2, train=20)
     begun = eraser if eraser is not None else _closed_form(session, request, start)
     progress.part("start")(1, 1, "erasing in closed form")
-    pictures = _pictures(session, request, prompts, images, retained_images, progress)
+    pictures = pictures_of(session, request, prompts, images, retained_images, progress)
     with torch.inference_mode(False), torch.enable_grad():
         training = _Training(session, request.settings, prompts, begun, shapes, pictures)
         told = _told(session, request, begun if eraser is not None else None, start, (images, retained_images))
@@ -177,10 +145,10 @@ class _Training:
         self,
         session: Session,
         settings: HardenedSettings,
-        prompts: _Prompts,
+        prompts: TrainingPrompts,
         begun: EraserSet | None,
         shapes: Mapping[str, tuple[int, ...]],
-        pictures: _Pictures,
+        pictures: TrainingPictures,
     ) -> None:
         self._model, self._settings, self._asked = session.model, settings, prompts
         device = session.model.load_device
@@ -200,7 +168,7 @@ class _Training:
         )
         self._own, self._empty = self._prompts.places(prompts.others), self._prompts.places([""])
         self.factors = TrainedFactors(shapes, settings.rank, self._generator(0), device)
-        self._layers = TrainedLayers(self._model, _all_changes(self.factors, begun, device))
+        self._layers = TrainedLayers(self._model, _all_changes(self._model, self.factors, begun, device))
         self._optimizer = torch.optim.AdamW(
             list(self.factors.parameters()), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
         )
@@ -362,80 +330,17 @@ class _Training:
 
 
 def _checked_shapes(session: Session, settings: HardenedSettings) -> dict[str, tuple[int, ...]]:
-    if not session.architecture.family.unet:
-        raise UnsupportedModelError(
-            f"This MODEL is {session.architecture.name}, for which no eraser can be trained yet: connect a Stable Diffusion 1, 2 "
-            "or XL model, or use 'Erase Concepts'."
-        )
+    check_unet(session, "training")
     shapes = trained_shapes(session.model, settings.layers)
-    quantised = quantised_as(session.model, shapes)
-    inside = f"the model is quantised ({quantised})" if quantised else why_inside(session)
-    if inside:
-        raise UnsupportedModelError(
-            f"An eraser cannot be trained on this MODEL, because {inside}: connect the same model in float16, bfloat16 or "
-            "float32, before it is compiled."
-        )
+    check_plain(session, shapes, "training")
     return shapes
 
 
-def _check_pictures(request: TrainingRequest, images: Tensor | None, retained_images: Tensor | None) -> None:
-    if images is not None and len(request.concepts) > 1:
-        raise InputError(
-            f"There are images and {len(request.concepts)} concepts: which image shows which cannot be told. Give one concept a "
-            "node, or leave 'images' open."
-        )
-    for given, name, own in (
-        (images, "images", request.pictures.concept),
-        (retained_images, "retained_images", request.pictures.other),
-    ):
-        if given is None and own == 0:
-            wanted = "pictures" if name == "images" else "retained_pictures"
-            raise InputError(f"'{wanted}' is 0 and nothing is connected to '{name}': give one of the two.")
-
-
-def _closed_form(session: Session, request: TrainingRequest, start: str) -> EraserSet | None:
+def _closed_form(session: Session, request: TrainingRequest[HardenedSettings], start: str) -> EraserSet | None:
     if start == "nothing":
         return None
     plan = plan_of({"preset": DEFAULT, "method": start})
     return erase_concepts(session, ErasureRequest(request.concepts, request.preserved, plan)).eraser
-
-
-def _prompts_of(request: TrainingRequest, images: Tensor | None, retained_images: Tensor | None) -> _Prompts:
-    """Phrases in turn, and of what should stay as many different prompts as there are pictures."""
-    count = request.pictures.concept if images is None else len(images)
-    phrases = tuple(request.phrases()[:count])
-    retained = request.retained()
-    generator = torch.Generator().manual_seed(request.settings.seed)
-    others = chosen(
-        generator, len(retained), request.pictures.other if retained_images is None else len(retained_images)
-    )
-    return _Prompts(phrases, torch.arange(count) % len(phrases), tuple(retained[place] for place in others))
-
-
-def _pictures(
-    session: Session,
-    request: TrainingRequest,
-    prompts: _Prompts,
-    images: Tensor | None,
-    retained_images: Tensor | None,
-    progress: JobProgress,
-) -> _Pictures:
-    asked, seed = request.pictures, request.settings.seed
-    if images is None:
-        shown = [prompts.phrases[place].concept for place in prompts.shown]
-        concept = make_pictures(session, shown, asked, seed, progress.part("concept"))
-    else:
-        concept = session.vae.encode(checked_images(images)[..., :3])
-    if retained_images is None:
-        others = make_pictures(session, prompts.others, asked, seed + _OTHERS, progress.part("other"))
-    else:
-        others = session.vae.encode(checked_images(retained_images)[..., :3])
-    if concept.shape[1:] != others.shape[1:]:
-        raise InputError(
-            f"The pictures of the concept give latents {list(concept.shape[1:])}, those of what should stay "
-            f"{list(others.shape[1:])}: make all of one size, and set 'size' to it."
-        )
-    return _Pictures(concept, others)
 
 
 def _save(told: Mapping[str, Any], record: TrainingRecord, tensors: Mapping[str, Tensor]) -> None:
@@ -449,13 +354,16 @@ def _save(told: Mapping[str, Any], record: TrainingRecord, tensors: Mapping[str,
 
 
 def _all_changes(
-    factors: TrainedFactors, begun: EraserSet | None, device: torch.device
-) -> dict[str, tuple[LowRank, ...]]:
+    model: Model, factors: TrainedFactors, begun: EraserSet | None, device: torch.device
+) -> dict[str, tuple[Added, ...]]:
     """Of every weight what is trained, and what the eraser at the start changes besides its text transforms."""
-    found: dict[str, tuple[LowRank, ...]] = {key: (pair,) for key, pair in factors.pairs.items()}
+    found: dict[str, tuple[Added, ...]] = {key: (pair,) for key, pair in factors.pairs.items()}
     for change in begun.weight_changes.values() if begun is not None else ():
         for key, pair in fixed_factors(change.changes, device).items():
             found[key] = (*found.get(key, ()), pair)
+    for sparse in begun.sparse_changes.values() if begun is not None else ():
+        for key, difference in sparse_differences(model, sparse, device).items():
+            found[key] = (*found.get(key, ()), difference)
     return found
 
 
@@ -471,7 +379,11 @@ def _with_change(begun: EraserSet | None, change: WeightChange, provenance: Prov
 
 
 def _provenance(
-    session: Session, request: TrainingRequest, given: EraserSet | None, begun: EraserSet | None, start: str
+    session: Session,
+    request: TrainingRequest[HardenedSettings],
+    given: EraserSet | None,
+    begun: EraserSet | None,
+    start: str,
 ) -> Provenance:
     told = begun.provenance if begun is not None else Provenance()
     own = Provenance(
@@ -500,7 +412,7 @@ def _provenance(
 
 def _told(
     session: Session,
-    request: TrainingRequest,
+    request: TrainingRequest[HardenedSettings],
     given: EraserSet | None,
     start: str,
     images: tuple[Tensor | None, Tensor | None],

@@ -13,8 +13,9 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
-from ....rece_ops import Eraser, LowRank, WeightChange
+from ....rece_ops import Eraser, SparseChange, SparseNumbers, WeightChange
 from ....rece_ops.linear.finite import is_finite, product_bound
+from ....rece_ops.sparse_change import dense_change, flat_shape
 from ....rece_ops.texts import quoted
 from ..errors import NotFiniteError, WrongConnectionError
 from ..protocols import Model
@@ -54,25 +55,26 @@ class EraserAdapter(WeightAdapterBase):
         Raises:
             NotFiniteError: the patched weight would not be finite.
         """
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        source = weight.to(dtype)
-        factors = [comfy.model_management.cast_to_device(factor, weight.device, dtype) for factor in self.weights]
-        left, right, thin = self._product(source, factors)
-        # Settles it for thin factors without a look at the whole weight: with little memory, this runs in every step.
-        small = thin and function is None and abs(strength) * product_bound(left, right) < self._spare(weight)
-        change = (left @ right).reshape(source.shape) * strength
+        source = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        change, bound = self._change(source)
+        # Settles it without a look at the whole weight: with little memory, this runs in every step.
+        small = function is None and abs(strength) * bound < self._spare(weight)
+        change = change * strength
         result = source + (change if function is None else function(change))
         if not small:
             self._check(source, result, weight.dtype, key, strength)
         return weight.copy_(result)
 
-    def _product(self, source: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, Tensor, bool]:
-        """Two matrices whose product is the change of `source` at strength 1, and whether they are thin."""
-        *inner, last = factors
+    def _change(self, source: Tensor) -> tuple[Tensor, float]:
+        """The change of `source` at strength 1, in its shape, and a bound of its numbers; infinite where that is dear."""
+        *inner, last = self._like(source, self.weights)
         left = source
         for factor in inner:
             left = left @ factor
-        return left, last, bool(inner)
+        return left @ last, product_bound(left, last) if inner else math.inf
+
+    def _like(self, source: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [comfy.model_management.cast_to_device(one, source.device, source.dtype) for one in tensors]
 
     def _spare(self, weight: Tensor) -> float:
         """A change of a finite weight below this leaves it finite: half a unit in the last place of the largest number."""
@@ -106,12 +108,30 @@ class WeightChangeAdapter(EraserAdapter):
 
     name = "rece_weight_change"
 
-    def _product(self, source: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, Tensor, bool]:
-        up, down = factors
-        return up, down, True
+    def _change(self, source: Tensor) -> tuple[Tensor, float]:
+        up, down = self._like(source, self.weights)
+        return (up @ down).reshape(source.shape), product_bound(up, down)
 
 
 class HalfWeightChangeAdapter(WeightChangeAdapter):
+    """The same for weights that are stored in float16."""
+
+    stored = torch.float16
+
+
+class SparseChangeAdapter(EraserAdapter):
+    """W_i ← W_i + s·(a_i − r_i·W_i) at some places of a weight; `weights` holds places, r and a."""
+
+    name = "rece_sparse_change"
+
+    def _change(self, source: Tensor) -> tuple[Tensor, float]:
+        places, *numbers = self.weights
+        removed, added = self._like(source, numbers)
+        difference = SparseNumbers(flat_shape(source.shape), places, removed, added).difference(source)
+        return dense_change(difference, places, source.shape), float(difference.abs().max())
+
+
+class HalfSparseChangeAdapter(SparseChangeAdapter):
     """The same for weights that are stored in float16."""
 
     stored = torch.float16
@@ -125,16 +145,27 @@ def add_weight_changes(model: Model, change: WeightChange, strength: float) -> N
     """
     patches, known = {}, model.model.state_dict()
     for key, factors in change.changes.items():
-        _check_fits(key, tuple(known[key].shape) if key in known else (), factors)
+        _check_fits(key, known.get(key), (factors.up.shape[0], factors.down.shape[1]))
         kind = HalfWeightChangeAdapter if _is_half(model, key) else WeightChangeAdapter
         patches[key] = kind(set(), _normal_tensors(factors))
     model.add_patches(patches, strength)
 
 
-def _check_fits(key: str, shape: tuple[int, ...], factors: LowRank) -> None:
-    if not shape or (factors.up.shape[0], factors.down.shape[1]) != (shape[0], math.prod(shape[1:])):
+def add_sparse_changes(model: Model, change: SparseChange, strength: float) -> None:
+    """The same of a sparse change."""
+    patches, known = {}, model.model.state_dict()
+    for key, numbers in change.changes.items():
+        _check_fits(key, known.get(key), numbers.shape)
+        kind = HalfSparseChangeAdapter if _is_half(model, key) else SparseChangeAdapter
+        patches[key] = kind(set(), _normal_tensors((numbers.places, numbers.removed, numbers.added)))
+    model.add_patches(patches, strength)
+
+
+def _check_fits(key: str, weight: Tensor | None, expected: tuple[int, int]) -> None:
+    if weight is None or flat_shape(weight.shape) != expected:
+        shape = () if weight is None else tuple(weight.shape)
         raise WrongConnectionError(
-            f"This ERASER changes the weight {quoted(key)} of {factors.up.shape[0]}×{factors.down.shape[1]} numbers, but MODEL "
+            f"This ERASER changes the weight {quoted(key)} of {expected[0]}×{expected[1]} numbers, but MODEL "
             f"has {'none of that name' if not shape else 'one of ' + '×'.join(map(str, shape))}: use an eraser that was made "
             "on the same base."
         )

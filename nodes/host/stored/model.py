@@ -109,7 +109,7 @@ def changes_of(session: StoredSession, eraser: EraserSet, strength: float) -> di
         UnsupportedModelError: the eraser changes other weights too.
         WrongConnectionError: the eraser belongs to another architecture.
     """
-    if eraser.weight_changes:
+    if eraser.changes_weights:
         raise UnsupportedModelError(
             "This ERASER also changes weights that read no text, which this command does not write yet: put it on the model "
             "with 'Apply Eraser' and save with 'CheckpointSave'."

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from ....rece_ops import LowRank
+from ....rece_ops import LowRank, SparseChange
+from ....rece_ops.sparse_change import dense_change
 from ..architectures.detection import PREFIX, SUFFIX
+from ..patching.weights import effective_weight
 from ..protocols import Model
 
 # What says the noise level and the size of the picture: no concept is in it.
@@ -44,18 +46,35 @@ def _is_chosen(key: str, layers: str) -> bool:
     return layers == "all" or _TRANSFORMER in key
 
 
+class SparseDifference(NamedTuple):
+    """What is added to some numbers of a weight: `values` [n] at the `places` [n]."""
+
+    places: Tensor
+    values: Tensor
+
+
+class WholeDifference(NamedTuple):
+    """What is added to a linear layer's weight [rows, columns] and bias [rows]."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+Added = LowRank | SparseDifference | WholeDifference
+
+
 class TrainedLayers:
-    """Layers whose outputs get up @ down of their inputs in addition, while `on`.
+    """Layers whose outputs get what changes of their weights make of their inputs in addition, while `on`.
 
     Hooks, which leave the weights alone in whatever dtype and place they are, and which are gone when `attached` ends. A
     convolution's `down` has the kernel, `up` is pointwise: together they are the convolution with up @ down.
 
     Args:
-        model: a ModelPatcher.
-        changes: of each weight the factors of one change or of several.
+        model: a ModelPatcher, of a UNet or of text encoders.
+        changes: of each weight one change or several.
     """
 
-    def __init__(self, model: Model, changes: Mapping[str, tuple[LowRank, ...]]) -> None:
+    def __init__(self, model: Model, changes: Mapping[str, tuple[Added, ...]]) -> None:
         self._layers = {key: comfy.utils.get_attr(model.model, key.removesuffix(SUFFIX)) for key in changes}
         self._changes = changes
         self._on = False
@@ -81,7 +100,7 @@ class TrainedLayers:
         finally:
             self._on = False
 
-    def _hook(self, changes: tuple[LowRank, ...]) -> Any:
+    def _hook(self, changes: tuple[Added, ...]) -> Any:
         def add(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self._on:
                 return None
@@ -92,7 +111,14 @@ class TrainedLayers:
         return add
 
 
-def _applied(layer: Any, change: LowRank, entered: Tensor) -> Tensor:
+def _applied(layer: Any, change: Added, entered: Tensor) -> Tensor:
+    if isinstance(change, WholeDifference):
+        return nn.functional.linear(entered, change.weight.to(entered.dtype), change.bias.to(entered.dtype))
+    if isinstance(change, SparseDifference):
+        dense = dense_change(change.values.to(entered.dtype), change.places, layer.weight.shape)
+        if not isinstance(layer, nn.Conv2d):
+            return nn.functional.linear(entered, dense)
+        return nn.functional.conv2d(entered, dense, None, layer.stride, layer.padding, layer.dilation)
     up, down = (factor.to(entered.dtype) for factor in change)
     if not isinstance(layer, nn.Conv2d):
         return nn.functional.linear(nn.functional.linear(entered, down), up)
@@ -106,3 +132,15 @@ def fixed_factors(changes: Mapping[str, LowRank], device: torch.device) -> dict[
     return {
         key: LowRank(*(factor.to(device, torch.float32, copy=True) for factor in pair)) for key, pair in changes.items()
     }
+
+
+def sparse_differences(model: Model, change: SparseChange, device: torch.device) -> dict[str, SparseDifference]:
+    """What `change` adds to the weights of MODEL as they stand, as tensors of their own on `device`."""
+    found = {}
+    for key, numbers in change.changes.items():
+        values = numbers.difference(effective_weight(model, key, device))
+        with torch.inference_mode(False):
+            found[key] = SparseDifference(
+                numbers.places.to(device, torch.long, copy=True), values.to(torch.float32, copy=True)
+            )
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.sample
@@ -20,11 +20,26 @@ _PIXELS = 8
 
 
 def make_pictures(
-    session: Session, prompts: Sequence[str], settings: PictureSettings, seed: int, progress: PictureProgress
+    session: Session,
+    prompts: Sequence[str],
+    settings: PictureSettings,
+    seed: int,
+    progress: PictureProgress,
+    first_steps: int | None = None,
+    begins: Callable[[int], None] = lambda step: None,
 ) -> Tensor:
     """Latents [n, …] of one picture a prompt, as the host's KSampler makes them.
 
     The prompts fill one window of the text encoder each.
+
+    Args:
+        session: with MODEL and CLIP.
+        prompts: one a picture.
+        settings: of the pictures.
+        seed: of the first; as many prompts at the same seed get the same noise.
+        progress: told of every step.
+        first_steps: stop after so many; the pictures are noisy then.
+        begins: told the number of a step, from 0, before the MODEL predicts anything in it.
 
     Raises:
         comfy.model_management.InterruptProcessingException: the person pressed Cancel.
@@ -38,13 +53,22 @@ def make_pictures(
         def after_step(
             step: int, denoised: Tensor, noisy: Tensor, total: int, begun: int = start, size: int = len(part)
         ) -> None:
+            begins(step + 1)
             progress(begun * total + size * (step + 1), len(prompts) * total, "making pictures")
 
-        found.append(_sampled(session, part, settings, seed + start, after_step))
+        begins(0)
+        found.append(_sampled(session, part, settings, seed + start, after_step, first_steps))
     return torch.cat(found)
 
 
-def _sampled(session: Session, prompts: Sequence[str], settings: PictureSettings, seed: int, callback: Any) -> Tensor:
+def _sampled(
+    session: Session,
+    prompts: Sequence[str],
+    settings: PictureSettings,
+    seed: int,
+    callback: Any,
+    last_step: int | None,
+) -> Tensor:
     model: Any = session.model
     side = settings.size // _PIXELS
     latent = torch.zeros([len(prompts), model.get_model_object("latent_format").latent_channels, side, side])
@@ -58,6 +82,7 @@ def _sampled(session: Session, prompts: Sequence[str], settings: PictureSettings
         _joined([session.encoder.conditioning(prompt) for prompt in prompts]),
         session.encoder.conditioning(""),
         latent,
+        last_step=last_step,
         callback=callback,
         disable_pbar=True,
         seed=seed,

@@ -1,0 +1,113 @@
+"""Inputs of the nodes that look at pictures of the MODEL's own, or learn from them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ...rece_ops.settings import MAX_SEED
+from ..request.training_request import PictureSettings
+from .inputs import count_input, number_input, switch_input
+
+
+def seed_input(tooltip: str) -> io.Input:
+    """The seed, which does not change by itself."""
+    return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=False, tooltip=tooltip)
+
+
+def contexts_input() -> io.Input:
+    """Prompts with a place for the concept."""
+    return io.String.Input(
+        "contexts",
+        multiline=True,
+        default="",
+        optional=True,
+        placeholder="a photo of a woman, {}\na painting by {}",
+        tooltip=(
+            "Prompts in which the concept occurs, one a line, with curly brackets in its place. Left empty: a few plain "
+            "ones. Prompts like those that people write are best."
+        ),
+    )
+
+
+def preserve_input() -> io.Input:
+    """Prompts that are held."""
+    return io.String.Input(
+        "preserve",
+        multiline=True,
+        default="",
+        optional=True,
+        placeholder="Claude Monet\na portrait of a man",
+        tooltip="Prompts that should stay, one a line: above all what is close to the concept. Everyday prompts are added.",
+    )
+
+
+def retained_images_input() -> io.Input:
+    """Images that are held."""
+    return io.Image.Input(
+        "retained_images",
+        optional=True,
+        tooltip="Images of what should stay, of the same size. Without them the model makes its own.",
+    )
+
+
+def made_inputs(pictures: PictureSettings) -> list[io.Input]:
+    """How many pictures the MODEL makes, and of what size."""
+    return [
+        count_input(
+            "pictures",
+            pictures.concept,
+            "How many pictures of the concepts the model makes.",
+            high=4096,
+            advanced=False,
+        ),
+        count_input(
+            "retained_pictures",
+            pictures.other,
+            "How many pictures of other things it makes.",
+            high=4096,
+            advanced=False,
+        ),
+        size_input(pictures),
+    ]
+
+
+def size_input(pictures: PictureSettings) -> io.Input:
+    """Width and height of a picture."""
+    return count_input(
+        "size",
+        pictures.size,
+        "Their width and height in pixels: what the model was trained on, or less to save memory.",
+        low=64,
+        high=4096,
+        advanced=False,
+    )
+
+
+def guidance_input(pictures: PictureSettings) -> io.Input:
+    """Classifier-free guidance of a picture."""
+    return number_input("guidance", pictures.guidance, "Guidance of the pictures.", high=100.0, step=0.1)
+
+
+def sampling_inputs(pictures: PictureSettings) -> list[io.Input]:
+    """How a picture is sampled."""
+    return [
+        count_input("picture_steps", pictures.steps, "Sampling steps of each picture.", low=1, high=1000),
+        guidance_input(pictures),
+    ]
+
+
+def batch_inputs(concept: int, retained: int) -> list[io.Input]:
+    """Pictures a step."""
+    return [
+        count_input("batch", concept, "Pictures of the concept a step.", low=1, high=256),
+        count_input("retained_batch", retained, "Other pictures a step.", low=1, high=256),
+    ]
+
+
+def low_memory_input(default: bool) -> io.Input:
+    """Where the backward pass keeps what it needs."""
+    return switch_input(
+        "low_memory",
+        default,
+        "Keeps what the gradient needs in main memory: slower, but it fits smaller graphics cards.",
+    )
