@@ -22,6 +22,7 @@ from .import_eraser import ImportEraser
 from .load_eraser import LoadEraser
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
+from .shape_eraser import ShapeEraser
 from .suggest_concepts import SuggestConcepts
 from .train_eraser import TrainEraser
 
@@ -53,4 +54,5 @@ class RECEExtension(ComfyExtension):
             EvaluateErasure,
             SuggestConcepts,
             TrainEraser,
+            ShapeEraser,
         ]

@@ -15,14 +15,18 @@ from .methods.projection import Projection, ProjectionSettings, project, project
 from .methods.rece import Epoch, Erasure, edit, erase, iterate
 from .pairs import ConceptPair, Contrast
 from .provenance import Provenance
+from .schedule import ALWAYS, Schedule
 from .settings import PRESETS, RECESettings
+from .shape import WHOLE, Shape
 from .weight_change import LowRank, WeightChange
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALWAYS",
     "POOLED_STREAM",
     "PRESETS",
+    "WHOLE",
     "ConceptMeasures",
     "ConceptPair",
     "Contrast",
@@ -46,6 +50,8 @@ __all__ = [
     "RECEError",
     "RECESettings",
     "Regenerated",
+    "Schedule",
+    "Shape",
     "WeightChange",
     "WeightMoments",
     "concept_spectrum",

@@ -201,4 +201,12 @@ BUILD: Mapping[str, Build] = {
     },
     "RECE_LoadPromptSet": lambda graph, loaded: {"prompt_set": PROMPTS_NAME},
     "RECE_TrainEraser": _train,
+    "RECE_ShapeEraser": lambda graph, loaded: {
+        "eraser": _eraser(graph),
+        "strength": 1.0,
+        "start_percent": 0.5,
+        "end_percent": 1.0,
+        "keys": 0.0,
+        "blocks": "output 3: 0.5",
+    },
 }

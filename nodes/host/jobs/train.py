@@ -30,9 +30,11 @@ from ...request.erase_inputs import plan_of
 from ...request.erasure_request import ErasureRequest
 from ...request.presets import DEFAULT
 from ...request.training_request import Phrase, TrainingRequest
+from ..architectures.places import check_unshaped
 from ..errors import UnsupportedModelError
 from ..folders import default_name, existing_training, training_to_save
 from ..log import tell
+from ..patching.schedules import check_unscheduled
 from ..patching.weights import quantised_as
 from ..progress import JobProgress, PictureProgress
 from ..session import Session
@@ -136,14 +138,16 @@ def train_eraser(
 
     Raises:
         InputError: something cannot be trained with; the message says what.
-        UnsupportedModelError: MODEL is no UNet in plain floating point.
+        UnsupportedModelError: MODEL is no UNet in plain floating point, or erased from only in part of the steps.
         WrongConnectionError: VAE or CLIP is missing, or the eraser belongs to another model.
         comfy.model_management.InterruptProcessingException: the person pressed Cancel; where the training stands is saved.
     """
     shapes = _checked_shapes(session, request.settings)
     _check_pictures(request, images, retained_images)
+    check_unscheduled(session.model, "a training")
     if eraser is not None:
         session.streams_of(eraser)
+        check_unshaped(eraser)
     prompts = _prompts_of(request, images, retained_images)
     check_one_window(session, prompts.every())
     progress = JobProgress(start=1, concept=2, other=2, train=20)

@@ -117,18 +117,24 @@ class HalfWeightChangeAdapter(WeightChangeAdapter):
     stored = torch.float16
 
 
-def add_weight_changes(model: Model, change: WeightChange, strength: float) -> None:
-    """Put `change` at the end of MODEL's patch chain.
+def add_weight_changes(
+    model: Model, change: WeightChange, keys: Iterable[str], strength: float, hook: Any = None
+) -> None:
+    """Put what `change` does to the weights in `keys` at the end of MODEL's patch chain, or under a hook of the host.
 
     Raises:
         WrongConnectionError: MODEL has no such weight, or one of another size.
     """
     patches, known = {}, model.model.state_dict()
-    for key, factors in change.changes.items():
+    for key in keys:
+        factors = change.changes[key]
         _check_fits(key, tuple(known[key].shape) if key in known else (), factors)
         kind = HalfWeightChangeAdapter if _is_half(model, key) else WeightChangeAdapter
         patches[key] = kind(set(), _normal_tensors(factors))
-    model.add_patches(patches, strength)
+    if hook is None:
+        model.add_patches(patches, strength)
+    else:
+        model.add_hook_patches(hook, patches, strength)
 
 
 def _check_fits(key: str, shape: tuple[int, ...], factors: LowRank) -> None:
