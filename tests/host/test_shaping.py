@@ -133,6 +133,18 @@ def test_up_to_the_half_it_is_the_other_way_round(model: Any) -> None:
     assert not any(map(torch.equal, erased[turn:], after[turn:]))
 
 
+def test_a_range_between_two_steps_does_nothing(model: Any) -> None:
+    """The host would keep a keyframe for a step at least, if it were not told otherwise."""
+    sigmas = model.get_model_object("model_sampling")
+    turn = first_erased(model, 0.5)
+    steps = comfy.samplers.calculate_sigmas(sigmas, "normal", STEPS)
+    starts = [number / 1000 for number in range(1, 999)]
+    between = [one for one in starts if steps[turn] < sigmas.percent_to_sigma(one) < steps[turn - 1]]
+    narrow = Schedule.between(between[len(between) // 3], between[len(between) // 2])
+    patched = apply_eraser(Session.open(model), eraser(Shape(schedule=narrow)), 1.0)
+    assert all(map(torch.equal, sampled(patched)[0], sampled(model)[0]))
+
+
 def test_a_strength_of_the_schedule_is_that_strength(model: Any) -> None:
     half = model.clone()
     add_forwards(half, architecture_of(model).keys, eraser().transforms["text"].scaled(0.5))
