@@ -40,6 +40,7 @@ NODES = (
     "RECE_EvaluateErasure",
     "RECE_SuggestConcepts",
     "RECE_TrainEraser",
+    "RECE_ShapeEraser",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
