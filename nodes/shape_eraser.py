@@ -37,7 +37,7 @@ class ShapeEraser(io.ComfyNode):
             ),
             inputs=[
                 eraser_input(),
-                strength_input("strength", "How much of the whole erasure: 0 is none, 1 is all."),
+                strength_input("strength", "How much of the whole erasure: 0 is none, 1 is all.", optional=True),
                 *schedule_inputs(),
                 choice_input(
                     "curve",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import comfy.hooks
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
+import numpy as np
 import pytest
 import torch
 from bounds import Rounded, assert_within
@@ -27,6 +29,10 @@ from rece_pack.nodes.shape_eraser import ShapeEraser
 from rece_pack.rece_ops import Eraser, EraserSet, InputError, LowRank, Schedule, Shape, WeightChange
 from small_models import CPU, SMALL
 from torch import Tensor
+
+from tests.host import every_node
+from tools.graph import Graph
+from tools.server import ComfyServer
 
 CASE = SMALL["SD1"]
 STEPS = 6
@@ -377,3 +383,34 @@ def test_places_are_read_off_the_names_of_weights() -> None:
         place_of("diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_k.weight", False).role
         == "other weight"
     )
+
+
+def test_a_shape_survives_its_file_in_the_server(server: ComfyServer, checkpoint: Callable[[str], Path]) -> None:
+    """Made, saved, loaded, applied; the branch without it is the model's own picture."""
+    every_node.prepare(server)
+    name = server.link_model(checkpoint("sd15"))
+    graph = Graph()
+    loaded = graph.load(name)
+    whole = graph.node("RECE_LoadEraser", eraser_name=every_node.ERASER_NAME)
+    shaped = graph.node("RECE_ShapeEraser", eraser=whole, start_percent=0.5, keys=0.5, blocks="middle: 0.5")
+    saved = graph.node("RECE_SaveEraser", eraser=shaped, file_name="shaped", if_exists="replace")
+    applied = graph.node("RECE_ApplyEraser", model=loaded.out(0), eraser=shaped, strength=1.0)
+    pictures = [
+        graph.sample(loaded, "a nude", model=model, seed=3, steps=4) for model in (loaded.out(0), applied.out(0))
+    ]
+    result = server.run(graph.prompt)
+    own, erased = (result.images(one)[0] for one in pictures)
+    assert not np.array_equal(own, erased)
+    assert "only in part: middle at 0.5; keys at 0.5; 50% to 100% of the sampling." in str(result.outputs[applied.id])
+    assert "models/erasers/shaped.safetensors" in str(result.outputs[saved.id])
+
+    again = Graph()
+    loaded = again.load(name)
+    read = again.node("RECE_LoadEraser", eraser_name="shaped.safetensors")
+    applied = again.node("RECE_ApplyEraser", model=loaded.out(0), eraser=read, strength=1.0)
+    pictures = [
+        again.sample(loaded, "a nude", model=model, seed=3, steps=4) for model in (applied.out(0), loaded.out(0))
+    ]
+    result = server.run(again.prompt)
+    assert np.array_equal(result.images(pictures[0])[0], erased)
+    assert np.array_equal(result.images(pictures[1])[0], own)
