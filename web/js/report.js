@@ -18,6 +18,7 @@ const MOST_HEIGHT = 190;
 
 const failureListeners = new WeakMap();
 const orderListeners = new WeakMap();
+const reported = new WeakMap();
 
 const STYLE = `
 .rece-report {
@@ -181,6 +182,7 @@ function addReport(node) {
   const show = (elements) => {
     report = elements;
     differs = false;
+    reported.set(node, true);
     draw();
   };
   const noteChange = () => {
@@ -201,11 +203,17 @@ function addReport(node) {
   after(node, "onExecuted", showOutput);
   after(node, "onConfigure", () => showOutput(rememberedOutput(node)));
   failureListeners.set(node, (message) => show(errorElements(message)));
+  reported.set(node, false);
   orderListeners.set(node, (sentences) => {
     if (sentences.join("\n") === order.map(({ textContent }) => textContent).join("\n")) return;
     order = sentences.map((sentence) => textElement(sentence, "rece-report-warning rece-report-order"));
     draw();
   });
+}
+
+/** Whether this is a node of this pack that shows no report yet. */
+export function lacksReport(node) {
+  return reported.get(node) === false;
 }
 
 /** Say above a node's report what is wrong with where it stands in the workflow; nothing where there are no sentences. */
@@ -214,7 +222,7 @@ export function tellOrder(node, sentences) {
 }
 
 /** The node of an execution id, which is a path of ids where it is inside a subgraph: `5:3`. */
-function nodeOf(executionId) {
+export function nodeOf(executionId) {
   const ids = String(executionId).split(":");
   const last = ids.pop();
   const graph = ids.reduce((outer, id) => outer?.getNodeById(id)?.subgraph, app.rootGraph);
