@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..rece_ops import EraserSet
+from ..rece_ops import EraserSet, Schedule, Shape
 from .host.jobs.apply import apply_eraser, describe_application
 from .host.log import tell
 from .host.protocols import Model
@@ -12,7 +12,7 @@ from .host.session import Session
 from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
-from .schema.inputs import connected, eraser_input, model_input, strength_input
+from .schema.inputs import connected, eraser_input, model_input, schedule_inputs, strength_input
 from .schema.sockets import ERASE
 
 
@@ -36,6 +36,7 @@ class ApplyEraser(io.ComfyNode):
                 strength_input(
                     "strength", "0 leaves the model as it is, 1 applies the whole erasure; in between it is linear."
                 ),
+                *schedule_inputs(),
             ],
             outputs=[
                 io.Model.Output("patched_model", display_name="model", tooltip="The model with the erasure in it.")
@@ -44,11 +45,18 @@ class ApplyEraser(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, model: Model | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
-        present = connected(eraser)
+    def execute(
+        cls,
+        model: Model | None,
+        eraser: EraserSet | None,
+        strength: float,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+    ) -> io.NodeOutput:
+        present = connected(eraser).shaped(Shape(schedule=Schedule.between(start_percent, end_percent)))
         session = Session.open(model)
         patched = apply_eraser(session, present, strength)
-        way = describe_application(session)
+        way = describe_application(session, present.shape)
         description = f"{eraser_description(present)}\n{way}"
         tell(f"Applied at strength {strength:g}: {description}")
         return io.NodeOutput(patched, ui=ui.PreviewText(description))

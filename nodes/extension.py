@@ -23,6 +23,7 @@ from .load_eraser import LoadEraser
 from .prune_concept import PruneConcept
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
+from .shape_eraser import ShapeEraser
 from .suggest_concepts import SuggestConcepts
 from .train_eraser import TrainEraser
 from .unlearn_text_encoder import UnlearnTextEncoder
@@ -57,4 +58,5 @@ class RECEExtension(ComfyExtension):
             TrainEraser,
             PruneConcept,
             UnlearnTextEncoder,
+            ShapeEraser,
         ]

@@ -15,15 +15,19 @@ from .methods.projection import Projection, ProjectionSettings, project, project
 from .methods.rece import Epoch, Erasure, edit, erase, iterate
 from .pairs import ConceptPair, Contrast
 from .provenance import Provenance
+from .schedule import ALWAYS, Schedule
 from .settings import PRESETS, RECESettings
+from .shape import WHOLE, Shape
 from .sparse_change import SparseChange, SparseNumbers
 from .weight_change import LowRank, WeightChange
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALWAYS",
     "POOLED_STREAM",
     "PRESETS",
+    "WHOLE",
     "ConceptMeasures",
     "ConceptPair",
     "Contrast",
@@ -47,6 +51,8 @@ __all__ = [
     "RECEError",
     "RECESettings",
     "Regenerated",
+    "Schedule",
+    "Shape",
     "SparseChange",
     "SparseNumbers",
     "WeightChange",

@@ -229,9 +229,9 @@ class Eraser:
         """Read a file with one text stream and nothing else.
 
         Raises:
-            EraserFileError: the file is unsound (see `read_eraser_file`) or holds several parts.
+            EraserFileError: the file is unsound (see `read_eraser_file`), holds several parts or has a shape.
         """
-        parts, provenance, _ = read_eraser_file(path)
+        parts, provenance, _, shape = read_eraser_file(path)
         name = quoted(os.path.basename(path))
         if len(parts) != 1:
             raise EraserFileError(
@@ -239,6 +239,8 @@ class Eraser:
                 "load it with EraserSet.load."
             )
         (part,) = parts.values()
+        if not shape.is_whole:
+            raise EraserFileError(f"{name} counts only in a part of a model: load it with EraserSet.load.")
         if part.kind != cls.kind:
             raise EraserFileError(f"{name} holds a {part.kind} and no text transform: load it with EraserSet.load.")
         return cls.from_stored(part, provenance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -13,6 +14,7 @@ from .errors import EraserFileError, InputError
 from .formats.eraser_file import read_eraser_file, write_eraser_file
 from .formats.parts import SPARSE_CHANGE, TEXT_TRANSFORM, WEIGHT_CHANGE, StoredPart
 from .provenance import Provenance
+from .shape import WHOLE, Shape
 from .sparse_change import SparseChange
 from .texts import printable, quoted
 from .weight_change import WeightChange
@@ -68,10 +70,12 @@ class EraserSet(Mapping[str, Part]):
         parts: by name; at least one.
         metadata: provenance of the whole, typed or as plain JSON values.
         notes: sentences about the file it comes from, for the person who loads it.
+        shape: where and when it counts.
 
     Attributes:
         provenance: how the whole was made.
         notes: as given.
+        shape: as given. It is no part of the provenance, which tells of the making; `provenance_as_applied` tells of both.
 
     Raises:
         InputError: there is no part, or the metadata are none that a file may have.
@@ -82,12 +86,14 @@ class EraserSet(Mapping[str, Part]):
         parts: Mapping[str, Part],
         metadata: Mapping[str, Any] | Provenance | None = None,
         notes: tuple[str, ...] = (),
+        shape: Shape = WHOLE,
     ) -> None:
         if not parts:
             raise InputError("An ERASER needs at least one part.")
         self._parts = dict(parts)
         self.provenance = Provenance.of(metadata)
         self.notes = notes
+        self.shape = shape
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -125,14 +131,28 @@ class EraserSet(Mapping[str, Part]):
 
     def scaled(self, strength: float) -> EraserSet:
         """Every part at another strength: T_s = I + s(T − I) of a text stream."""
-        return EraserSet({name: part.scaled(strength) for name, part in self.items()}, self.provenance)
+        scaled = {name: part.scaled(strength) for name, part in self.items()}
+        return EraserSet(scaled, self.provenance, shape=self.shape)
+
+    def shaped(self, shape: Shape) -> EraserSet:
+        """The same that counts only where `shape` says, and where its own shape did."""
+        return EraserSet(self._parts, self.provenance, self.notes, self.shape * shape)
+
+    def provenance_as_applied(self) -> Provenance:
+        """The provenance, with the shape in words."""
+        return self.provenance if self.shape.is_whole else replace(self.provenance, shape=self.shape.describe())
 
     def combined(self, second: EraserSet, metadata: Mapping[str, Any] | Provenance) -> EraserSet:
         """First this ERASER, then `second`, part by part; one that leaves the pooled stream alone does nothing there.
 
         Raises:
-            InputError: the two have different streams or dimensions, or parts of one name and two kinds.
+            InputError: the two have different streams or dimensions, or parts of one name and two kinds, or one has a shape.
         """
+        if not (self.shape.is_whole and second.shape.is_whole):
+            raise InputError(
+                "An ERASER that 'Shape Eraser' made cannot be combined with another, because each has its own blocks and steps: "
+                "apply them one after the other instead."
+            )
         if (set(self.transforms) ^ set(second.transforms)) - {POOLED_STREAM}:
             raise InputError(
                 f"An ERASER with the text streams {_listed(self.transforms)} cannot be combined with one that has "
@@ -162,9 +182,8 @@ class EraserSet(Mapping[str, Part]):
             InputError: the provenance is longer than a file may hold, or has other dimensions.
             OSError: the file could not be written; an old one is left as it was.
         """
-        return write_eraser_file(
-            path, {name: part.stored() for name, part in self.items()}, self.provenance, keep_existing
-        )
+        stored = {name: part.stored() for name, part in self.items()}
+        return write_eraser_file(path, stored, self.provenance, keep_existing, self.shape)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> EraserSet:
@@ -173,12 +192,12 @@ class EraserSet(Mapping[str, Part]):
         Raises:
             EraserFileError: see `read_eraser_file`.
         """
-        parts, provenance, notes = read_eraser_file(path)
+        parts, provenance, notes, shape = read_eraser_file(path)
         try:
             read = {name: _READERS[part.kind](part, provenance) for name, part in parts.items()}
         except InputError as error:
             raise EraserFileError(f"{quoted(os.path.basename(path))} cannot be used. {error}") from error
-        return cls(read, provenance, notes)
+        return cls(read, provenance, notes, shape)
 
 
 def _listed(streams: Mapping[str, Eraser]) -> str:

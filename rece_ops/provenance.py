@@ -42,6 +42,7 @@ class Provenance:
         pack_version: of the pack that made it.
         parts: of a combined eraser, in the order in which they are applied.
         strength: of a part in its whole.
+        shape: where and when it counts, in words, where that is not everywhere and always.
         others: what a newer version of the pack added, plain JSON values.
 
     Raises:
@@ -64,6 +65,7 @@ class Provenance:
     pack_version: str | None = None
     parts: tuple[Provenance, ...] | None = None
     strength: float | None = None
+    shape: str | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -302,4 +304,5 @@ _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "pack_version": _name,
     "parts": _parts,
     "strength": _number,
+    "shape": _text,
 }

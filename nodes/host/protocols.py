@@ -44,6 +44,18 @@ class Model(Protocol):
         """Have `callback` called on an event."""
         ...
 
+    def add_hook_patches(self, hook: Any, patches: Mapping[Any, Any], strength_patch: float = 1.0) -> Any:
+        """Queue patches of weights that count only where a hook does."""
+        ...
+
+    def add_wrapper_with_key(self, wrapper_type: str, key: str, wrapper: Callable[..., Any]) -> None:
+        """Have `wrapper` called in place of a function of the host, which it gets to call."""
+        ...
+
+    def get_wrappers(self, wrapper_type: str, key: str) -> list[Callable[..., Any]]:
+        """The wrappers of a function that were added under `key`."""
+        ...
+
     def set_attachments(self, key: str, attachment: Any) -> None:
         """Hang something on the MODEL, which its clones carry too."""
         ...

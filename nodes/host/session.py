@@ -11,6 +11,7 @@ import torch
 
 from ...rece_ops import EraserSet
 from .architectures.detection import Architecture, TextStream, architecture_of
+from .architectures.places import check_unshaped, strengths_of
 from .device import compute_device
 from .errors import WrongConnectionError
 from .patching.weights import EffectiveWeights
@@ -109,13 +110,18 @@ class Session:
         self.architecture.check_eraser(eraser)
         return self.architecture.erased_by(eraser)
 
+    def strengths_of(self, eraser: EraserSet) -> dict[str, float]:
+        """By what factor each weight that `eraser` changes is changed; see `architectures.places`."""
+        return strengths_of(self.architecture, eraser)
+
     def transformed_streams(self, eraser: EraserSet) -> list[TextStream]:
         """The same of an eraser that is measured by its text transforms.
 
         Raises:
-            WrongConnectionError: it has none, or was made for another architecture.
+            WrongConnectionError: it has none, or not the same everywhere, or was made for another architecture.
         """
         streams = self.streams_of(eraser)
+        check_unshaped(eraser)
         if not streams:
             raise WrongConnectionError(
                 "This ERASER has no text transform, which is what the report measures, but changes weights of the model: look at "

@@ -97,6 +97,8 @@ def eraser_description(eraser: EraserSet) -> str:
         lines.append(f"{what} {quoted(name)}: {part.describe()}.")
     if len(eraser) > _MOST_CONCEPTS:
         lines.append(f"… and {len(eraser) - _MOST_CONCEPTS} more parts.")
+    if not eraser.shape.is_whole:
+        lines.append(f"Counts only in part: {eraser.shape.describe()}.")
     lines += [f"Note: {note}" for note in eraser.notes]
     return "\n".join(lines)
 
@@ -114,8 +116,11 @@ def _made_from(told: Provenance, depth: int = 0) -> str:
     erased = [_arrow(concept, target) for concept, target in pairs]
     kept = f", preserving {_some([*map(printable, told.preserve)])}" if told.preserve else ""
     scaled = f", at strength {told.strength:g}" if told.strength is not None else ""
+    shaped = f", only in part ({printable(told.shape)})" if told.shape is not None else ""
     architecture = printable(told.architecture or "unknown model", QUOTED)
-    return f"{_recorded_method(told)} on {architecture}: {_some(erased) or 'no concepts recorded'}{kept}{scaled}."
+    return (
+        f"{_recorded_method(told)} on {architecture}: {_some(erased) or 'no concepts recorded'}{kept}{scaled}{shaped}."
+    )
 
 
 def _arrow(concept: str, target: str) -> str:

@@ -48,6 +48,28 @@ def strength_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
     return io.Float.Input(name, default=1.0, min=0.0, max=2.0, step=0.01, optional=optional, tooltip=tooltip)
 
 
+def schedule_inputs() -> list[io.Input]:
+    """From which step to which an erasure counts, as on ControlNet's nodes."""
+    return [
+        number_input(
+            "start_percent",
+            0.0,
+            "From where in the sampling the erasure counts: 0 is the first step, 0.5 the middle of the noise schedule.",
+            high=1.0,
+            step=0.001,
+            advanced=False,
+        ),
+        number_input(
+            "end_percent",
+            1.0,
+            "Up to where in the sampling the erasure counts: 1 is the last step.",
+            high=1.0,
+            step=0.001,
+            advanced=False,
+        ),
+    ]
+
+
 def number_input(
     name: str,
     default: float,

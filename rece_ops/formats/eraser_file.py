@@ -1,8 +1,9 @@
 """The eraser file: safetensors with the tensors of every part under `<part>/<tensor>`.
 
 The header's metadata holds `format`, `format_version`, `parts` (JSON: kind and attributes by the part's name, see
-`formats.parts`), `provenance` (JSON, see `Provenance`) and `sha256`, the digest of the tensors (see `TensorDigest`). In
-version 1 every part was a text transform, and there was no digest; its files are still read. Nothing in a file is trusted: sizes, names,
+`formats.parts`), `provenance` (JSON, see `Provenance`) and `sha256`, the digest of the tensors (see `TensorDigest`). A file of
+version 3 also has `shape` (JSON, see `Shape`); what has none is written as version 2, which older packs read too. In version 1
+every part was a text transform, and there was no digest; its files are still read. Nothing in a file is trusted: sizes, names,
 shapes, dtypes, finiteness and the digest are checked before a tensor leaves this module.
 
 It is read in three layers: the header (`tensor_file`), the typed metadata, the tensors.
@@ -23,12 +24,15 @@ from torch import Tensor
 from ..errors import EraserFileError, InputError
 from ..linear.finite import is_finite
 from ..provenance import Provenance
+from ..shape import WHOLE, Shape
 from .atomic import save_atomically
 from .parts import PART_NAME, TEXT_TRANSFORM, StoredPart, check_layout, dimension_of
 from .tensor_file import Entry, TensorDigest, TensorFile, open_tensors
 
 FORMAT = "rece-eraser"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# Without a shape.
+UNSHAPED_VERSION = 2
 # Without a digest.
 OLDEST_VERSION = 1
 MAX_FILE_BYTES = 2**30
@@ -42,11 +46,12 @@ MAX_PARTS_BYTES = 2**20
 
 
 class EraserContents(NamedTuple):
-    """What an eraser file holds: parts by name, its provenance, and notes for the person who loads it."""
+    """What an eraser file holds: parts by name, its provenance, notes for the person who loads it, and its shape."""
 
     parts: dict[str, StoredPart]
     provenance: Provenance
     notes: tuple[str, ...]
+    shape: Shape
 
 
 class _Metadata(NamedTuple):
@@ -55,6 +60,7 @@ class _Metadata(NamedTuple):
     provenance: Provenance
     parts: Mapping[str, Mapping[str, Any]] | None
     digest: str | None
+    shape: Shape
 
 
 def write_eraser_file(
@@ -62,6 +68,7 @@ def write_eraser_file(
     parts: Mapping[str, StoredPart],
     provenance: Provenance,
     keep_existing: bool = False,
+    shape: Shape = WHOLE,
 ) -> Path:
     """Write `parts` to `path` in one step (see `save_atomically`); returns where the file is.
 
@@ -78,11 +85,12 @@ def write_eraser_file(
     tensors = {f"{name}/{key}": tensor for name, part in parts.items() for key, tensor in part.tensors.items()}
     metadata = {
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": str(UNSHAPED_VERSION if shape.is_whole else FORMAT_VERSION),
         # In their order, which is that in which they are applied.
         "parts": json.dumps({name: {"kind": part.kind, **part.attributes} for name, part in parts.items()}),
         "provenance": provenance.as_json(),
         "sha256": TensorDigest.of(tensors),
+        **({} if shape.is_whole else {"shape": shape.as_json()}),
     }
     return save_atomically(path, tensors, metadata, keep_existing)
 
@@ -113,7 +121,7 @@ def read_eraser_file(path: str | os.PathLike[str]) -> EraserContents:
         )
         for name, attributes in told.items()
     }
-    return EraserContents(parts, metadata.provenance, () if metadata.digest else (NO_DIGEST_NOTE,))
+    return EraserContents(parts, metadata.provenance, () if metadata.digest else (NO_DIGEST_NOTE,), metadata.shape)
 
 
 def _check_size(file: Path) -> None:
@@ -136,7 +144,7 @@ def _check_metadata(name: str, metadata: Mapping[str, str]) -> _Metadata:
             f"'{name}' is a safetensors file but not an eraser: choose a file that 'Save Eraser' wrote."
         )
     version = metadata.get("format_version", "")
-    if version not in (str(OLDEST_VERSION), str(FORMAT_VERSION)):
+    if version not in map(str, range(OLDEST_VERSION, FORMAT_VERSION + 1)):
         raise EraserFileError(
             f"'{name}' has eraser format version {version[:20]!a}; this pack reads versions {OLDEST_VERSION} to "
             f"{FORMAT_VERSION}: update the pack, or save the eraser again."
@@ -144,12 +152,13 @@ def _check_metadata(name: str, metadata: Mapping[str, str]) -> _Metadata:
     old = version == str(OLDEST_VERSION)
     try:
         provenance = Provenance.from_json(metadata.get("provenance", "{}"), clean=old)
+        shape = Shape.from_json(metadata.get("shape", "")) if version == str(FORMAT_VERSION) else WHOLE
     except InputError as error:
         raise EraserFileError(f"'{name}' cannot be used. {error} Save the eraser again.") from error
     digest = None if old else metadata.get("sha256", "")
     if digest is not None and not re.fullmatch("[0-9a-f]{64}", digest):
         raise EraserFileError(f"'{name}' has lost its checksum: save the eraser again, or get the file again.")
-    return _Metadata(provenance, None if old else _told_parts(name, metadata.get("parts", "")), digest)
+    return _Metadata(provenance, None if old else _told_parts(name, metadata.get("parts", "")), digest, shape)
 
 
 def _told_parts(name: str, text: str) -> dict[str, Mapping[str, Any]]:

@@ -290,6 +290,22 @@ def test_running_shows_the_report_on_the_node(frontend: Frontend) -> None:
     assert reports.count() == 2
 
 
+def test_a_node_that_need_not_run_again_gets_its_report_back(frontend: Frontend) -> None:
+    concept = "boat" if frontend.nodes2 else "house"
+    erase = _erase_and_save(frontend, concept)
+    shape = frontend.add("RECE_ShapeEraser", (950, 450), keys=0.5)
+    frontend.connect(erase, 1, shape, "eraser")
+    show = frontend.add("PreviewAny", (1200, 700))
+    frontend.connect(shape, 0, show, "source")
+    frontend.queue()
+    shaped = frontend.page.locator(".rece-report").filter(has_text="Counts only in part: keys at 0.5.")
+    shaped.wait_for(timeout=60_000)
+    frontend.load(frontend.serialize())
+    shaped.wait_for(state="detached")
+    frontend.queue()
+    shaped.wait_for(timeout=60_000)
+
+
 def test_a_comparison_shows_over_a_picture_what_was_before(frontend: Frontend) -> None:
     loader = frontend.add("CheckpointLoaderSimple", (20, 100), ckpt_name="sd15.safetensors")
     erase = frontend.add(ERASE, (20, 300), concepts="hat -> cap", method="UCE")

@@ -235,4 +235,12 @@ BUILD: Mapping[str, Build] = {
     "RECE_TrainEraser": _train,
     "RECE_PruneConcept": _prune,
     "RECE_UnlearnTextEncoder": _unlearn,
+    "RECE_ShapeEraser": lambda graph, loaded: {
+        "eraser": _eraser(graph),
+        "strength": 1.0,
+        "start_percent": 0.5,
+        "end_percent": 1.0,
+        "keys": 0.0,
+        "blocks": "output 3: 0.5",
+    },
 }

@@ -23,7 +23,8 @@ LAYERS = (
 ROOMS = {
     "rece_ops": (
         ("errors", "progress", "texts"),
-        ("settings", "provenance"),
+        ("settings", "provenance", "schedule"),
+        ("shape",),
         ("pairs",),
         ("linear",),
         ("formats",),

@@ -63,7 +63,7 @@ infinite[0, 0] = float("inf")
 
 BAD_FILES = {
     "no eraser": ({"text/left": left}, None, "not an eraser"),
-    "other version": ({"text/left": left, "text/right": right}, {**GOOD, "format_version": "3"}, "version '3'"),
+    "other version": ({"text/left": left, "text/right": right}, {**GOOD, "format_version": "9"}, "version '9'"),
     "no version": ({"text/left": left, "text/right": right}, {"format": "rece-eraser"}, "version"),
     "provenance no json": ({"text/left": left, "text/right": right}, {**GOOD, "provenance": "{"}, "no JSON"),
     "provenance no object": ({"text/left": left, "text/right": right}, {**GOOD, "provenance": "[]"}, "no JSON object"),

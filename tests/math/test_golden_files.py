@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from rece_pack.rece_ops import EraserSet
+from rece_pack.rece_ops import WHOLE, EraserSet, Schedule, Shape
 from rece_pack.rece_ops.formats.eraser_file import NO_DIGEST_NOTE
 
 SETTINGS = {
@@ -111,3 +111,38 @@ def test_a_sparse_change_is_what_was_written(root: Path, tmp_path: Path) -> None
         assert (found.shape, found.places.tolist()) == (shape, places)
         assert torch.equal(found.removed, numbers(1, count, removed)[0])
         assert torch.equal(found.added, numbers(1, count, added)[0])
+
+
+LATER: dict[str, Any] = {
+    "method": "RECE",
+    "concepts": ["nudity"],
+    "targets": ["art"],
+    "weights": [1.0],
+    "architecture": "SD1",
+    "dimensions": {"text": 16},
+    "fronts": [],
+    "pack_version": "0.1.0",
+}
+
+
+def test_files_of_version_2_and_3_are_what_was_written(root: Path) -> None:
+    trained, shaped = (
+        EraserSet.load(root / "tests" / "golden" / f"{name}.safetensors") for name in ("trained", "shaped")
+    )
+    for eraser in (trained, shaped):
+        assert eraser.notes == ()
+        assert eraser.metadata == LATER
+        text = eraser.transforms["text"]
+        assert torch.equal(text.left, numbers(16, 2, 0))
+        assert torch.equal(text.right, numbers(2, 16, 5))
+    ((key, change),) = trained.weight_changes["trained"].changes.items()
+    assert key == "diffusion_model.out.2.weight"
+    assert torch.equal(change.up, numbers(4, 2, 3))
+    assert torch.equal(change.down, numbers(2, 9, 6))
+    assert trained.shape == WHOLE
+    assert shaped.shape == Shape(
+        {"input": 0.0, "output 3": 0.5},
+        keys=0.25,
+        others=0.5,
+        schedule=Schedule(((0.0, 0.0), (0.5, 1.0), (0.75, 0.5))),
+    )

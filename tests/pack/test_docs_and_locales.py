@@ -42,6 +42,7 @@ NODES = (
     "RECE_TrainEraser",
     "RECE_PruneConcept",
     "RECE_UnlearnTextEncoder",
+    "RECE_ShapeEraser",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
@@ -336,3 +337,19 @@ def _shown_default(one: Any) -> str:
         return ""
     is_number = isinstance(default, (int, float)) and not isinstance(default, bool)
     return f"{default:g}" if is_number else f"{default}"
+
+
+def test_the_scripts_say_the_same_in_every_language(root: Path) -> None:
+    """Read as JSON, which the table is but for the quotes around its keys."""
+    script = (root / "web" / "js" / "texts.js").read_text(encoding="utf-8")
+    table = re.search(r"TEXTS = (\{.*?\n\});", script, re.DOTALL)
+    assert table
+    texts = json.loads(re.sub(r",(\s*\})", r"\1", re.sub(r"^(\s*)(\w+):", r'\1"\2":', table[1], flags=re.MULTILINE)))
+    assert set(texts) == set(LOCALES)
+    for locale in TRANSLATIONS:
+        assert texts[locale].keys() == texts["en"].keys()
+        for name, english in texts["en"].items():
+            assert texts[locale][name] != english
+            assert set(re.findall(r"\$\w+", texts[locale][name])) == set(re.findall(r"\$\w+", english))
+    said = "".join(path.read_text(encoding="utf-8") for path in (root / "web" / "js").glob("*.js"))
+    assert [name for name in texts["en"] if f'"{name}"' not in said] == []

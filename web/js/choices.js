@@ -4,6 +4,7 @@
  */
 
 import { app } from "../../../scripts/app.js";
+import { say } from "./texts.js";
 import { after, changeWidgets, keepSavedOrder, nodes2, placeBelow, setHidden, widgetOf } from "./widgets.js";
 
 const PREFIX = "RECE_";
@@ -11,8 +12,6 @@ const COUNTS_FOR = "rece_counts_for";
 const BELOW = "rece_after";
 const PRESETS = "rece_presets";
 const CUSTOM = "custom";
-const SHOW = "Show advanced inputs";
-const HIDE = "Hide advanced inputs";
 
 /** The options of every input by its name, by the node's type. */
 const definitions = new Map();
@@ -49,7 +48,7 @@ function update(node, inputs, button, keepOthers) {
       }
       if (!button) return;
       // Frontend 1.32 reads the label in the canvas, and the name in Nodes 2.0.
-      button.label = button.name = node.showAdvanced ? HIDE : SHOW;
+      button.label = button.name = say(node.showAdvanced ? "hide" : "show");
       setHidden(button, hostFolds(node));
     },
     keepOthers,
@@ -58,10 +57,10 @@ function update(node, inputs, button, keepOthers) {
 
 function addButton(node, toggle) {
   const last = node.widgets.findLast(({ serialize }) => serialize !== false);
-  const button = node.addWidget("button", SHOW, null, toggle, { serialize: false });
+  const button = node.addWidget("button", say("show"), null, toggle, { serialize: false });
   button.serialize = false; // neither sent nor saved
   placeBelow(node, button, last);
-  button.tooltip = "Inputs that most people leave alone.";
+  button.tooltip = say("advanced");
   return button;
 }
 

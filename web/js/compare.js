@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { say } from "./texts.js";
 import { after, changeWidgets, setHidden } from "./widgets.js";
 
 const NODE = "RECE_CompareErasure";
@@ -89,7 +90,7 @@ function addGrid(node) {
     grid = found;
     const address = addressOf(grid.image);
     picture.src = address;
-    picture.alt = `${grid.columns.join(", ")} for ${grid.rows.join(", ")}`;
+    picture.alt = say("grid", { columns: grid.columns.join(", "), rows: grid.rows.join(", ") });
     before.style.backgroundImage = `url("${address}")`;
     changeWidgets(node, () => {
       height = Math.min(((node.size[0] - 2 * MARGIN) * grid.size[1]) / grid.size[0], MOST_HEIGHT);

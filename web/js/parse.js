@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { say } from "./texts.js";
 import { after, changeWidgets, placeBelow, widgetOf } from "./widgets.js";
 
 const NODES = ["RECE_EraseConcepts", "RECE_ErasureReport"];
@@ -73,8 +74,8 @@ function insert(widget, lines) {
 
 function createMenu(node) {
   const menu = document.createElement("select");
-  menu.setAttribute("aria-label", "Insert a list of concepts");
-  menu.append(new Option("Insert…", ""));
+  menu.setAttribute("aria-label", say("insertList"));
+  menu.append(new Option(say("insert"), ""));
   // Asked for once a person is about to use it.
   const fill = async () => {
     const found = await knownLists();
@@ -94,7 +95,7 @@ function addParse(node) {
   element.className = "rece-parse";
   const text = document.createElement("div");
   text.setAttribute("role", "status");
-  text.setAttribute("aria-label", "How the concepts are understood");
+  text.setAttribute("aria-label", say("understood"));
   element.append(createMenu(node), text);
   for (const type of ["pointerdown", "pointermove", "pointerup"]) {
     element.addEventListener(type, (event) => event.button !== 1 && event.buttons !== 4 && event.stopPropagation());

@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { say } from "./texts.js";
 import { after, changeWidgets, setHidden } from "./widgets.js";
 
 const PREFIX = "RECE_";
@@ -11,12 +12,13 @@ const WARNING = "Warning:";
 /** What an output says in colour, before the rest: see `nodes/reporting/panel.py`. */
 const VERDICT = "rece_verdict";
 const TONES = ["good", "caution", "bad"];
-const CHANGED = "Changed since the last run.";
 const MARGIN = 10;
 /** A longer report scrolls, unless the person makes the node higher. */
 const MOST_HEIGHT = 190;
 
 const failureListeners = new WeakMap();
+const orderListeners = new WeakMap();
+const reported = new WeakMap();
 
 const STYLE = `
 .rece-report {
@@ -69,7 +71,7 @@ function createElement() {
   element.className = "rece-report";
   element.tabIndex = 0;
   element.setAttribute("role", "status");
-  element.setAttribute("aria-label", "Report of the last run");
+  element.setAttribute("aria-label", say("report"));
   // Once focused, the wheel scrolls the text instead of zooming.
   element.dataset.captureWheel = "true";
   // Selecting text must not drag the node, nor copying it copy the node.
@@ -100,7 +102,7 @@ function verdictElements({ tone, headline, remedy }, text, resized) {
   const [first, second] = [headline, remedy].map((part) => String(part ?? ""));
   const details = document.createElement("details");
   const summary = document.createElement("summary");
-  summary.textContent = "Details";
+  summary.textContent = say("details");
   const lines = reportElements(text);
   const seen = lines.filter((element) => element.className);
   details.append(summary, ...lines.filter((element) => !element.className));
@@ -115,7 +117,7 @@ function verdictElements({ tone, headline, remedy }, text, resized) {
 
 /** One element, whatever lines the message has: none of them can pass for a report. */
 function errorElements(message) {
-  return [textElement(`Error: ${message}`, "rece-report-error")];
+  return [textElement(say("error", { message }), "rece-report-error")];
 }
 
 /** How high `element` must be to show all its text in a node of this width. */
@@ -168,17 +170,25 @@ function addReport(node) {
     });
   };
   let ran;
-  const changed = textElement(CHANGED, "rece-report-changed");
+  let order = [];
+  let report = [];
+  let differs = false;
+  const changed = textElement(say("changed"), "rece-report-changed");
+  const draw = () => {
+    element.replaceChildren(...order, ...(differs ? [changed] : []), ...report);
+    if (element.childElementCount) resize();
+    else changeWidgets(node, () => setHidden(widget, true));
+  };
   const show = (elements) => {
-    element.replaceChildren(...elements);
-    resize();
+    report = elements;
+    differs = false;
+    reported.set(node, true);
+    draw();
   };
   const noteChange = () => {
-    const differs = ran !== undefined && ran !== inputsOf(node);
-    if (differs === changed.isConnected) return;
-    if (differs) element.prepend(changed);
-    else changed.remove();
-    resize();
+    if (differs === (ran !== undefined && ran !== inputsOf(node))) return;
+    differs = !differs;
+    draw();
   };
   changeWidgets(node, () => setHidden(widget, true));
   const showOutput = (output) => {
@@ -193,10 +203,26 @@ function addReport(node) {
   after(node, "onExecuted", showOutput);
   after(node, "onConfigure", () => showOutput(rememberedOutput(node)));
   failureListeners.set(node, (message) => show(errorElements(message)));
+  reported.set(node, false);
+  orderListeners.set(node, (sentences) => {
+    if (sentences.join("\n") === order.map(({ textContent }) => textContent).join("\n")) return;
+    order = sentences.map((sentence) => textElement(sentence, "rece-report-warning rece-report-order"));
+    draw();
+  });
+}
+
+/** Whether this is a node of this pack that shows no report yet. */
+export function lacksReport(node) {
+  return reported.get(node) === false;
+}
+
+/** Say above a node's report what is wrong with where it stands in the workflow; nothing where there are no sentences. */
+export function tellOrder(node, sentences) {
+  orderListeners.get(node)?.(sentences);
 }
 
 /** The node of an execution id, which is a path of ids where it is inside a subgraph: `5:3`. */
-function nodeOf(executionId) {
+export function nodeOf(executionId) {
   const ids = String(executionId).split(":");
   const last = ids.pop();
   const graph = ids.reduce((outer, id) => outer?.getNodeById(id)?.subgraph, app.rootGraph);

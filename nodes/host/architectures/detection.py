@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,9 +47,9 @@ class TextStream:
         """How many of the key and value weights' first columns read the tokens; None where all do."""
         return self.dimension if self.sliced else None
 
-    def patch_keys(self) -> list[Any]:
-        """What a patch of the text readers is queued under: their keys, with the columns where those are not all."""
-        return [(key, (1, 0, self.dimension)) for key in self.keys] if self.sliced else list(self.keys)
+    def patch_keys(self, keys: Iterable[str]) -> list[Any]:
+        """What a patch of text readers is queued under: their keys, with the columns where those are not all."""
+        return [(key, (1, 0, self.dimension)) for key in keys] if self.sliced else list(keys)
 
 
 @dataclass(frozen=True)

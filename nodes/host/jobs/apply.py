@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import comfy.utils
 
-from ....rece_ops import EraserSet, Provenance, SparseChange, WeightChange
+from ....rece_ops import WHOLE, EraserSet, Provenance, Shape, SparseChange, WeightChange
 from ....rece_ops.settings import check_strength
+from ..architectures.places import by_strength
 from ..errors import UnsupportedModelError
 from ..patching.forwards import add_forwards
-from ..patching.weight_patch import add_sparse_changes, add_weight_changes, add_weight_patches
+from ..patching.schedules import add_schedule
+from ..patching.weight_patch import add_weight_changes, add_weight_patches
 from ..patching.weights import quantised_as
 from ..protocols import Model
 from ..session import Session
@@ -19,13 +21,16 @@ _ATTACHMENT = "rece_erasures"
 def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     """A clone of MODEL that is erased from; the MODEL itself is not touched.
 
+    An erasure that counts only in part of the steps runs inside the forward in any case: it is exact whatever patches and
+    memory do to the weights. Changes of weights that add up are patches under the host's hook then.
+
     Raises:
-        InputError: the strength is not finite, or the erasure is not at that strength.
+        InputError: the strength is not finite, the erasure is not at that strength, or its shape does not fit the MODEL.
         UnsupportedModelError: MODEL is quantised or compiled, and the eraser changes weights.
-        WrongConnectionError: the eraser belongs to another architecture.
+        WrongConnectionError: the eraser belongs to another architecture, or its shape names a block that is not there.
     """
     check_strength(strength)
-    streams = session.streams_of(eraser)
+    streams, strengths = session.streams_of(eraser), session.strengths_of(eraser)
     patched = session.model.clone()
     if strength == 0:
         return patched
@@ -36,20 +41,21 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
             f"This ERASER changes more weights of the model than those that read text, but {inside}, where a patch would round "
             "them again or not count at all: put it on the model in half precision, before it is compiled."
         )
+    schedule = eraser.shape.schedule
+    scheduled = None if schedule.is_always else add_schedule(patched, schedule)
     for stream in streams:
         transform = eraser.transforms[stream.name]
-        scaled = transform.scaled(strength)
-        if inside:
-            add_forwards(patched, stream.keys, scaled)
-        else:
-            add_weight_patches(patched, stream.patch_keys(), transform, strength)
-    # In the ERASER's order, which only counts where one number is changed by both kinds.
+        for factor, keys in by_strength(stream.keys, strengths).items():
+            if inside or scheduled is not None:
+                add_forwards(patched, keys, transform.scaled(factor * strength), scheduled)
+            else:
+                add_weight_patches(patched, stream.patch_keys(keys), transform, factor * strength)
+    # In the ERASER's order, which only counts where one number is changed by two kinds.
     for part in eraser.values():
-        if isinstance(part, WeightChange):
-            add_weight_changes(patched, part, strength)
-        elif isinstance(part, SparseChange):
-            add_sparse_changes(patched, part, strength)
-    patched.set_attachments(_ATTACHMENT, (*upstream_erasures(session.model), eraser.provenance))
+        if isinstance(part, (WeightChange, SparseChange)):
+            for factor, keys in by_strength(part.changes, strengths).items():
+                add_weight_changes(patched, part, keys, factor * strength, scheduled and scheduled.hook)
+    patched.set_attachments(_ATTACHMENT, (*upstream_erasures(session.model), eraser.provenance_as_applied()))
     return patched
 
 
@@ -61,8 +67,13 @@ def upstream_erasures(model: Model) -> tuple[Provenance, ...]:
     return model.get_attachment(_ATTACHMENT) or ()
 
 
-def describe_application(session: Session) -> str:
+def describe_application(session: Session, shape: Shape = WHOLE) -> str:
     """A sentence about where `apply_eraser` puts an erasure of MODEL, and what that means."""
+    if not shape.schedule.is_always:
+        return (
+            f"The erasure counts from {shape.schedule.describe()}. CheckpointSave, ModelSave and LoRAs hold no steps and do "
+            "without it: save the ERASER instead."
+        )
     inside = why_inside(session)
     if not inside:
         return "The erasure is a patch of the model's weights: CheckpointSave and ModelSave write the erased weights."

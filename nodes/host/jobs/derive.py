@@ -13,8 +13,10 @@ from ....rece_ops import ConceptPair, EraserSet, InputError, Regenerated, Weight
 from ....rece_ops.progress import Progress
 from ....rece_ops.settings import check_coefficient
 from ..architectures.detection import Architecture, TextStream
+from ..architectures.places import check_unshaped
 from ..errors import WrongConnectionError
 from ..patching.forwards import ErasedForward, erased_forwards
+from ..patching.schedules import check_unscheduled
 from ..patching.weight_patch import EraserAdapter
 from ..progress import JobProgress
 from ..session import Session
@@ -54,6 +56,7 @@ def derive_conditioning(
     if not concept.strip():
         raise InputError("The concept is empty: type what was erased, such as 'nudity'.")
     check_coefficient("regularization", regularization)
+    check_unscheduled(session.model, "this attack")
     architecture, encoder = session.architecture, session.encoder
     intended, empty = encoder.encode(concept.strip()), encoder.encode("")
     compare = _comparison(session, eraser, original)
@@ -101,6 +104,7 @@ def _comparison(
             "that MODEL does not have yet, or the original of a MODEL that was erased."
         )
     session.architecture.check_eraser(eraser)
+    check_unshaped(eraser)
     if eraser.changes_weights:
         erased = Session.open(apply_eraser(session, eraser, 1.0))
         return lambda stream, progress: WeightMoments.of_weights(

@@ -111,7 +111,8 @@ def erase_concepts(session: Session, request: ErasureRequest) -> ErasureResult:
         [stream.name for stream in session.architecture.streams if session.reader.staged(stream)],
     )
     erasers = {name: stream.erasure.eraser.with_metadata(provenance) for name, stream in streams.items()}
-    upstream = upstream_erasures(session.model)
+    # Of what was erased only in part, something is left to measure.
+    upstream = tuple(told for told in upstream_erasures(session.model) if told.shape is None)
     return ErasureResult(EraserSet(erasers, provenance), session.architecture, streams, upstream)
 
 

@@ -11,6 +11,7 @@ from ....rece_ops import POOLED_STREAM, Eraser, EraserSet
 from ....rece_ops.eraser import TEXT_STREAM
 from ....rece_ops.settings import check_strength
 from ....rece_ops.texts import QUOTED, printable
+from ..architectures.places import check_unshaped
 from ..architectures.sources import POOLED, TokenSlot
 from ..architectures.table import FAMILIES, StreamRow
 from ..errors import WrongConnectionError
@@ -40,6 +41,7 @@ def erase_conditioning(conditioning: Conditioning | None, eraser: EraserSet, str
             "This ERASER also changes weights of the model, which no CONDITIONING can hold: use 'Apply Eraser' on the MODEL "
             "instead."
         )
+    check_unshaped(eraser)
     if not conditioning:
         raise WrongConnectionError("CONDITIONING is None or empty: connect the output of a text-encoding node.")
     slots = _slots(eraser)

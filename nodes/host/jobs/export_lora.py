@@ -12,6 +12,7 @@ from ....rece_ops import EraserSet, LowRank, lora_factors
 from ....rece_ops.linear.finite import is_finite
 from ....rece_ops.settings import check_strength
 from ..architectures.detection import PREFIX, SUFFIX, Architecture
+from ..architectures.places import check_no_schedule
 from ..errors import NotFiniteError, UnsupportedModelError
 from ..progress import JobProgress
 from ..protocols import Model
@@ -61,19 +62,22 @@ def lora_tensors(
     Raises:
         InputError: the strength is not finite.
         NotFiniteError: a factor does not fit `dtype`.
-        UnsupportedModelError: the eraser changes single numbers, or see `lora_names`.
-        WrongConnectionError: see `Session.streams_of`.
+        UnsupportedModelError: the eraser changes single numbers or counts only in part of the steps, or see `lora_names`.
+        WrongConnectionError: see `Session.streams_of` and `Session.strengths_of`.
     """
     check_strength(strength)
+    check_no_schedule(eraser, "A LoRA")
     if eraser.sparse_changes:
         raise UnsupportedModelError(
             "This ERASER prunes single numbers of weights, scattered over all rows, which no LoRA of low rank can hold: save it "
             "with 'Save Eraser', or save the erased model with 'CheckpointSave'."
         )
     found = _of_transforms(session, eraser, strength, max_rank)
+    strengths = session.strengths_of(eraser)
     for change in eraser.weight_changes.values():
         for key, (up, down) in change.scaled(strength).changes.items():
-            found.setdefault(key, []).append(LowRank(up.cpu().float(), down.cpu().float()))
+            if strengths[key] != 0:
+                found.setdefault(key, []).append(LowRank(up.cpu().float() * strengths[key], down.cpu().float()))
     names = lora_names(session.model, session.architecture, tuple(found))
     tensors: dict[str, Tensor] = {}
     for key, parts in found.items():
@@ -87,17 +91,18 @@ def lora_tensors(
 
 def _of_transforms(session: Session, eraser: EraserSet, strength: float, max_rank: int) -> dict[str, list[LowRank]]:
     """W·(T − I) of every key and value weight, in float32 on the CPU."""
-    streams = session.streams_of(eraser)
+    streams, strengths = session.streams_of(eraser), session.strengths_of(eraser)
     progress = JobProgress(export=1)
     found: dict[str, list[LowRank]] = {}
     for turn, stream in enumerate(streams):
         weights = session.weights(stream)
         scaled = eraser.transforms[stream.name].scaled(strength).to(weights.device)
         done = progress.part("export", turn, len(streams))
-        for number, key in enumerate(stream.keys, start=1):
+        changed = [key for key in stream.keys if strengths.get(key, 0.0) != 0]
+        for number, key in enumerate(changed, start=1):
             up, down = lora_factors(weights[key], scaled, max_rank)
-            found[key] = [LowRank(up, _all_columns(down, session.model, key))]
-            done(number, len(stream.keys), "factoring weights")
+            found[key] = [LowRank(up * strengths[key], _all_columns(down, session.model, key))]
+            done(number, len(changed), "factoring weights")
     return found
 
 
@@ -130,7 +135,7 @@ def lora_metadata(architecture: Architecture, eraser: EraserSet) -> dict[str, st
     metadata = {
         "format": "pt",
         "ss_network_module": "networks.lora",
-        "rece_provenance": eraser.provenance.as_json(),
+        "rece_provenance": eraser.provenance_as_applied().as_json(),
     }
     if architecture.family.base_version:
         metadata["ss_base_model_version"] = architecture.family.base_version

@@ -18,6 +18,7 @@ from ....rece_ops import InputError
 from ....rece_ops.settings import check_count
 from ....rece_ops.texts import quoted
 from ..errors import UnsupportedModelError
+from ..patching.schedules import check_unscheduled
 from ..progress import JobProgress
 from ..protocols import Model
 from ..session import Session
@@ -92,7 +93,7 @@ def invert_concept(session: Session, images: Tensor | None, start: str, settings
 
     Raises:
         InputError: there are no images or their size is wrong, or there are more tokens than the prompt has.
-        UnsupportedModelError: the MODEL is no Stable Diffusion 1, 2 or XL.
+        UnsupportedModelError: the MODEL is no Stable Diffusion 1, 2 or XL, or erased from only in part of the steps.
         WrongConnectionError: the VAE is None.
     """
     architecture = session.architecture
@@ -101,6 +102,7 @@ def invert_concept(session: Session, images: Tensor | None, start: str, settings
             f"This MODEL is {architecture.name}, for which this attack is not made: connect a Stable Diffusion 1, 2 or XL "
             "model."
         )
+    check_unscheduled(session.model, "this attack")
     latents = session.vae.encode(checked_images(images)[..., :3])
     conditioning = session.encoder.conditioning(start)
     (encoded,) = session.encoder.encode(start).streams["text"]

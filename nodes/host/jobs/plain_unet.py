@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import UnsupportedModelError
+from ..patching.schedules import check_unscheduled
 from ..patching.weights import quantised_as
 from ..session import Session
 from .apply import why_inside
@@ -20,7 +21,8 @@ def check_unet(session: Session, way: str) -> None:
 
 
 def check_plain(session: Session, keys: Iterable[str], way: str) -> None:
-    """Raise UnsupportedModelError where MODEL is compiled, or one of those weights is quantised."""
+    """Raise UnsupportedModelError where MODEL is compiled or erased from in part of the steps, or one of those weights is quantised."""
+    check_unscheduled(session.model, way)
     quantised = quantised_as(session.model, keys)
     inside = f"the model is quantised ({quantised})" if quantised else why_inside(session)
     if inside:

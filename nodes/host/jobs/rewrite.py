@@ -75,7 +75,7 @@ def _copy(
     strength: float,
     report: Report,
 ) -> None:
-    notes = {_free_note(file.metadata): eraser.scaled(strength).provenance.as_json()}
+    notes = {_free_note(file.metadata): eraser.scaled(strength).provenance_as_applied().as_json()}
     file.copy_with(out, changes, notes, lambda done, total: report(done, total, f"writing {file.name}"))
 
 

@@ -30,6 +30,7 @@ from ...request.erase_inputs import plan_of
 from ...request.erasure_request import ErasureRequest
 from ...request.presets import DEFAULT
 from ...request.training_request import TrainingRequest
+from ..architectures.places import check_unshaped
 from ..folders import default_name, existing_training, training_to_save
 from ..log import tell
 from ..progress import JobProgress, PictureProgress
@@ -104,7 +105,7 @@ def train_eraser(
 
     Raises:
         InputError: something cannot be trained with; the message says what.
-        UnsupportedModelError: MODEL is no UNet in plain floating point.
+        UnsupportedModelError: MODEL is no UNet in plain floating point, or erased from only in part of the steps.
         WrongConnectionError: VAE or CLIP is missing, or the eraser belongs to another model.
         comfy.model_management.InterruptProcessingException: the person pressed Cancel; where the training stands is saved.
     """
@@ -112,6 +113,7 @@ def train_eraser(
     check_pictures(request, images, retained_images)
     if eraser is not None:
         session.streams_of(eraser)
+        check_unshaped(eraser)
     prompts = prompts_of(request, images, retained_images)
     check_one_window(session, prompts.every())
     progress = JobProgress(start=1, concept=2, other=2, train=20)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol
 
 import comfy.utils
 import torch
@@ -88,6 +88,33 @@ def _copied(factor: Tensor, device: torch.device) -> Tensor:
     return factor.to(device, torch.float32, copy=True)
 
 
+class LiveStrength(Protocol):
+    """A strength that changes while a MODEL runs."""
+
+    @property
+    def strengths(self) -> set[float]:
+        """All that it takes."""
+        ...
+
+    @property
+    def strength(self) -> float:
+        """What it is now."""
+        ...
+
+
+class ScheduledTransform:
+    """T_s·x with the strength s of now; x itself, untouched, where that is 0."""
+
+    def __init__(self, eraser: Eraser, live: LiveStrength) -> None:
+        self._live = live
+        self._transforms = {one: Transform(eraser.scaled(one)) for one in live.strengths if one != 0}
+
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """See `Transform`."""
+        transform = self._transforms.get(self._live.strength)
+        return tokens if transform is None else transform.of_tokens(tokens)
+
+
 class ErasedForward:
     """A layer's forward on transformed tokens.
 
@@ -99,7 +126,7 @@ class ErasedForward:
         transform: of the tokens.
     """
 
-    def __init__(self, forward: Callable[..., Any], transform: Transform) -> None:
+    def __init__(self, forward: Callable[..., Any], transform: Transform | ScheduledTransform) -> None:
         self.forward, self.transform = forward, transform
 
     def __call__(self, tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -113,9 +140,13 @@ class ErasedForward:
         return ErasedForward(forward if isinstance(self.forward, MethodType) else self.forward, self.transform)
 
 
-def add_forwards(model: Model, keys: tuple[str, ...], eraser: Eraser) -> None:
-    """Put `eraser` before every text reader of MODEL with a weight in `keys`, as an object patch of its forward."""
-    transform = Transform(eraser)
+def add_forwards(model: Model, keys: Iterable[str], eraser: Eraser, live: LiveStrength | None = None) -> None:
+    """Put `eraser` before every text reader of MODEL with a weight in `keys`, as an object patch of its forward.
+
+    Args:
+        live: scales it further, from call to call.
+    """
+    transform = Transform(eraser) if live is None else ScheduledTransform(eraser, live)
     for key in keys:
         name = _forward_name(key)
         model.add_object_patch(name, ErasedForward(model.get_model_object(name), transform))

@@ -13,7 +13,7 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
-from ....rece_ops import Eraser, SparseChange, SparseNumbers, WeightChange
+from ....rece_ops import Eraser, LowRank, SparseChange, SparseNumbers, WeightChange
 from ....rece_ops.linear.finite import is_finite, product_bound
 from ....rece_ops.sparse_change import dense_change, flat_shape
 from ....rece_ops.texts import quoted
@@ -137,28 +137,34 @@ class HalfSparseChangeAdapter(SparseChangeAdapter):
     stored = torch.float16
 
 
-def add_weight_changes(model: Model, change: WeightChange, strength: float) -> None:
-    """Put `change` at the end of MODEL's patch chain.
+def add_weight_changes(
+    model: Model, change: WeightChange | SparseChange, keys: Iterable[str], strength: float, hook: Any = None
+) -> None:
+    """Put what `change` does to the weights in `keys` at the end of MODEL's patch chain, or under a hook of the host.
 
     Raises:
         WrongConnectionError: MODEL has no such weight, or one of another size.
     """
     patches, known = {}, model.model.state_dict()
-    for key, factors in change.changes.items():
-        _check_fits(key, known.get(key), (factors.up.shape[0], factors.down.shape[1]))
-        kind = HalfWeightChangeAdapter if _is_half(model, key) else WeightChangeAdapter
-        patches[key] = kind(set(), _normal_tensors(factors))
-    model.add_patches(patches, strength)
+    for key in keys:
+        shape, kinds, tensors = _as_patch(change.changes[key])
+        _check_fits(key, known.get(key), shape)
+        patches[key] = kinds[_is_half(model, key)](set(), _normal_tensors(tensors))
+    if hook is None:
+        model.add_patches(patches, strength)
+    else:
+        model.add_hook_patches(hook, patches, strength)
 
 
-def add_sparse_changes(model: Model, change: SparseChange, strength: float) -> None:
-    """The same of a sparse change."""
-    patches, known = {}, model.model.state_dict()
-    for key, numbers in change.changes.items():
-        _check_fits(key, known.get(key), numbers.shape)
-        kind = HalfSparseChangeAdapter if _is_half(model, key) else SparseChangeAdapter
-        patches[key] = kind(set(), _normal_tensors((numbers.places, numbers.removed, numbers.added)))
-    model.add_patches(patches, strength)
+def _as_patch(
+    numbers: LowRank | SparseNumbers,
+) -> tuple[tuple[int, int], tuple[type[EraserAdapter], type[EraserAdapter]], tuple[Tensor, ...]]:
+    """The size of the weight that is meant, the adapters (the second for float16), and what they hold."""
+    if isinstance(numbers, LowRank):
+        kinds = WeightChangeAdapter, HalfWeightChangeAdapter
+        return (numbers.up.shape[0], numbers.down.shape[1]), kinds, tuple(numbers)
+    kinds = SparseChangeAdapter, HalfSparseChangeAdapter
+    return numbers.shape, kinds, (numbers.places, numbers.removed, numbers.added)
 
 
 def _check_fits(key: str, weight: Tensor | None, expected: tuple[int, int]) -> None:

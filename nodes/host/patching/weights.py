@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UnsupportedModelError
 from ..protocols import Model
-from .forwards import erased_forwards
+from .forwards import Transform, erased_forwards
 
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -23,8 +23,8 @@ class EffectiveWeights(Mapping[str, Tensor]):
     """A lazy mapping from state-dict key to the weight [out, d] that sampling would use, or its first columns, in float32.
 
     Patches queued on the MODEL (LoRAs upstream) count, whether or not they are loaded now, and erasures inside its
-    forward, unless `include_patch` says of what they hold that it does not. Nothing is kept: a weight lives on `device` for as
-    long as the caller holds it.
+    forward, unless `include_patch` says of what they hold that it does not. What counts only in part of the steps does not.
+    Nothing is kept: a weight lives on `device` for as long as the caller holds it.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class EffectiveWeights(Mapping[str, Tensor]):
         patches = [patch for patch in self._model.patches.get(key, []) if self._include_patch(patch[1])]
         weight = comfy.lora.calculate_weight(patches, weight, key)
         for forward in filter(self._include_patch, erased_forwards(self._model, key)):
-            weight = forward.transform.of_weight(weight)
+            if isinstance(forward.transform, Transform):
+                weight = forward.transform.of_weight(weight)
         return weight if self._columns is None else weight[:, : self._columns]
 
 

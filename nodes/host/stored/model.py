@@ -13,6 +13,7 @@ from torch import Tensor
 from ....rece_ops import Eraser, EraserSet, InputError
 from ....rece_ops.formats.checkpoint_file import Change, CheckpointFile
 from ..architectures.detection import PREFIX, TextStream
+from ..architectures.places import by_strength, check_no_schedule
 from ..errors import UnsupportedModelError
 from ..session import Session
 from ..text.reader import TextReader
@@ -106,7 +107,7 @@ def changes_of(session: StoredSession, eraser: EraserSet, strength: float) -> di
 
     Raises:
         InputError: the strength is not finite, or the file keeps a weight under another name.
-        UnsupportedModelError: the eraser changes other weights too.
+        UnsupportedModelError: the eraser changes other weights too, or counts only in part of the steps.
         WrongConnectionError: the eraser belongs to another architecture.
     """
     if eraser.changes_weights:
@@ -114,12 +115,15 @@ def changes_of(session: StoredSession, eraser: EraserSet, strength: float) -> di
             "This ERASER also changes weights that read no text, which this command does not write yet: put it on the model "
             "with 'Apply Eraser' and save with 'CheckpointSave'."
         )
+    check_no_schedule(eraser, "A checkpoint")
+    strengths = session.strengths_of(eraser)
     found: dict[str, dict[str, Change]] = {}
     for stream in session.streams_of(eraser):
-        scaled = eraser.transforms[stream.name].scaled(strength)
-        for key in stream.keys:
-            tensor = session.tensor(key)
-            found.setdefault(tensor.file.name, {})[tensor.name] = _change(scaled, stream.dimension)
+        for factor, keys in by_strength(stream.keys, strengths).items():
+            scaled = eraser.transforms[stream.name].scaled(factor * strength)
+            for key in keys:
+                tensor = session.tensor(key)
+                found.setdefault(tensor.file.name, {})[tensor.name] = _change(scaled, stream.dimension)
     return found
 
 
