@@ -99,6 +99,18 @@ def test_no_output_comes_closer_to_the_concept_than_the_bound(seed: int, beta: f
 
 
 @given(seeds)
+def test_each_group_that_stays_counts_as_much_as_the_targets(seed: int) -> None:
+    weights, erased = stack(DIMENSION, seed=seed), pairs(2, TOKENS, DIMENSION, seed)
+    staying = prompts(4, TOKENS, DIMENSION, seed + 1)
+    targets = [pair.subject_tokens()[1] for pair in erased]
+    as_targets = project(weights, erased, staying, ProjectionSettings())
+    as_a_group = project(weights, erased, staying, ProjectionSettings(target_scale=0), neutral=targets)
+    # The same sums in another order.
+    one, other = as_targets.eraser.matrix(), as_a_group.eraser.matrix()
+    assert_same_up_to(one, other, 2 * projection_rounding(as_targets) * float(one.norm()))
+
+
+@given(seeds)
 def test_every_direction_kept_makes_the_concept_its_target(seed: int) -> None:
     found = projected(seed, energy=1.0)
     for pair in found.pairs:
@@ -294,3 +306,18 @@ def test_without_anything_to_keep_it_is_refused() -> None:
 
 def test_the_gram_matrix_is_that_of_the_projections() -> None:
     assert torch.equal(projected(3).gram, gram_matrix(stack(DIMENSION, seed=3)))
+
+
+@pytest.mark.parametrize("name", ["robustness", "energy", "target_scale", "regularization"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf"), "much"])
+def test_settings_that_are_no_coefficients_are_refused(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name):
+        ProjectionSettings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "value", [{"energy": 0.0}, {"energy": 1.5}, {"robustness": 0.0}, {"directions": 0}, {"directions": 2.5}]
+)
+def test_settings_out_of_range_are_refused(value: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(value))):
+        ProjectionSettings(**value)
