@@ -13,9 +13,20 @@ import comfy.utils
 import pytest
 import torch
 from rece_pack.nodes.erase_concepts import EraseConcepts
+from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.jobs.rewrite import NOTE, rewrite_file
+from rece_pack.nodes.host.session import Session
 from rece_pack.nodes.host.stored.checkpoint import checkpoint_session
-from rece_pack.rece_ops import Eraser, EraserSet, InputError
+from rece_pack.rece_ops import (
+    Eraser,
+    EraserSet,
+    InputError,
+    LowRank,
+    Shape,
+    SparseChange,
+    SparseNumbers,
+    WeightChange,
+)
 from rece_pack.rece_ops.formats.checkpoint_file import DTYPES, open_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -211,6 +222,57 @@ def test_diffusers_own_models(tmp_path: Path) -> None:
         assert len(changed) == len(text) + 1
         for key in changed:
             assert_erased(before[key], after[key], transform(made, stream(key), dimensions[stream(key)]))
+
+
+def test_changes_of_weights_are_what_apply_eraser_and_checkpoint_save_make(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = checkpoint("sd15")
+    read, other, convolution = (
+        f"diffusion_model.input_blocks.1.{name}.weight"
+        for name in ("1.transformer_blocks.0.attn2.to_k", "1.transformer_blocks.0.ff.net.2", "0.in_layers.2")
+    )
+    weights = {key: value for key, value in load_file(source).items() if key.startswith(UNET)}
+    shapes = {key: weights[f"model.{key}"].flatten(1).shape for key in (read, other, convolution)}
+    generator = torch.Generator().manual_seed(1)
+    low_rank = {
+        key: LowRank(torch.randn(rows, 2, generator=generator) / 16, torch.randn(2, columns, generator=generator) / 16)
+        for key, (rows, columns) in shapes.items()
+    }
+    sparse = {
+        key: SparseNumbers(
+            (rows, columns), torch.tensor([0, columns, 2 * columns + 1], dtype=torch.int32), *torch.rand(2, 3)
+        )
+        for key, (rows, columns) in shapes.items()
+    }
+    text = eraser(tmp_path / "text.safetensors", "SD1", text=768)
+    parts = {**text, "first": WeightChange(low_rank), "pruned": SparseChange(sparse)}
+    made = EraserSet(parts, text.metadata).shaped(Shape({"input": 0.5}, others=0.75))
+    made.save(tmp_path / "eraser.safetensors")
+    erase(
+        "--checkpoint",
+        source,
+        "--eraser",
+        tmp_path / "eraser.safetensors",
+        "--strength",
+        0.5,
+        "--out",
+        tmp_path / "out.safetensors",
+    )
+    with torch.inference_mode():
+        model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(source))
+        patched = apply_eraser(Session.open(model), made, 0.5)
+        comfy.sd.save_checkpoint(str(tmp_path / "node.safetensors"), patched, clip, vae)
+    ours, theirs, before = (
+        load_file(path) for path in (tmp_path / "out.safetensors", tmp_path / "node.safetensors", source)
+    )
+    for key in map("model.{}".format, shapes):
+        assert not torch.equal(ours[key], before[key])
+        # Either may be rounded to half precision once; what float32 sums differ by is far below.
+        sizes = torch.maximum(theirs[key].double().abs(), before[key].double().abs())
+        assert ((ours[key].double() - theirs[key].double()).abs() <= 1.01 * 2**-10 * sizes + 2**-24).all(), key
+    changed = {f"model.{key}" for key in shapes} | {key for key in before if is_read(key)}
+    assert_same_but(source, tmp_path / "out.safetensors", changed)
 
 
 def flux_outline(dtype: torch.dtype) -> dict[str, Tensor]:

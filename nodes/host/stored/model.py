@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ....rece_ops import Eraser, EraserSet, InputError
+from ....rece_ops import Eraser, EraserSet, InputError, SparseChange, WeightChange
 from ....rece_ops.formats.checkpoint_file import Change, CheckpointFile
 from ..architectures.detection import PREFIX, TextStream
 from ..architectures.places import by_strength, check_no_schedule
-from ..errors import UnsupportedModelError
 from ..session import Session
 from ..text.reader import TextReader
 
@@ -103,34 +102,53 @@ class StoredSession(Session):
 
 
 def changes_of(session: StoredSession, eraser: EraserSet, strength: float) -> dict[str, dict[str, Change]]:
-    """What becomes of the tensors that read text, by the name of their file and their own.
+    """What becomes of the tensors that are erased from, by the name of their file and their own.
 
     Raises:
         InputError: the strength is not finite, or the file keeps a weight under another name.
-        UnsupportedModelError: the eraser changes other weights too, or counts only in part of the steps.
+        UnsupportedModelError: the eraser counts only in part of the steps.
         WrongConnectionError: the eraser belongs to another architecture.
     """
-    if eraser.changes_weights:
-        raise UnsupportedModelError(
-            "This ERASER also changes weights that read no text, which this command does not write yet: put it on the model "
-            "with 'Apply Eraser' and save with 'CheckpointSave'."
-        )
     check_no_schedule(eraser, "A checkpoint")
-    strengths = session.strengths_of(eraser)
     found: dict[str, dict[str, Change]] = {}
-    for stream in session.streams_of(eraser):
-        for factor, keys in by_strength(stream.keys, strengths).items():
-            scaled = eraser.transforms[stream.name].scaled(factor * strength)
-            for key in keys:
-                tensor = session.tensor(key)
-                found.setdefault(tensor.file.name, {})[tensor.name] = _change(scaled, stream.dimension)
+    for key, changes in _changes_by_key(session, eraser, strength).items():
+        tensor = session.tensor(key)
+        found.setdefault(tensor.file.name, {})[tensor.name] = _in_order(changes, tensor.scale())
     return found
 
 
-def _change(eraser: Eraser, dimension: int) -> Change:
+def _changes_by_key(session: StoredSession, eraser: EraserSet, strength: float) -> dict[str, list[Change]]:
+    """What is done to each weight, in the order of 'Apply Eraser': the text transform, then other changes in the ERASER's order."""
+    strengths, found = session.strengths_of(eraser), dict[str, list[Change]]()
+    for stream in session.streams_of(eraser):
+        for factor, keys in by_strength(stream.keys, strengths).items():
+            changed = partial(_transformed, eraser.transforms[stream.name].scaled(factor * strength), stream.dimension)
+            for key in keys:
+                found.setdefault(key, []).append(changed)
+    for part in eraser.values():
+        if isinstance(part, (WeightChange, SparseChange)):
+            for factor, keys in by_strength(part.changes, strengths).items():
+                scaled = part.scaled(factor * strength)
+                for key in keys:
+                    found.setdefault(key, []).append(partial(_added, scaled, key))
+    return found
+
+
+def _in_order(changes: Sequence[Change], scale: float) -> Change:
+    """All of `changes`, of a weight that is stored divided by `scale`."""
+
     def changed(stored: Tensor) -> Tensor:
-        # Where a weight is stored divided by a scale s, (W / s)·T = (W·T) / s.
-        weight = stored.to(torch.float64 if stored.dtype == torch.float64 else torch.float32)
-        return torch.cat([eraser.apply_to_weight(weight[:, :dimension]), weight[:, dimension:]], dim=1)
+        weight = stored.to(torch.float64 if stored.dtype == torch.float64 else torch.float32) * scale
+        for change in changes:
+            weight = change(weight)
+        return weight / scale
 
     return changed
+
+
+def _transformed(eraser: Eraser, dimension: int, weight: Tensor) -> Tensor:
+    return torch.cat([eraser.apply_to_weight(weight[:, :dimension]), weight[:, dimension:]], dim=1)
+
+
+def _added(change: WeightChange | SparseChange, key: str, weight: Tensor) -> Tensor:
+    return weight + change.of_weight(key, weight)
