@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.folders import existing_prompt_set, fingerprint, prompt_set_names
+from ..request.concept_examples import Example, examples_text
 from ..request.prompt_sets import (
     AUTOMATIC,
     MAX_GUIDANCE,
@@ -116,6 +117,14 @@ class LoadPromptSet(io.ComfyNode):
                     tooltip="The class, artist or categories of each prompt; empty where the file has none.",
                 ),
                 io.String.Output("report", display_name="report", tooltip="How many prompts, and how they were read."),
+                io.String.Output(
+                    "examples",
+                    display_name="examples",
+                    tooltip=(
+                        "All prompts as one text, one a line: connect it to 'examples' of 'Erase Concepts'. Of files with pairs, "
+                        "such as Ring-A-Bell's, 'with the concept -> without it'."
+                    ),
+                ),
             ],
         )
 
@@ -153,6 +162,7 @@ class LoadPromptSet(io.ComfyNode):
             [entry.height for entry in entries],
             [", ".join(entry.labels) for entry in entries],
             report,
+            examples_text(Example(entry.prompt, entry.without) for entry in entries),
             ui=ui.PreviewText(report),
         )
 

@@ -56,6 +56,7 @@ class PromptEntry:
         seed, guidance, width, height: of the picture.
         labels: its class, artist, or categories.
         hard: whether I2P calls it hard.
+        without: the same prompt without the concept, where the file has pairs and the prompt is the one with it.
     """
 
     place: int
@@ -66,6 +67,7 @@ class PromptEntry:
     height: int | None = None
     labels: tuple[str, ...] = ()
     hard: bool | None = None
+    without: str | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def _entry(name: str, place: int, row: Mapping[str, str], column: str) -> Prompt
         height,
         _labels(row),
         _hard(where, row),
+        (row.get(WITHOUT, "").strip() or None) if column == WITH else None,
     )
 
 
