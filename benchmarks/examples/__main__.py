@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks.erased_models import Bench, bench_sampler
-from benchmarks.examples.run import Outcome, WAYS, measured, report
+from benchmarks.examples.run import WAYS, Outcome, measured, report
 from benchmarks.records import RESULTS, read_records, write_records
 from pocket_model.trials import CONCEPTS
 from tools.host import host_folder

@@ -45,7 +45,11 @@ class Sums:
 
     def keep(self, rows: Tensor) -> None:
         """Add outputs that should stay."""
-        self.mean, self.square, self.count = self.mean + rows.sum(0), self.square + rows.T @ rows, self.count + len(rows)
+        self.mean, self.square, self.count = (
+            self.mean + rows.sum(0),
+            self.square + rows.T @ rows,
+            self.count + len(rows),
+        )
 
     def compare(self, rows: Tensor) -> None:
         """Add differences."""

@@ -52,7 +52,9 @@ def test_the_directions_are_those_of_the_pairs(loaded: tuple[Any, Any]) -> None:
     transform = eraser.transforms["text"]
     with torch.inference_mode():
         session = Session.open(*loaded)
-        gram = torch.stack([w.double().T @ w.double() for w in session.weights(session.architecture.streams[0]).values()]).sum(0)
+        gram = torch.stack(
+            [w.double().T @ w.double() for w in session.weights(session.architecture.streams[0]).values()]
+        ).sum(0)
         lost, kept = [], []
         for line in PAIRS.splitlines():
             (one,), (other,) = (session.encoder.encode(text).streams["text"] for text in line.split(" -> "))
@@ -78,7 +80,9 @@ def test_pairs_take_the_place_of_contexts_for_the_first_concept_only(loaded: tup
     differences = compared.encoded["text"].differences
     assert differences is not None
     assert set(differences.kept) == {"house"}
-    root = torch.linalg.cholesky(differences.gram + 1e-9 * torch.eye(len(differences.gram)) * differences.gram.diagonal().mean())
+    root = torch.linalg.cholesky(
+        differences.gram + 1e-9 * torch.eye(len(differences.gram)) * differences.gram.diagonal().mean()
+    )
     moment, _ = differences.coordinates(root, torch.linalg.inv(root) @ root)
     total = float((torch.linalg.inv(root).T @ moment @ torch.linalg.inv(root) * differences.gram).sum())
     contexts = len(request.needs.contexts)
@@ -126,7 +130,8 @@ def test_a_concept_of_several_words_is_found_and_dropped_without_a_target(loaded
             session, ConceptLine("Van Gogh", ""), [Example("a tree by van\tgogh, 1889")], gram, lambda *step: None
         )
     (pair,) = found.pairs
-    assert pair.without == "a tree by , 1889" and pair.weight == 1
+    assert pair.without == "a tree by , 1889"
+    assert pair.weight == 1
 
 
 @pytest.mark.parametrize(
@@ -159,4 +164,8 @@ def test_examples_come_from_a_prompt_set(tmp_path: Path) -> None:
         assert LoadPromptSet.execute("a.csv", column="normal prompt").args[7] == "a tree\na tree"
     finally:
         folder_paths.set_input_directory(before)
-    assert parse_examples(text) == [Example("a boat, old", "a tree"), Example("#1 boat"), Example("a boat -> x", "a tree")]
+    assert parse_examples(text) == [
+        Example("a boat, old", "a tree"),
+        Example("#1 boat"),
+        Example("a boat -> x", "a tree"),
+    ]

@@ -41,7 +41,8 @@ def test_there_are_at_most_so_many() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["a cat", "#1 cat", "cat #1", "a -> b", '"quoted"', "“quoted”", 'a "b" c', "->", "a, b: c (d:1.2)", '"a', "'x'"]
+    "prompt",
+    ["a cat", "#1 cat", "cat #1", "a -> b", '"quoted"', "“quoted”", 'a "b" c', "->", "a, b: c (d:1.2)", '"a', "'x'"],
 )
 @pytest.mark.parametrize("without", [None, "", "a dog", "# -> x"])
 def test_what_is_written_is_read_again(prompt: str, without: str | None) -> None:

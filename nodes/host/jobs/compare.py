@@ -13,8 +13,8 @@ from ..architectures.detection import TextStream
 from ..progress import JobProgress
 from ..session import Session
 from ..text.contrasts import gather_differences, gather_examples
-from .examples import pair_examples
 from .encode_words import main_stream
+from .examples import pair_examples
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,9 @@ def pair_examples(
     return PairedExamples(pairs, _note(examples, pairs, shares))
 
 
-def _shares(session: Session, concept: str, prompts: Sequence[str], gram: Tensor, progress: Progress) -> dict[str, float]:
+def _shares(
+    session: Session, concept: str, prompts: Sequence[str], gram: Tensor, progress: Progress
+) -> dict[str, float]:
     """The share of the concept in each word of `prompts` that says it, by `text_key` of the word."""
     # What is common among words is told by everyday ones: in the prompts themselves, the concept is.
     everyday, own = _words(CALIBRATION), _words(prompts)
