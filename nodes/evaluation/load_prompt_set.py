@@ -7,7 +7,6 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..host.folders import existing_prompt_set, fingerprint, prompt_set_names
-from ..request.concept_examples import Example, examples_text
 from ..request.prompt_sets import (
     AUTOMATIC,
     MAX_GUIDANCE,
@@ -162,7 +161,7 @@ class LoadPromptSet(io.ComfyNode):
             [entry.height for entry in entries],
             [", ".join(entry.labels) for entry in entries],
             report,
-            examples_text(Example(entry.prompt, entry.without) for entry in entries),
+            chosen.examples,
             ui=ui.PreviewText(report),
         )
 

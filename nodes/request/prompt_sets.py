@@ -13,6 +13,7 @@ from pathlib import Path
 from ...rece_ops import InputError
 from ...rece_ops.texts import quoted
 from .choices import check_choice
+from .concept_examples import Example, examples_text
 from .prompt_tables import PROMPT, WITH, WITHOUT, PromptTable, read_table
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl")
@@ -132,6 +133,11 @@ class PromptSet:
     column: str
     entries: tuple[PromptEntry, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def examples(self) -> str:
+        """The prompts as the text that `parse_examples` reads."""
+        return examples_text(Example(entry.prompt, entry.without) for entry in self.entries)
 
     def selected(self, selection: Selection) -> PromptSet:
         """The set with only the prompts that are wanted.

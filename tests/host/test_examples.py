@@ -26,6 +26,8 @@ from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.erasure_request import request_of
 from rece_pack.rece_ops import InputError
 
+from tools import erase as command
+
 PROJECTION = {"preset": "nudity", "method": "projection"}
 PAIRS = "a boat on the sea -> a tree on the sea\nan old boat -> an old tree\ntwo boats at night -> two trees at night"
 
@@ -169,3 +171,10 @@ def test_examples_come_from_a_prompt_set(tmp_path: Path) -> None:
         Example("#1 boat"),
         Example("a boat -> x", "a tree"),
     ]
+
+
+def test_the_command_line_reads_a_prompt_set(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a boat\n# no comment here\n", encoding="utf-8")
+    given = ["--checkpoint", "x", "--concepts", "boat -> tree", "--set", "method=projection", "--examples"]
+    request = command._request(command.parser().parse_args([*given, str(tmp_path / "a.txt")]))
+    assert request.examples == [Example("a boat"), Example("# no comment here")]
