@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,15 +59,10 @@ def gather_examples(
         part = pairs[start : start + _TOGETHER]
         prompts = encoder.encode_together([text for pair in part for text in (pair.prompt, pair.without)])
         for pair in part:
-            weighed = scale * pair.weight / total
             for name, differences in found.items():
-                sides = (prompts[text].streams[name] for text in (pair.prompt, pair.without))
-                for one, other in zip(*sides, strict=True):
-                    rows, others = one.from_subject, other.from_subject
-                    count = min(len(rows), len(others))
-                    if not torch.equal(rows[:count], others[:count]):
-                        differences.add(Contrast(pair.prompt, rows, others, scale=weighed))
-                        sums[name].add(others)
+                for contrast in _of_pair(pair, prompts, name, scale * pair.weight / total):
+                    differences.add(contrast)
+                    sums[name].add(contrast.others)
             steps.done("comparing examples")
     return {name: one for name, one in sums.items() if one.count}
 
@@ -112,6 +107,16 @@ def gather_differences(
             for contrast in _of_tokens(embedding, bare[name]):
                 differences.add(contrast)
     return found
+
+
+def _of_pair(pair: PromptPair, prompts: Mapping[str, EncodedPrompt], stream: str, scale: float) -> Iterator[Contrast]:
+    """What a prompt with the concept has next to the one without it, in every source of a stream where they differ."""
+    sides = (prompts[text].streams[stream] for text in (pair.prompt, pair.without))
+    for one, other in zip(*sides, strict=True):
+        rows, others = one.from_subject, other.from_subject
+        count = min(len(rows), len(others))
+        if not torch.equal(rows[:count], others[:count]):
+            yield Contrast(pair.prompt, rows, others, scale=scale)
 
 
 def _add(
