@@ -160,6 +160,11 @@ class Bench:
         with torch.no_grad():
             self.gram: Tensor = gram_matrix(self.projections)
 
+    @property
+    def session(self) -> Any:
+        """Of MODEL and CLIP, for many erasures."""
+        return self._session
+
     def erased(
         self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()
     ) -> tuple[Any, Any]:

@@ -92,6 +92,15 @@ class EraseConcepts(io.ComfyNode):
                     "concept can leak through it.",
                 ),
                 *erase_inputs((TARGET,)),
+                io.String.Input(
+                    "examples",
+                    optional=True,
+                    force_input=True,
+                    tooltip=(
+                        "Only with the method projection. Prompts with the first concept, one a line, alone or as 'with it -> without "
+                        "it': connect 'examples' of 'Load Prompt Set', or a text. They then say what is erased."
+                    ),
+                ),
             ],
             outputs=[
                 io.Model.Output(

@@ -64,17 +64,24 @@ class PocketModel:
         The noise that an ancestral sampler adds on the way is drawn for a whole batch, from its first seed.
         """
         parts = [
-            self._sample(model, positive[start : start + sampler.batch], seeds[start : start + sampler.batch], sampler)
+            self._latents(model, positive[start : start + sampler.batch], seeds[start : start + sampler.batch], sampler)
             for start in range(0, len(seeds), sampler.batch)
         ]
-        return torch.cat(parts)
+        with torch.inference_mode():
+            pictures = [self.vae.decode(latents) for latents in parts]
+        return torch.cat(pictures).movedim(-1, 1).float().clamp(0, 1)
 
-    def _sample(self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
+    def latents(self, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
+        """What the unedited network draws [n, c, h, w], as it reads it itself; see `sample`, of one batch."""
+        drawn: Tensor = self.model.model.process_latent_in(self._latents(self.model, positive, seeds, sampler))
+        return drawn
+
+    def _latents(self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
         import comfy.sample
 
         noise = torch.stack([_noise(seed) for seed in seeds])
         with torch.inference_mode():
-            latents = comfy.sample.sample(
+            latents: Tensor = comfy.sample.sample(
                 model,
                 noise,
                 sampler.steps,
@@ -87,8 +94,7 @@ class PocketModel:
                 disable_pbar=True,
                 seed=seeds[0],
             )
-            pictures: Tensor = self.vae.decode(latents)
-        return pictures.movedim(-1, 1).float().clamp(0, 1)
+        return latents
 
 
 def _noise(seed: int) -> Tensor:

@@ -158,6 +158,11 @@ def kept(captions: Sequence[Caption], seen: Sequence[Seen], kinds: Sequence[str]
     )
 
 
+def scene_with(random: Random, concept: Concept) -> Scene:
+    """Any scene that shows the concept."""
+    return _scene(random, concept.kind, concept.name)
+
+
 def _scene(random: Random, kind: str = "", name: str = "") -> Scene:
     """Any scene, or one that has what is named."""
     drawn = {kind: random.choice(words).name for kind, words in KINDS.items()}

@@ -32,6 +32,7 @@ class Provenance:
         targets: what each concept was erased towards, '' for the empty prompt; as many as concepts.
         weights: of the concepts, as many.
         embeddings: how many prompts were erased that were given as CONDITIONING.
+        examples: how many prompts said what the first concept is.
         preserve: the prompts that were to stay.
         templates: the name of the templates inside which the concepts were erased too.
         preserve_exactly: whether what was to stay was kept exactly.
@@ -55,6 +56,7 @@ class Provenance:
     targets: tuple[str, ...] | None = None
     weights: tuple[float, ...] | None = None
     embeddings: int | None = None
+    examples: int | None = None
     preserve: tuple[str, ...] | None = None
     templates: str | None = None
     preserve_exactly: bool | None = None
@@ -294,6 +296,7 @@ _FIELDS: Mapping[str, Callable[[str, Any], Any]] = {
     "targets": _texts,
     "weights": _numbers,
     "embeddings": _count,
+    "examples": _count,
     "preserve": _texts,
     "templates": _name,
     "preserve_exactly": _switch,

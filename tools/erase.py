@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--eraser", type=Path, help="an eraser file that was made before")
     found.add_argument("--preset", default="nudity", help="as in the node; 'custom' reads --set")
     found.add_argument("--preserve", nargs="*", default=[], metavar="PROMPT", help="prompts that stay as they are")
+    found.add_argument(
+        "--examples", type=Path, metavar="FILE", help="a prompt set with the first concept, for the projection"
+    )
     found.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other inputs of the node")
     found.add_argument("--strength", type=float, default=1.0, help="how much of the erasure is written")
     found.add_argument(
@@ -126,8 +129,11 @@ def _written(arguments: argparse.Namespace, source: Source, eraser: Any) -> Iter
 def _request(arguments: argparse.Namespace) -> Any:
     from rece_pack.nodes.request.erase_inputs import given_inputs
     from rece_pack.nodes.request.erasure_request import request_of
+    from rece_pack.nodes.request.prompt_sets import read_prompt_set
 
     inputs = {"preset": arguments.preset, "preserve": "\n".join(arguments.preserve), **given_inputs(arguments.set)}
+    if arguments.examples is not None:
+        inputs["examples"] = read_prompt_set(arguments.examples).examples
     return request_of("\n".join(arguments.concepts), inputs)
 
 

@@ -116,6 +116,14 @@ class LoadPromptSet(io.ComfyNode):
                     tooltip="The class, artist or categories of each prompt; empty where the file has none.",
                 ),
                 io.String.Output("report", display_name="report", tooltip="How many prompts, and how they were read."),
+                io.String.Output(
+                    "examples",
+                    display_name="examples",
+                    tooltip=(
+                        "All prompts as one text, one a line: connect it to 'examples' of 'Erase Concepts'. Of files with pairs, "
+                        "such as Ring-A-Bell's, 'with the concept -> without it'."
+                    ),
+                ),
             ],
         )
 
@@ -153,6 +161,7 @@ class LoadPromptSet(io.ComfyNode):
             [entry.height for entry in entries],
             [", ".join(entry.labels) for entry in entries],
             report,
+            chosen.examples,
             ui=ui.PreviewText(report),
         )
 

@@ -165,7 +165,7 @@ def _in_streams(result: ErasureResult) -> str:
 
 def _remarks(request: ErasureRequest, result: ErasureResult) -> list[str]:
     """How the inputs were read, what was done to keep limits, each sentence once, and the warnings."""
-    read = [f"Note: {sentence}" for sentence in request.notes]
+    read = [f"Note: {sentence}" for sentence in (*request.notes, *result.notes)]
     done = dict.fromkeys(sentence for stream in result.streams.values() for sentence in notes(stream.kept))
     left = _without(result.measures, _erased_before(result.upstream))
     return [*read, *done, *_warnings(left, request.plan)]

@@ -104,7 +104,7 @@ def text_key(text: str) -> str:
 
 
 def _parse_line(number: int, line: str, default_target: str, targets: Mapping[str, str]) -> Iterator[ConceptLine]:
-    masked = _masked(line)
+    masked = masked_quotations(line)
     end, weight = _weight(number, line, masked)
     before, target = _split_arrow(number, line, masked[:end])
     items = [line[start:stop].strip() for start, stop in _items(line, masked, before) if line[start:stop].strip()]
@@ -126,7 +126,7 @@ def _parse_line(number: int, line: str, default_target: str, targets: Mapping[st
         yield ConceptLine(concept, chosen, weight)
 
 
-def _masked(text: str) -> str:
+def masked_quotations(text: str) -> str:
     """`text` with every character of its quotations replaced, so that no sign of the language is found in them.
 
     A quotation begins where a concept or a target does; a quote elsewhere, or without its partner, is none.
@@ -159,7 +159,7 @@ def _split_arrow(number: int, line: str, masked: str) -> tuple[int, str | None]:
             f"Line {number} ({quoted(line)}) has two arrows: write several concepts with commas, and one target.",
         )
     target = line[arrows[0].end() : len(masked)].strip()
-    return arrows[0].start(), _unquoted(target) or target
+    return arrows[0].start(), unquoted(target) or target
 
 
 def _items(line: str, masked: str, end: int) -> Iterator[tuple[int, int]]:
@@ -176,7 +176,7 @@ def _items(line: str, masked: str, end: int) -> Iterator[tuple[int, int]]:
 
 def _concept(number: int, line: str, item: str, listed: bool) -> str:
     """The concept that an item of a line names."""
-    whole = _unquoted(item)
+    whole = unquoted(item)
     if whole is not None:
         return whole
     prompt_weight = _PROMPT_WEIGHT.fullmatch(item)
@@ -187,7 +187,7 @@ def _concept(number: int, line: str, item: str, listed: bool) -> str:
             f"'{printable(prompt_weight[1].strip(), QUOTED)} : {prompt_weight[2]}' on a line of its own, or put it in double "
             "quotes if the brackets belong to the text.",
         )
-    if listed and _weight(number, item, _masked(item))[0] != len(item):
+    if listed and _weight(number, item, masked_quotations(item))[0] != len(item):
         raise LineError(
             number,
             f"Line {number} ({quoted(line)}) weighs one concept of a list ({quoted(item)}): give it a line of its own. A "
@@ -196,9 +196,9 @@ def _concept(number: int, line: str, item: str, listed: bool) -> str:
     return item
 
 
-def _unquoted(item: str) -> str | None:
+def unquoted(item: str) -> str | None:
     """What is between the quotes of an item that is one quotation; None for any other."""
-    if item[:1] not in _QUOTES or set(_masked(item)) != {_MASK}:
+    if item[:1] not in _QUOTES or set(masked_quotations(item)) != {_MASK}:
         return None
     return item[1:-1].strip() or None
 

@@ -8,15 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from ...rece_ops import ProjectionSettings, Provenance, RECESettings, __version__
+from ...rece_ops import InputError, ProjectionSettings, Provenance, RECESettings, __version__
 from ...rece_ops.provenance import cleaned
 from .choices import check_choice
+from .concept_examples import Example, parse_examples
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved
 from .erase_inputs import plan_of
-from .methods import Needs, Plan
+from .methods import METHODS, Needs, Plan
 from .presets import NAMES, default_target
 from .templates import TEMPLATES, expand_templates
 from .typed_text import format_notes
+from .vocabulary import CUSTOM
 
 EMPTY = ""
 
@@ -34,6 +36,7 @@ class ErasureRequest:
             of the first concept.
         pooled: whether to erase from the pooled embedding too, where the model reads one.
         notes: what was read otherwise than it was typed, as sentences.
+        examples: prompts with the first concept, alone or with the same prompt without it.
     """
 
     concepts: Sequence[ConceptLine]
@@ -43,6 +46,7 @@ class ErasureRequest:
     embeddings: Sequence[tuple[Tensor, dict[str, Any]]] = ()
     pooled: bool = True
     notes: Sequence[str] = ()
+    examples: Sequence[Example] = ()
 
     @property
     def needs(self) -> Needs:
@@ -76,6 +80,7 @@ class ErasureRequest:
             targets=tuple(cleaned(line.target) for line in self.concepts),
             weights=tuple(line.weight for line in self.concepts),
             embeddings=len(self.embeddings),
+            examples=len(self.examples) or None,
             preserve=tuple(map(cleaned, self.preserved)),
             templates=self.templates,
             preserve_exactly=self.plan.exactly,
@@ -96,8 +101,8 @@ def request_of(
 
     Args:
         concepts: one concept a line.
-        inputs: 'preset', 'preserve', 'templates', 'pooled', 'target' and those of `erase_inputs`; all but the preset have
-            defaults.
+        inputs: 'preset', 'preserve', 'templates', 'pooled', 'target', 'examples' and those of `erase_inputs`; all but the
+            preset have defaults.
         embeddings: see `ErasureRequest`.
 
     Raises:
@@ -106,12 +111,27 @@ def request_of(
     check_choice("preset", inputs["preset"], NAMES)
     check_choice("templates", inputs.get("templates", "none"), TEMPLATES)
     lines = parse_concepts(concepts, default_target(inputs["preset"], inputs.get("target", "")))
+    plan = plan_of(inputs)
+    texts = {"concepts": concepts, **{name: inputs.get(name, "") for name in ("preserve", "examples")}}
+    examples = parse_examples(texts["examples"])
+    _check_examples(examples, plan)
     return ErasureRequest(
         lines,
-        parse_preserved(inputs.get("preserve", ""), lines),
-        plan_of(inputs),
+        parse_preserved(texts["preserve"], lines),
+        plan,
         inputs.get("templates", "none"),
         embeddings,
         inputs.get("pooled", True),
-        [*format_notes("concepts", concepts), *format_notes("preserve", inputs.get("preserve", ""))],
+        [note for name, text in texts.items() for note in format_notes(name, text)],
+        examples,
     )
+
+
+def _check_examples(examples: Sequence[Example], plan: Plan) -> None:
+    """Raise InputError where there are examples and the method compares nothing."""
+    if examples and not plan.needs(()).contexts:
+        able = [name for name in METHODS if plan_of({"preset": CUSTOM, "method": name}).needs(()).contexts]
+        raise InputError(
+            f"'examples' has {len(examples)} prompts, but the method '{plan.method.name}' does not use them: disconnect them, or "
+            f"choose the method {' or '.join(map(repr, able))}."
+        )

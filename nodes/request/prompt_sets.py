@@ -13,6 +13,7 @@ from pathlib import Path
 from ...rece_ops import InputError
 from ...rece_ops.texts import quoted
 from .choices import check_choice
+from .concept_examples import Example, examples_text
 from .prompt_tables import PROMPT, WITH, WITHOUT, PromptTable, read_table
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl")
@@ -56,6 +57,7 @@ class PromptEntry:
         seed, guidance, width, height: of the picture.
         labels: its class, artist, or categories.
         hard: whether I2P calls it hard.
+        without: the same prompt without the concept, where the file has pairs and the prompt is the one with it.
     """
 
     place: int
@@ -66,6 +68,7 @@ class PromptEntry:
     height: int | None = None
     labels: tuple[str, ...] = ()
     hard: bool | None = None
+    without: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ class PromptSet:
     column: str
     entries: tuple[PromptEntry, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def examples(self) -> str:
+        """The prompts as the text that `parse_examples` reads."""
+        return examples_text(Example(entry.prompt, entry.without) for entry in self.entries)
 
     def selected(self, selection: Selection) -> PromptSet:
         """The set with only the prompts that are wanted.
@@ -213,6 +221,7 @@ def _entry(name: str, place: int, row: Mapping[str, str], column: str) -> Prompt
         height,
         _labels(row),
         _hard(where, row),
+        (row.get(WITHOUT, "").strip() or None) if column == WITH else None,
     )
 
 

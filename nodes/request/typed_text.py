@@ -42,8 +42,13 @@ def check_prompt(prompt: str) -> None:
     check_text("prompt", prompt)
 
 
-def content_lines(field: str, text: str) -> Iterator[tuple[int, str]]:
+def content_lines(field: str, text: str, inline_comments: bool = True) -> Iterator[tuple[int, str]]:
     """Line numbers and lines that hold something after comments and invisible format characters are taken out.
+
+    Args:
+        field: that was typed into, for messages.
+        text: as typed.
+        inline_comments: whether a comment can follow something, and not only be a line of its own.
 
     Raises:
         InputError: the text, a line or the number of lines is too large, or the text cannot be encoded.
@@ -62,7 +67,8 @@ def content_lines(field: str, text: str) -> Iterator[tuple[int, str]]:
             )
         if line.strip() and not is_seen(line):
             raise LineError(number, f"Line {number} of '{field}' holds nothing but {_named(line)}: delete it.")
-        content = _without_comment(without_format(line)).strip()
+        seen = without_format(line).strip()
+        content = "" if seen.startswith("#") else _without_comment(seen).strip() if inline_comments else seen
         if content:
             yield number, content
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -113,6 +114,32 @@ class PreservedMoment:
             return self.total
         assert self.rows is not None  # by construction one of the two is given
         return self.rows.T @ self.rows
+
+
+class TokenSum:
+    """Σ p pᵀ of the tokens of prompts that are gathered one after the other, of which none is kept.
+
+    Args:
+        dimension: d.
+        device: where the sum is; it must have float64.
+
+    Attributes:
+        count: how many tokens there are.
+    """
+
+    def __init__(self, dimension: int, device: torch.device) -> None:
+        self._gram = GramSum(dimension, device, exact=True)
+        self.count = 0
+
+    def add(self, tokens: Tensor) -> None:
+        """One more prompt: [n, d]. Nothing can be added once the mean was asked for."""
+        self._gram.add(tokens)
+        self.count += len(tokens)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Σ p pᵀ / count [d, d], which must not be written to."""
+        return self._gram.total() / self.count
 
 
 def pair_moments(

@@ -45,7 +45,7 @@ from ..errors import InputError
 from ..linear.directions import NEGLIGIBLE, Differences, metric_root
 from ..linear.finite import balanced
 from ..linear.gram import check_reads, gram_matrix
-from ..linear.moments import second_moment
+from ..linear.moments import TokenSum, second_moment
 from ..linear.preserved_subspace import PreservedSubspace
 from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
 from ..pairs import ConceptPair, Contrast, check_same_dimension, intended_outputs
@@ -198,18 +198,20 @@ def project_differences(
     settings: ProjectionSettings,
     *,
     neutral: Sequence[Tensor] = (),
+    without: TokenSum | None = None,
     preserve_exactly: Mapping[str, Tensor] = MappingProxyType({}),
     done: Callable[[str], None] = lambda stage: None,
 ) -> Projection:
     """`project` after it has read the weights, checked its inputs and gathered what sets the concepts apart.
 
+    What pairs of prompts have without the concept (`without`) should stay too, and counts as much as all of `neutral`.
     `done` is called with the name of each of three stages.
     """
     gram = differences.gram
     root = metric_root(gram)
     vectors, spectrum = _chosen(*differences.main_directions(root), settings)
     done("finding directions")
-    solver, readers = _readers(pairs, (preserve, neutral), preserve_exactly, root, vectors, settings)
+    solver, readers = _readers(pairs, (preserve, neutral), without, preserve_exactly, root, vectors, settings)
     done("keeping what should stay")
     directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
     readers_of_tokens = root @ readers
@@ -264,6 +266,7 @@ def _replacements(differences: Differences, root: Tensor, vectors: Tensor, mixed
 def _readers(
     pairs: Sequence[ConceptPair],
     staying: Sequence[Sequence[Tensor]],
+    without: TokenSum | None,
     exactly: Mapping[str, Tensor],
     root: Tensor,
     vectors: Tensor,
@@ -271,6 +274,8 @@ def _readers(
 ) -> tuple[SPDSolver, Tensor]:
     """Z = B⁻¹V with B = Lᵀ Σ_N L + β' I; with exact preservation B⁻¹ is that of the subspace that is left."""
     moment = _staying(pairs, staying, root, settings.target_scale)
+    if without is not None:
+        moment.add_(without.mean)
     inverse_trace = float(
         torch.linalg.solve_triangular(root, torch.eye(len(root)).to(root), upper=False).square().sum()
     )

@@ -47,7 +47,7 @@ def test_lists_of_a_prompt_set(folders: Path) -> None:
     assert found.args[:6] == (["a dog", "a cat"], [41, 7], [3.5, 3.5], [64, 64], [512, 512], ["dog", "dog"])
     assert found.args[6] == "2 prompts of 3, from the column 'prompt'.\n1 have a seed, 0 a guidance of the file's own."
     lists = [output.is_output_list for output in LoadPromptSet.define_schema().outputs]
-    assert lists == [True] * 6 + [False]
+    assert lists == [True] * 6 + [False] * 2
 
 
 def test_an_erasure_is_evaluated(

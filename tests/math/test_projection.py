@@ -11,14 +11,17 @@ from random_examples import pairs, prompts, stack
 from rece_pack.rece_ops import (
     ConceptPair,
     Contrast,
+    Differences,
     InputError,
     Projection,
     ProjectionSettings,
     derive_embedding,
     gram_matrix,
     project,
+    project_differences,
 )
 from rece_pack.rece_ops.linear.directions import METRIC_FLOOR, NEGLIGIBLE
+from rece_pack.rece_ops.linear.moments import TokenSum
 from rece_pack.rece_ops.measures.erasure import measure
 from rece_pack.rece_ops.measures.outputs import residuals
 
@@ -314,3 +317,25 @@ def test_the_gram_matrix_is_that_of_the_projections() -> None:
 def test_settings_that_are_no_coefficients_are_refused(name: str, value: object) -> None:
     with pytest.raises(InputError, match=name):
         ProjectionSettings(**{name: value})
+
+
+@given(seeds)
+def test_what_examples_have_without_the_concept_counts_as_much_as_neutral_prompts(seed: int) -> None:
+    weights, given_pairs = stack(DIMENSION, seed=seed), pairs(2, TOKENS, DIMENSION, seed)
+    kept, others = (prompts(6, TOKENS, DIMENSION, seed + offset) for offset in (1, 2))
+    gram = gram_matrix(weights)
+
+    def found(**staying: object) -> Projection:
+        differences = Differences(gram)
+        for pair in given_pairs:
+            differences.add(Contrast.of(pair))
+        return project_differences(differences, given_pairs, kept, ProjectionSettings(), **staying)
+
+    without = TokenSum(DIMENSION, gram.device)
+    for tokens in others:
+        without.add(tokens)
+    assert without.count == 6 * TOKENS
+    summed, listed = found(without=without), found(neutral=others)
+    rounding = projection_rounding(summed) + projection_rounding(listed)
+    assert_same_up_to(summed.eraser.matrix(), listed.eraser.matrix(), rounding)
+    assert float((summed.eraser.matrix() - found().eraser.matrix()).norm()) > 100 * rounding

@@ -90,7 +90,7 @@ def assess(
     encoded = encode_request(session.encoder, request, needs, progress.part("encode"))
     streams = [stream for stream in streams if stream.name in encoded]
     if needs.contexts:
-        encoded = with_differences(session, request, streams, encoded, progress)
+        encoded = dict(with_differences(session, request, streams, encoded, progress).encoded)
     else:
         encoded = _with_targets(session, streams, encoded, progress)
     found: dict[str, Measures] = {}

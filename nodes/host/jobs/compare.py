@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from ....rece_ops import gram_matrix
+from ....rece_ops import InputError, gram_matrix
+from ....rece_ops.texts import quoted
 from ...request.erasure_request import ErasureRequest
 from ...request.methods import EncodedRequest
 from ..architectures.detection import TextStream
 from ..progress import JobProgress
 from ..session import Session
-from ..text.contrasts import gather_differences
+from ..text.contrasts import gather_differences, gather_examples
+from .encode_words import main_stream
+from .examples import pair_examples
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What sets concepts apart.
+
+    Attributes:
+        encoded: the request of every text stream with its differences.
+        notes: how examples were read, as sentences.
+    """
+
+    encoded: Mapping[str, EncodedRequest]
+    notes: tuple[str, ...] = ()
 
 
 def with_differences(
@@ -20,16 +36,39 @@ def with_differences(
     streams: Sequence[TextStream],
     encoded: Mapping[str, EncodedRequest],
     progress: JobProgress,
-) -> dict[str, EncodedRequest]:
-    """`encoded` with the differences that the method's contexts show.
+) -> Compared:
+    """`encoded` with the differences that the method's contexts show, or examples where there are some of the first concept.
 
     They are measured in G of each stream, so that the weights are read first (the part 'read' of `progress`), and the
     contexts are encoded once for all streams (its part 'compare').
+
+    Raises:
+        InputError: see `pair_examples`, or a text stream reads all examples as the same prompts without the concept.
     """
     grams = {
         stream.name: gram_matrix(session.weights(stream), progress.part("read", turn, len(streams)))
         for turn, stream in enumerate(streams)
     }
     contexts = request.needs.contexts
-    found = gather_differences(session.encoder, request.concepts, contexts, encoded, grams, progress.part("compare"))
-    return {name: replace(encoded[name], differences=differences) for name, differences in found.items()}
+    if not request.examples:
+        found = gather_differences(
+            session.encoder, request.concepts, contexts, encoded, grams, progress.part("compare")
+        )
+        return Compared({name: replace(encoded[name], differences=one) for name, one in found.items()})
+    line, *others = request.concepts
+    gram = grams[main_stream(session).name]
+    paired = pair_examples(session, line, request.examples, gram, progress.part("compare", 0, 3))
+    found = gather_differences(session.encoder, others, contexts, encoded, grams, progress.part("compare", 1, 3))
+    # As much as the concept would count in all contexts.
+    scale = line.weight * len(contexts)
+    without = gather_examples(session.encoder, paired.pairs, found, scale, progress.part("compare", 2, 3))
+    for name in found:
+        if name not in without:
+            raise InputError(
+                f"The text stream {quoted(name)} reads every prompt of 'examples' as it reads the same without the concept, as in "
+                f"{quoted(paired.pairs[0].prompt)}: give other pairs."
+            )
+    return Compared(
+        {name: replace(encoded[name], differences=one, without=without[name]) for name, one in found.items()},
+        (paired.note,),
+    )

@@ -59,12 +59,14 @@ class ErasureResult:
         architecture: of the MODEL.
         streams: what came of each text stream, by its name.
         upstream: of the erasures that were in the MODEL before.
+        notes: how examples were read, as sentences.
     """
 
     eraser: EraserSet
     architecture: Architecture
     streams: Mapping[str, StreamErasure]
     upstream: tuple[Provenance, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def measures(self) -> Measures:
@@ -98,8 +100,10 @@ def erase_concepts(session: Session, request: ErasureRequest) -> ErasureResult:
     progress = JobProgress(encode=2, read=3 * compares, compare=4 * compares, erase=3 if not compares else 1, measure=1)
     encoded = encode_request(session.encoder, request, request.needs, progress.part("encode"))
     present = [stream for stream in session.architecture.streams if stream.name in encoded]
+    notes: tuple[str, ...] = ()
     if compares:
-        encoded = with_differences(session, request, present, encoded, progress)
+        compared = with_differences(session, request, present, encoded, progress)
+        encoded, notes = dict(compared.encoded), compared.notes
     streams = {
         stream.name: _erase_stream(session, stream, request, encoded[stream.name], progress, turn, len(present))
         for turn, stream in enumerate(present)
@@ -113,7 +117,7 @@ def erase_concepts(session: Session, request: ErasureRequest) -> ErasureResult:
     erasers = {name: stream.erasure.eraser.with_metadata(provenance) for name, stream in streams.items()}
     # Of what was erased only in part, something is left to measure.
     upstream = tuple(told for told in upstream_erasures(session.model) if told.shape is None)
-    return ErasureResult(EraserSet(erasers, provenance), session.architecture, streams, upstream)
+    return ErasureResult(EraserSet(erasers, provenance), session.architecture, streams, upstream, notes)
 
 
 def _erase_stream(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ....rece_ops import ConceptPair, Contrast, Differences
+from ....rece_ops.linear.moments import TokenSum
 from ....rece_ops.progress import Progress, Steps
 from ...request.concept_lines import ConceptLine
 from ...request.everyday_prompts import WORDS
@@ -17,6 +19,52 @@ from .encoder import TextEncoder
 
 # Concepts to encode at a time: what is held meanwhile.
 _TOGETHER = 8
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """A prompt with a concept, the same without it, and how much it counts."""
+
+    prompt: str
+    without: str
+    weight: float = 1.0
+
+
+def gather_examples(
+    encoder: TextEncoder,
+    pairs: Sequence[PromptPair],
+    found: Mapping[str, Differences],
+    scale: float,
+    progress: Progress,
+) -> dict[str, TokenSum]:
+    """Add what sets prompts with a concept apart from those without it, in every source of every text stream.
+
+    A few pairs at a time are encoded and gathered for all text streams, and none is kept.
+
+    Args:
+        encoder: of the prompts.
+        pairs: at least one.
+        found: the differences of every text stream, by its name, which they are added to.
+        scale: of all pairs together.
+        progress: called for every pair.
+
+    Returns:
+        What the prompts without the concept have from their last token on, by the name of the text stream; streams in which no pair
+        differs are left out.
+    """
+    sums = {name: TokenSum(len(one.gram), one.gram.device) for name, one in found.items()}
+    total = sum(pair.weight for pair in pairs)
+    steps = Steps(progress, len(pairs))
+    for start in range(0, len(pairs), _TOGETHER):
+        part = pairs[start : start + _TOGETHER]
+        prompts = encoder.encode_together([text for pair in part for text in (pair.prompt, pair.without)])
+        for pair in part:
+            for name, differences in found.items():
+                for contrast in _of_pair(pair, prompts, name, scale * pair.weight / total):
+                    differences.add(contrast)
+                    sums[name].add(contrast.others)
+            steps.done("comparing examples")
+    return {name: one for name, one in sums.items() if one.count}
 
 
 def gather_differences(
@@ -34,13 +82,14 @@ def gather_differences(
 
     Args:
         encoder: of the prompts.
-        concepts: what to erase.
+        concepts: what to erase; none where examples say all of it.
         contexts: each with '{}' in the concept's place.
         encoded: of every text stream.
         grams: G [d, d] of the same, by name.
         progress: called for every concept in each context.
     """
     found = {name: Differences(gram, [pair.name for pair in encoded[name].pairs]) for name, gram in grams.items()}
+    contexts = contexts if concepts else contexts[:1]
     steps = Steps(progress, len(contexts) * len(concepts))
     bare: dict[str, Tensor] = {}
     for context in contexts:
@@ -58,6 +107,16 @@ def gather_differences(
             for contrast in _of_tokens(embedding, bare[name]):
                 differences.add(contrast)
     return found
+
+
+def _of_pair(pair: PromptPair, prompts: Mapping[str, EncodedPrompt], stream: str, scale: float) -> Iterator[Contrast]:
+    """What a prompt with the concept has next to the one without it, in every source of a stream where they differ."""
+    sides = (prompts[text].streams[stream] for text in (pair.prompt, pair.without))
+    for one, other in zip(*sides, strict=True):
+        rows, others = one.from_subject, other.from_subject
+        count = min(len(rows), len(others))
+        if not torch.equal(rows[:count], others[:count]):
+            yield Contrast(pair.prompt, rows, others, scale=scale)
 
 
 def _add(

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ....rece_ops import ConceptPair, Differences, Erasure, KeptLimits, Projection, ProjectionSettings, RECESettings
+from ....rece_ops.linear.moments import TokenSum
 from ....rece_ops.progress import Progress
 
 Inputs = Mapping[str, Any]
@@ -38,6 +39,7 @@ class EncodedRequest:
         preserved: of the preserved prompts and the empty one, by prompt.
         given: those of the pairs that come from connected embeddings.
         differences: what sets concepts apart from other words, in the contexts that the method needs; None without any.
+        without: what the pairs of prompts that were given as examples have without the concept; None without any.
         calibration: the prompts that the method is fitted to.
         tuning: the prompts by which epochs or scale are chosen, by prompt.
         held_out: the held-out prompts, by prompt: no erasure is ever fitted to them or chosen by them.
@@ -47,6 +49,7 @@ class EncodedRequest:
     preserved: Mapping[str, Tensor]
     given: Sequence[ConceptPair] = ()
     differences: Differences | None = None
+    without: TokenSum | None = None
     calibration: Sequence[Tensor] = ()
     tuning: Mapping[str, Tensor] = field(default_factory=dict)
     held_out: Mapping[str, Tensor] = field(default_factory=dict)

@@ -54,6 +54,7 @@ class ProjectionPlan:
             list(encoded.preserved.values()),
             self.settings,
             neutral=encoded.calibration,
+            without=encoded.without,
             preserve_exactly=encoded.preserved if self.exactly else {},
             done=steps.done,
         )
