@@ -113,7 +113,7 @@ class TrainedLayers:
 
 def _applied(layer: Any, change: Added, entered: Tensor) -> Tensor:
     if isinstance(change, WholeDifference):
-        return nn.functional.linear(entered, change.weight.to(entered.dtype), change.bias.to(entered.dtype))
+        return nn.functional.linear(entered, change.weight.to(entered), change.bias.to(entered))
     if isinstance(change, SparseDifference):
         dense = dense_change(change.values.to(entered.dtype), change.places, layer.weight.shape)
         if not isinstance(layer, nn.Conv2d):
