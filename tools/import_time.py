@@ -59,7 +59,9 @@ def main() -> int:
         # As it is from the second start on, and whatever this shell says of compiled files.
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": compiled}
         outputs = [
-            subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+            subprocess.run(
+                command, check=True, capture_output=True, text=True, encoding="utf-8", env=environment
+            ).stdout
             for _ in range(RUNS + 1)
         ]
     found = [float(output.split()[-1]) for output in outputs[1:]]
