@@ -154,7 +154,7 @@ def _columns(session: Session, inputs: dict[str, Any], strengths: list[float]) -
         erased = inputs.get(name)
         if isinstance(erased, EraserSet):
             for strength in strengths:
-                label = _label(erased.provenance, name)
+                label = _label(erased.provenance_as_applied(), name)
                 suffix = f" at {strength:g}" if strengths != [1.0] else ""
                 found.append((label + suffix, apply_eraser(session, erased, strength)))
         elif erased is not None:
@@ -168,7 +168,9 @@ def _columns(session: Session, inputs: dict[str, Any], strengths: list[float]) -
 
 def _label(told: Provenance, name: str) -> str:
     concepts = printable(", ".join(told.erased()) or name, _LABEL)
-    return f"{printable(told.method, _LABEL)}: {concepts}" if told.method else concepts
+    method = f"{printable(told.method, _LABEL)}: " if told.method else ""
+    shape = f", {printable(told.shape, _LABEL)}" if told.shape else ""
+    return f"{method}{concepts}{shape}"
 
 
 def _row_labels(sampling: Sampling) -> list[str]:

@@ -14,7 +14,15 @@ from .request.block_lines import check_range, parse_blocks
 from .request.choices import check_choice
 from .schema.checked import checked
 from .schema.compat import build
-from .schema.inputs import choice_input, connected, eraser_input, number_input, schedule_inputs, strength_input
+from .schema.inputs import (
+    choice_input,
+    connected,
+    eraser_input,
+    number_input,
+    schedule_inputs,
+    strength_input,
+    text_input,
+)
 from .schema.sockets import ERASE
 from .schema.sockets import Eraser as EraserSocket
 
@@ -70,12 +78,10 @@ class ShapeEraser(io.ComfyNode):
                     "In weights that read no text, which trained and imported erasers change.",
                     advanced=True,
                 ),
-                io.String.Input(
+                text_input(
                     "streams",
-                    default="",
-                    optional=True,
-                    tooltip="Which text streams to erase from, separated by commas, as the eraser's description names them. Empty: "
-                    "all of them.",
+                    "Which text streams to erase from, separated by commas, as the eraser's description names them. Empty: all of "
+                    "them.",
                 ),
             ],
             outputs=[

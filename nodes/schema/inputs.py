@@ -136,6 +136,11 @@ def switch_input(name: str, default: bool, tooltip: str) -> io.Input:
     return _advanced(build(io.Boolean.Input, name, default=default, optional=True, advanced=True, tooltip=tooltip))
 
 
+def text_input(name: str, tooltip: str) -> io.Input:
+    """An optional line of text among a node's advanced inputs."""
+    return _advanced(build(io.String.Input, name, default="", optional=True, advanced=True, tooltip=tooltip))
+
+
 def count_input(
     name: str, default: int, tooltip: str, low: int = 0, high: int = 100, advanced: bool = True
 ) -> io.Input:

@@ -137,6 +137,25 @@ def test_kinds_and_attributes(fuzz: Any, check: Callable[[bytes], None], tmp_pat
     fuzz(st.one_of(told, st.text(max_size=40), st.lists(values, max_size=2)), mutated, 200)
 
 
+def test_where_an_eraser_counts(fuzz: Any, check: Callable[[bytes], None], tmp_path: Path) -> None:
+    header, data = split(sound(tmp_path / "sound.safetensors"))
+    numbers = st.one_of(st.sampled_from([0, 0.5, 1, 2, -1, 10**400, True]), LEAVES)
+    blocks = st.dictionaries(
+        st.sampled_from(["input", "output 3", "middle", "input 99999"]) | TEXT, numbers, max_size=4
+    )
+    schedule = st.lists(st.lists(numbers, min_size=1, max_size=3), max_size=4)
+    told = st.fixed_dictionaries(
+        {"blocks": blocks, "keys": numbers, "values": numbers, "others": numbers, "schedule": schedule | VALUES}
+    )
+
+    def mutated(shape: Any) -> None:
+        text = shape if isinstance(shape, str) else json.dumps(shape)
+        metadata = {**header["__metadata__"], "format_version": "3", "shape": text}
+        check(joined({**header, "__metadata__": metadata}, data))
+
+    fuzz(st.one_of(told, st.text(max_size=40), VALUES), mutated, 80)
+
+
 def test_shapes_and_types(fuzz: Any, check: Callable[[bytes], None], tmp_path: Path) -> None:
     """Tensors that are what the header says, and no eraser."""
     metadata = split(sound(tmp_path / "sound.safetensors"))[0]["__metadata__"]

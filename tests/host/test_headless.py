@@ -13,6 +13,7 @@ import comfy.utils
 import pytest
 import torch
 from rece_pack.nodes.erase_concepts import EraseConcepts
+from rece_pack.nodes.host.errors import UnsupportedModelError
 from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.jobs.rewrite import NOTE, rewrite_file
 from rece_pack.nodes.host.session import Session
@@ -22,6 +23,7 @@ from rece_pack.rece_ops import (
     EraserSet,
     InputError,
     LowRank,
+    Schedule,
     Shape,
     SparseChange,
     SparseNumbers,
@@ -125,6 +127,28 @@ def test_a_checkpoint_is_what_the_node_and_checkpoint_save_make(
     assert_same_but(source, out, {key for key in found if is_read(key)})
     with safe_open(out, "pt") as file:
         assert json.loads(file.metadata()[NOTE])["concepts"] == ["church", "Van Gogh"]
+
+
+def test_a_shape_is_written_by_weight_and_its_steps_are_refused(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source, out, file = checkpoint("sd15"), tmp_path / "out.safetensors", tmp_path / "eraser.safetensors"
+    made = eraser(file, "SD1", text=768)
+    made.shaped(Shape({"input": 0.5}, keys=0.0)).save(file)
+    assert "Wrote" in erase("--checkpoint", source, "--eraser", file, "--out", out)
+    before, found = load_file(source), load_file(out)
+    matrix = transform(made, "text", 768)
+    half = (matrix + torch.eye(768, dtype=matrix.dtype)) / 2
+    values = {key for key in found if ".attn2.to_v." in key}
+    assert_same_but(source, out, values)
+    for key in values:
+        assert_erased(before[key], found[key], half if "input_blocks" in key else matrix)
+    assert {"input_blocks" in key for key in values} == {True, False}
+    with safe_open(out, "pt") as written:
+        assert json.loads(written.metadata()[NOTE])["shape"] == "input at 0.5; keys off"
+    made.shaped(Shape(schedule=Schedule.between(0.5, 1.0))).save(file)
+    with pytest.raises(UnsupportedModelError, match="A checkpoint holds weights that are the same in every step"):
+        erase("--checkpoint", source, "--eraser", file, "--out", tmp_path / "other.safetensors")
 
 
 def test_a_diffusers_folder_is_what_the_node_makes(
