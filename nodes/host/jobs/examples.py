@@ -104,7 +104,8 @@ def _sayings(prompt: str, concept: str, shares: Mapping[str, float]) -> list[tup
 
 def _replaced(prompt: str, places: Sequence[tuple[int, int]], target: str) -> str:
     """`prompt` with the target in these places, once where several follow each other with nothing but blanks between."""
-    parts, end = [], 0
+    parts: list[str] = []
+    end = 0
     for start, stop in places:
         if not parts or prompt[end:start].strip():
             parts += [prompt[end:start], target]
