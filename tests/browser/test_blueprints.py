@@ -36,7 +36,11 @@ def test_comfyui_lists_them(server: ComfyServer) -> None:
     assert ours == set(SHOW)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+# The comparison erases by two methods and samples six pictures.
+CASES = [pytest.param(file, marks=pytest.mark.large if "Compare" in file.stem else (), id=file.stem) for file in FILES]
+
+
+@pytest.mark.parametrize("file", CASES)
 def test_a_blueprint_makes_a_picture(frontend: Frontend, file: Path) -> None:
     frontend.load(json.loads(file.read_text(encoding="utf-8")))
     (node,) = frontend.page.evaluate("() => app.graph.nodes.map(({ id }) => id)")
