@@ -46,8 +46,9 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     for stream in streams:
         transform = eraser.transforms[stream.name]
         for factor, keys in by_strength(stream.keys, strengths).items():
+            scaled = transform.scaled(factor * strength)
             if inside or scheduled is not None:
-                add_forwards(patched, keys, transform.scaled(factor * strength), scheduled)
+                add_forwards(patched, keys, scaled, scheduled)
             else:
                 add_weight_patches(patched, stream.patch_keys(keys), transform, factor * strength)
     # In the ERASER's order, which only counts where one number is changed by two kinds.
