@@ -53,6 +53,12 @@ def unlearn(session: Session, request: TrainingRequest[UnlearningSettings] | Non
 
 
 @pytest.fixture(autouse=True)
+def _unpatched() -> None:
+    """A clone's patches stay in the shared weights until another model is loaded."""
+    comfy.model_management.unload_all_models()
+
+
+@pytest.fixture(autouse=True)
 def _last_layers_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most tests do not need all layers, which take their time."""
     if "all_layers" not in request.node.name:
@@ -73,10 +79,15 @@ def states(session: Session) -> list[dict[str, torch.Tensor]]:
     return [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
 
 
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.flatten().view(torch.uint8)
+
+
 def assert_untouched(session: Session, before: list[dict[str, torch.Tensor]]) -> None:
     for network, known in zip((session.model.model, session.clip.cond_stage_model), before, strict=True):
         after = network.state_dict()
-        assert all(torch.equal(after[key], value) for key, value in known.items())
+        # To the bit, because SD1's checkpoints lack a projection, which stays whatever was in memory: NaN, perhaps.
+        assert [key for key, value in known.items() if not torch.equal(bits(after[key]), bits(value))] == []
         modules = list(network.modules())
         assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
         assert not any(parameter.grad is not None for parameter in network.parameters())
@@ -110,19 +121,20 @@ def test_the_error_rises_with_all_layers_and_all_that_came_in_stays(session: Ses
 
 
 def test_the_patched_clip_encodes_as_the_hooks_did(session: Session) -> None:
-    keys = unlearned_keys(session.clip)
+    keys, prompt = unlearned_keys(session.clip), "a red circle, a star"
     generator = torch.Generator().manual_seed(0)
+    comfy.model_management.load_models_gpu([session.clip.patcher])
     with torch.inference_mode(False):
         text = TrainedText(session.clip, keys, CPU)
         with torch.no_grad():
             for parameter in text.parameters():
                 parameter += 1e-3 * torch.randn(parameter.shape, generator=generator)
             with text.trainable():
-                embedding, values = text.encoded("a red circle, (a star:1.2)")
+                embedding, values = text.encoded(prompt)
     patched = text.patched(1.0)
     with torch.inference_mode():
-        again, told = patched.encode_from_tokens_scheduled(patched.tokenize("a red circle, (a star:1.2)"))[0]
-    before = encoded(session.clip, "a red circle, (a star:1.2)")
+        again, told = patched.encode_from_tokens_scheduled(patched.tokenize(prompt))[0]
+    before = encoded(session.clip, prompt)
     # W·x + Δ·x against (W + Δ)·x, through twelve layers: in half of float32's digits at least.
     error = torch.finfo(torch.float32).eps ** 0.5
     assert (embedding - again).norm() < error * again.norm()
