@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rece_pack.rece_ops import Eraser, EraserFileError, EraserSet
 from rece_pack.rece_ops.formats.atomic import save_atomically
-from safetensors.torch import save_file
+from rece_pack.rece_ops.formats.eraser_file import MAX_PARTS
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 # Of version 1, which needs no checksum; what is the matter with these files is found in files of any version.
 GOOD = {"format": "rece-eraser", "format_version": "1", "provenance": "{}"}
@@ -95,6 +97,21 @@ def test_an_unsound_file_is_refused_in_a_sentence(tmp_path: Path, case: str) -> 
     with pytest.raises(EraserFileError, match=message) as caught:
         EraserSet.load(path)
     assert str(tmp_path) not in str(caught.value)
+
+
+MANY_PARTS = json.dumps({f"part{number}": {"kind": "text transform"} for number in range(MAX_PARTS + 1)})
+
+
+@pytest.mark.parametrize("parts", [None, "", "{", "[]", "{}", "null", "[" * 99999, MANY_PARTS])
+def test_a_file_that_does_not_say_what_its_parts_are_is_refused(tmp_path: Path, parts: str | None) -> None:
+    path = EraserSet({"text": Eraser(left, right)}, {"method": "UCE"}).save(tmp_path / "e.safetensors")
+    with safe_open(path, "pt") as file:
+        told = {**file.metadata(), "parts": parts}
+    write(path, load_file(path), {name: text for name, text in told.items() if text is not None})
+    with pytest.raises(
+        EraserFileError, match=r"'e\.safetensors' does not say what its parts are: save the eraser again"
+    ):
+        EraserSet.load(path)
 
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
