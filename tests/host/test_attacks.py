@@ -61,7 +61,7 @@ def difference(one: Picture, other: Picture) -> float:
         ({"method": "UCE"}, "by UCE (first edit only)"),
         ({"method": "RECE"}, "by RECE with 3 epochs:"),
         ({"iteration": "anchored"}, "by RECE with 3 epochs, anchored:"),
-        ({"method": "projection"}, "direction"),
+        pytest.param({"method": "projection"}, "direction", marks=pytest.mark.large),
         pytest.param(
             {"method": "projection", "directions": 2, "robustness": "strict"},
             "along 2 directions (β 300)",
@@ -339,6 +339,7 @@ def report_on(graph: Graph, loaded: Node, eraser: Any, **inputs: Any) -> Node:
     return graph.node("RECE_ErasureReport", model=loaded.out(0), clip=loaded.out(1), eraser=eraser, **inputs)
 
 
+@pytest.mark.large
 def test_a_combined_eraser_is_asked_for_all_its_concepts(server: ComfyServer, load: Load) -> None:
     graph = Graph()
     loaded = graph.load(load("sd15"))

@@ -141,9 +141,16 @@ def test_a_concept_of_several_words_is_found_and_dropped_without_a_target(loaded
     [
         (PAIRS, {"method": "UCE"}, "'examples' has 3 prompts, but the method 'UCE' does not use them: .* 'projection'"),
         (PAIRS, {"preset": "artistic style", "method": "RECE"}, "the method 'RECE' does not use them"),
-        ("zzz qqq", {}, "No prompt of 'examples' says the concept 'boat' in a word"),
+        pytest.param(
+            "zzz qqq", {}, "No prompt of 'examples' says the concept 'boat' in a word", marks=pytest.mark.large
+        ),
         ("a -> b -> c", {}, "Line 1 of 'examples' .* two arrows"),
-        ("(a boat) -> \\(a boat\\)", {}, "reads every prompt of 'examples' as it reads the same without"),
+        pytest.param(
+            "(a boat) -> \\(a boat\\)",
+            {},
+            "reads every prompt of 'examples' as it reads the same without",
+            marks=pytest.mark.large,
+        ),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_a_sentence(

@@ -52,7 +52,7 @@ def untouched(server: ComfyServer, load: Callable[[str], str]) -> Callable[[str]
 
 
 @pytest.mark.parametrize(
-    "kind", ["sd15", "sd2", *(pytest.param(one, marks=pytest.mark.large) for one in ("sdxl", "sdxl_refiner"))]
+    "kind", ["sd15", *(pytest.param(one, marks=pytest.mark.large) for one in ("sd2", "sdxl", "sdxl_refiner"))]
 )
 def test_the_erased_branch_changes_and_the_untouched_branch_is_bit_identical(
     server: ComfyServer, load: Callable[[str], str], untouched: Callable[[str], Picture], kind: str

@@ -24,7 +24,9 @@ def _encoded(weights: dict[str, Tensor], concept: Tensor, target: Tensor) -> Enc
     pair = ConceptPair("x", concept, target, 1, 1)
     differences = Differences(gram_matrix(weights), ["x"])
     differences.add(Contrast("x", concept[1:], _random(4, 8, seed=3), target[1:]))
-    return EncodedRequest([pair], {"": _random(4, 8, seed=4)}, (), differences, [_random(9, 8, seed=5)])
+    return EncodedRequest(
+        [pair], {"": _random(4, 8, seed=4)}, differences=differences, calibration=[_random(9, 8, seed=5)]
+    )
 
 
 def _transform(settings: Any, concept: Tensor, **looks: Any) -> Tensor:

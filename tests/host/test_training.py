@@ -220,6 +220,7 @@ def test_it_goes_on_from_what_was_pruned(loaded: Loaded, trained: Trained) -> No
     assert found.record.retaining[0] > 2 * trained.record.retaining[0]
 
 
+@pytest.mark.large
 def test_own_images_are_trained_on(loaded: Loaded) -> None:
     images = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     found = train(loaded, images=images, retained_images=images.flip(0).repeat(2, 1, 1, 1))

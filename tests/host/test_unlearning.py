@@ -162,6 +162,7 @@ def test_of_the_attention_only_the_last_layer_that_is_read_is_learned(session: S
         assert len(learned - attention) == 2 * (layer + 1)
 
 
+@pytest.mark.large
 def test_bounded_counts_no_error_beyond_the_bound_and_holds_the_rest(session: Session, unlearned: Unlearned) -> None:
     assert len(unlearned.record.retaining) == 2
     # A bound that the error is above from the start leaves nothing to go by.
