@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from torch import Tensor
 from pocket_model.assemble import pocket_checkpoint
 from pocket_model.classifier import Seen, classify
 from pocket_model.precision import quicker_dtype
+from pocket_model.rates import Rate
 from pocket_model.sampling import PocketModel, Sampler
-from pocket_model.trials import Concept, other_words
+from pocket_model.trials import Concept, Trials, kept, made, other_words
 from pocket_model.world import Caption
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
 
+STAYING = ("neighbours", "others")
+"""Of a concept's trials the captions that should stay as they are."""
 UNEDITED = "unedited"
 # What the unedited model makes of a concept's captions with an unknown word in the concept's place: its habit.
 WORD = "house"
@@ -219,6 +222,30 @@ class Bench:
     def sample(self, model: Any, embeddings: Tensor, seeds: Sequence[int]) -> Tensor:
         """One picture [3, 64, 64] for each of `embeddings` [n, 77, 768]."""
         return self.pocket.sample(model, embeddings, seeds, self._sampler).cpu()
+
+    def rates(
+        self,
+        model: Any,
+        concept: Concept,
+        found: Trials,
+        names: Sequence[str],
+        embed: Callable[[Sequence[Caption]], Tensor] | None = None,
+    ) -> dict[str, Rate]:
+        """What pictures show of a concept's trials, by `names` of its fields: the concept, or of what should stay all of it.
+
+        Args:
+            model: samples them.
+            concept: that is erased from it.
+            found: the captions.
+            names: such as 'own' and 'others'.
+            embed: makes token embeddings of captions; the bench's text encoder by default.
+        """
+        captions = {name: getattr(found, name) for name in names}
+        seen = self.all_seen(model, {name: (embed or self.embeddings)(one) for name, one in captions.items()})
+        return {
+            name: kept(one, seen[name]) if name in STAYING else made(concept, seen[name])
+            for name, one in captions.items()
+        }
 
     def all_seen(self, model: Any, groups: dict[str, Tensor]) -> dict[str, list[Seen]]:
         """What is seen in the pictures of groups of embeddings, all sampled together; seeds count from 0 in each."""

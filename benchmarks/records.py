@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, TypeVar
 from pocket_model.rates import Rate
 
 Record = TypeVar("Record")
+Key = TypeVar("Key")
 
 RESULTS = Path(__file__).with_name("results")
 """Where tables, plots and what was measured go."""
@@ -30,6 +33,36 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
     lines = ",\n".join(json.dumps(asdict(record), ensure_ascii=False) for record in records)
     unfinished.write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")
     unfinished.replace(path)
+
+
+def measure_missing(
+    path: Path,
+    kind: Callable[..., Record],
+    wanted: Sequence[Key],
+    measure: Callable[[Key], Record],
+    seconds: float = math.inf,
+) -> list[Record]:
+    """Every record at `path` after those of the keys `wanted` that were not there were measured, or the time was over.
+
+    Args:
+        path: of the records, which have a `key`; it is written after each.
+        kind: of the records.
+        wanted: keys of records, in order.
+        measure: the record of a key.
+        seconds: no record is begun later.
+    """
+    known: list[Any] = list(read_records(path, kind))
+    keys = {record.key for record in known}
+    end = time.perf_counter() + seconds
+    for key in wanted:
+        if key in keys:
+            continue
+        if time.perf_counter() > end:
+            break
+        known.append(measure(key))
+        write_records(path, known)
+        print(known[-1], flush=True)
+    return known
 
 
 def gather_records(path: Path, others: Sequence[Path], kind: Callable[..., Any]) -> None:

@@ -9,16 +9,20 @@ intervals.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.erased_models import Bench, machine
+from benchmarks.examples.run import SORTS
 from pocket_model.networks import encode
 from pocket_model.sampling import Sampler
-from pocket_model.trials import Concept, concept_named, kept, made, trials
+from pocket_model.trials import Concept, concept_named, trials, without
+from pocket_model.world import Caption
 
 TRAINED_ON = 1
 """The seed of the captions that are trained on; those that are measured have seed 0."""
@@ -42,12 +46,7 @@ def main() -> int:
     for name in ("concept", "unedited", "anchored", "retaining"):
         print(f"  {name}: {' '.join(f'{value:.4f}' for value in getattr(found.record, name))}")
     measured = trials(concept, arguments.captions, arguments.captions)
-    names = ("own", "held_out", "neighbours", "others")
-    with torch.inference_mode():
-        groups = {name: encode(found.clip, [one.text for one in getattr(measured, name)]) for name in names}
-        seen = bench.all_seen(bench.pocket.model, groups)
-    rates = {name: made(concept, seen[name]) for name in ("own", "held_out")}
-    rates |= {name: kept(getattr(measured, name), seen[name]) for name in ("neighbours", "others")}
+    rates = bench.rates(bench.pocket.model, concept, measured, SORTS, partial(_embeddings, found.clip))
     print(concept.name, *(f"{name} {rate}" for name, rate in rates.items()))
     return 0
 
@@ -59,10 +58,9 @@ def _unlearned(bench: Bench, concept: Concept, settings: dict[str, Any]) -> Any:
     from rece_pack.rece_ops.training.settings import UnlearningSettings
 
     known = trials(concept, 24, 72, TRAINED_ON)
-    pattern = rf"\b{re.escape(concept.name)}\b"
     request = training_request(
         f"{concept.name} -> {concept.target}",
-        "\n".join(dict.fromkeys(re.sub(pattern, "{}", caption.text) for caption in known.own)),
+        "\n".join(dict.fromkeys(caption.text for caption in without(concept, known.own, "{}"))),
         "\n".join(dict.fromkeys(caption.text for caption in (*known.neighbours, *known.others))),
         UnlearningSettings(**settings),
         PictureSettings(4, 8, 64, 10, 2.0),
@@ -70,6 +68,11 @@ def _unlearned(bench: Bench, concept: Concept, settings: dict[str, Any]) -> Any:
     pocket = bench.pocket
     with torch.inference_mode():
         return unlearn_in_text_encoder(Session.open(pocket.model, pocket.clip, pocket.vae), request)
+
+
+def _embeddings(clip: Any, captions: Sequence[Caption]) -> Tensor:
+    with torch.inference_mode():
+        return encode(clip, [caption.text for caption in captions])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from benchmarks.erased_models import UNEDITED, Bench, machine
 from benchmarks.records import read_records, write_records
 from pocket_model.classifier import classify
 from pocket_model.rates import Rate
-from pocket_model.trials import Concept, Trials, kept, made, trials
+from pocket_model.trials import Concept, Trials, made, trials, without
 
 TRAINED_ON, ATTACKED_WITH = 1, 2
 """Seeds of captions: nobody is trained on the captions that are measured (seed 0), nor attacks with them."""
@@ -70,14 +69,8 @@ class Audit:
         eraser = self._eraser(method)
         seconds = time.perf_counter() - started if eraser is not None else 0.0
         model = self._bench.pocket.model if eraser is None else self._bench.with_erasers(eraser)
-        found = self._trials
-        groups = {
-            name: self._bench.embeddings(getattr(found, name))
-            for name in ("own", "paraphrased", "held_out", "neighbours", "others")
-        }
-        seen = self._bench.all_seen(model, groups)
-        rates: dict[str, Any] = {name: made(self._concept, seen[name]) for name in ("own", "paraphrased", "held_out")}
-        rates |= {name: kept(getattr(found, name), seen[name]) for name in ("neighbours", "others")}
+        names = ("own", "paraphrased", "held_out", "neighbours", "others")
+        rates: dict[str, Any] = self._bench.rates(model, self._concept, self._trials, names)
         print(method, self._concept.name, *(f"{name} {rate}" for name, rate in rates.items()), flush=True)
         return Found(
             method,
@@ -131,8 +124,7 @@ class Audit:
 
     def _contexts(self, known: Trials) -> str:
         """The concept's captions with '{}' in its place, one a line."""
-        pattern = rf"\b{re.escape(self._concept.name)}\b"
-        return "\n".join(dict.fromkeys(re.sub(pattern, "{}", caption.text) for caption in known.own))
+        return "\n".join(dict.fromkeys(caption.text for caption in without(self._concept, known.own, "{}")))
 
     def _trained(self, changed: dict[str, Any]) -> Any:
         from rece_pack.nodes.host.jobs.train import train_eraser

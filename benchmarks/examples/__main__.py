@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
+from functools import cache
 from pathlib import Path
 
 from benchmarks.erased_models import Bench, bench_sampler
 from benchmarks.examples.run import WAYS, Outcome, measured, report
-from benchmarks.records import RESULTS, read_records, write_records
+from benchmarks.records import RESULTS, measure_missing
 from pocket_model.trials import CONCEPTS
 from tools.host import host_folder
 
@@ -30,25 +30,24 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    path = arguments.out / "examples.json"
-    found = {outcome.key: outcome for outcome in read_records(path, Outcome)}
-    wanted = [(name, way) for name in arguments.concepts for way in arguments.ways]
-    missing = [
-        one for one in wanted if (*one, arguments.examples * (one[1] != WAYS[0]), arguments.pictures) not in found
+    wanted = [
+        (name, way, arguments.examples if way != WAYS[0] else 0, arguments.pictures)
+        for name in arguments.concepts
+        for way in arguments.ways
     ]
-    started = time.perf_counter()
-    if missing:
-        bench = Bench(bench_sampler())
-        _keep_words_in(host_folder() / "words")
-    for name, way in missing:
-        if time.perf_counter() - started > arguments.seconds:
-            break
-        outcome = measured(bench, name, way, arguments.examples, arguments.pictures)
-        found[outcome.key] = outcome
-        write_records(path, list(found.values()))
-        print(outcome, flush=True)
-    print(report(list(found.values())))
+    path = arguments.out / "examples.json"
+    found = measure_missing(path, Outcome, wanted, lambda key: measured(_bench(), key), arguments.seconds)
+    # Of other numbers of examples the file may hold fewer concepts, which would narrow the sums.
+    print(report([one for one in found if one.key in wanted]))
     return 0
+
+
+@cache
+def _bench() -> Bench:
+    """Loaded once something is to be measured."""
+    bench = Bench(bench_sampler())
+    _keep_words_in(host_folder() / "words")
+    return bench
 
 
 def _keep_words_in(folder: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 import torch
 
 from benchmarks.erased_models import Bench
 from pocket_model.rates import Rate
-from pocket_model.trials import Concept, concept_named, kept, made, scene_with, trials
+from pocket_model.trials import Concept, concept_named, scene_with, trials
 from pocket_model.world import OPENINGS, describe, paraphrase
 
 WAYS = ("bare word", "sample", "pairs")
+SORTS = ("own", "held_out", "neighbours", "others")
+Key = tuple[str, str, int, int]
+"""Concept, way, examples (0 for the bare word) and pictures."""
 # Of the examples' scenes, which are none of those that are measured.
 _SEED = 7
 
@@ -43,7 +47,7 @@ class Outcome:
     note: str = ""
 
     @property
-    def key(self) -> tuple[str, str, int, int]:
+    def key(self) -> Key:
         """What it is the measurement of."""
         return self.concept, self.way, self.examples, self.pictures
 
@@ -65,32 +69,20 @@ def example_lines(concept: Concept, count: int, pairs: bool) -> str:
     return "\n".join(lines)
 
 
-def measured(bench: Bench, name: str, way: str, examples: int, pictures: int) -> Outcome:
+def measured(bench: Bench, key: Key) -> Outcome:
     """Erase the concept by a projection to its target, and look at pictures."""
     from rece_pack.nodes.host.jobs.erase import erase_concepts
     from rece_pack.nodes.request.erasure_request import request_of
 
+    name, way, examples, pictures = key
     concept = concept_named(name)
-    text = "" if way == WAYS[0] else example_lines(concept, examples, pairs=way == WAYS[2])
+    text = example_lines(concept, examples, pairs=way == WAYS[2]) if examples else ""
     inputs = {"preset": "nudity", "method": "projection", "examples": text}
     with torch.inference_mode():
         result = erase_concepts(bench.session, request_of(f"{concept.name} -> {concept.target}", inputs))
     found = trials(concept, pictures, pictures, seed=3)
-    groups = {"own": found.own, "held_out": found.held_out, "neighbours": found.neighbours, "others": found.others}
-    seen = bench.all_seen(
-        bench.with_erasers(result.eraser), {sort: bench.embeddings(captions) for sort, captions in groups.items()}
-    )
-    return Outcome(
-        name,
-        way,
-        examples if text else 0,
-        pictures,
-        made(concept, seen["own"]),
-        made(concept, seen["held_out"]),
-        kept(found.neighbours, seen["neighbours"]),
-        kept(found.others, seen["others"]),
-        " ".join(result.notes),
-    )
+    rates: dict[str, Any] = bench.rates(bench.with_erasers(result.eraser), concept, found, SORTS)
+    return Outcome(*key, **rates, note=" ".join(result.notes))
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
@@ -104,9 +96,6 @@ def report(outcomes: Sequence[Outcome]) -> str:
         chosen = [one for one in outcomes if (one.way, one.examples, one.pictures) == way]
         of_all = [one for one in chosen if all((one.concept, *other) in {o.key for o in outcomes} for other in ways)]
         for label, part in (*((one.concept, [one]) for one in chosen), (f"all {len(of_all)}", of_all)):
-            rates = [sum((getattr(one, sort) for one in part), Rate(0, 0)) for sort in _SORTS]
+            rates = [sum((getattr(one, sort) for one in part), Rate(0, 0)) for sort in SORTS]
             rows.append(f"| {label}, {way[0]}{f' of {way[1]}' if way[1] else ''} | {' | '.join(map(str, rates))} |")
     return "\n".join(rows)
-
-
-_SORTS = ("own", "held_out", "neighbours", "others")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
+from functools import cache
 from pathlib import Path
 
 from benchmarks.erased_models import Bench, bench_sampler
 from benchmarks.image_side.run import WAYS, Outcome, Trial, report
-from benchmarks.records import RESULTS, read_records, write_records
+from benchmarks.records import RESULTS, measure_missing
 
 
 def main() -> int:
@@ -26,21 +26,16 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    path = arguments.out / "image_side.json"
-    found = {outcome.key: outcome for outcome in read_records(path, Outcome)}
     wanted = [(name, way, arguments.pictures) for name in arguments.concepts for way in arguments.ways]
-    missing = [one for one in wanted if one not in found]
-    started = time.perf_counter()
-    trial = Trial(Bench(bench_sampler()), arguments.pictures) if missing else None
-    for name, way, _ in missing:
-        if trial is None or time.perf_counter() - started > arguments.seconds:
-            break
-        outcome = trial.measured(name, way)
-        found[outcome.key] = outcome
-        write_records(path, list(found.values()))
-        print(outcome, flush=True)
-    print(report(list(found.values())))
+    path = arguments.out / "image_side.json"
+    print(report(measure_missing(path, Outcome, wanted, lambda key: _trial().measured(key), arguments.seconds)))
     return 0
+
+
+@cache
+def _trial() -> Trial:
+    """With the model, once something is to be measured."""
+    return Trial(Bench(bench_sampler()))
 
 
 if __name__ == "__main__":

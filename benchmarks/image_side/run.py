@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.erased_models import Bench, settings
+from benchmarks.examples.run import SORTS
 from benchmarks.image_side.moments import Block, Sums, gathered, maps, with_maps
 from pocket_model.rates import Rate
-from pocket_model.trials import concept_named, kept, made, trials
+from pocket_model.trials import concept_named, trials
 
 TEXT_SIDE = {
     "projection": ("projection, β 30, to a target", False),
@@ -22,6 +24,8 @@ WAYS = (
     *(f"image side, plain, {count}" for count in (1, 4)),
 )
 SCENES = 12
+Key = tuple[str, str, int]
+"""Concept, way and pictures of each sort, of the neighbour half as many."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Outcome:
     others: Rate
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         """What it is the measurement of."""
         return self.concept, self.way, self.pictures
 
@@ -47,29 +51,19 @@ class Trial:
 
     Args:
         bench: the loaded model.
-        pictures: of each sort, half as many of the neighbour.
     """
 
-    def __init__(self, bench: Bench, pictures: int) -> None:
-        self._bench, self._pictures = bench, pictures
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
         self._sums: dict[str, dict[Block, Sums]] = {}
 
-    def measured(self, name: str, way: str) -> Outcome:
+    def measured(self, key: Key) -> Outcome:
         """Erase one concept in one way, and look at pictures."""
+        name, way, pictures = key
         concept = concept_named(name)
-        found = trials(concept, self._pictures, self._pictures, seed=3)
-        groups = {"own": found.own, "held_out": found.held_out, "neighbours": found.neighbours, "others": found.others}
-        embeddings = {sort: self._bench.embeddings(captions) for sort, captions in groups.items()}
-        seen = self._bench.all_seen(self._model(name, way), embeddings)
-        return Outcome(
-            name,
-            way,
-            self._pictures,
-            made(concept, seen["own"]),
-            made(concept, seen["held_out"]),
-            kept(found.neighbours, seen["neighbours"]),
-            kept(found.others, seen["others"]),
-        )
+        found = trials(concept, pictures, pictures, seed=3)
+        rates: dict[str, Any] = self._bench.rates(self._model(name, way), concept, found, SORTS)
+        return Outcome(*key, **rates)
 
     def _model(self, name: str, way: str) -> object:
         concept = concept_named(name)
@@ -93,9 +87,6 @@ def report(outcomes: Sequence[Outcome]) -> str:
     for way in (way for way in WAYS if any(one.way == way for one in outcomes)):
         chosen = [one for one in outcomes if one.way == way]
         for label, part in ((f"{way}, all {len(chosen)}", chosen), *((one.concept, [one]) for one in chosen)):
-            rates = [sum((getattr(one, sort) for one in part), Rate(0, 0)) for sort in _SORTS]
+            rates = [sum((getattr(one, sort) for one in part), Rate(0, 0)) for sort in SORTS]
             rows.append(f"| {label} | {' | '.join(map(str, rates))} |")
     return "\n".join(rows)
-
-
-_SORTS = ("own", "held_out", "neighbours", "others")
