@@ -16,7 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,9 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     _check(arguments, [erasure.name for erasure in erasures])
     results = Results(arguments.out, _identity(arguments, erasures))
     subject, columns = open_subject(arguments), columns_of(arguments)
+    for erasure in erasures:
+        # What cannot be asked for is refused before pictures are made for an hour.
+        erasure.request(subject.concepts, subject.preserve if arguments.preserve else "")
     tasks = missing_tasks(results, subject, erasures, arguments.chunk)
     if tasks:
         with _workers(arguments, subject) as work:
@@ -124,21 +127,15 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     return write_all(results, lines, columns, f"“{erased}”, erased from {subject.name}")
 
 
-@contextmanager
-def _workers(arguments: argparse.Namespace, subject: Any) -> Iterator[Any]:
+def _workers(arguments: argparse.Namespace, subject: Any) -> AbstractContextManager[Any]:
     """What does tasks: this process, or those of a Ray cluster."""
     from tools.evaluation.ray_workers import RayWorkers
     from tools.evaluation.subjects import open_subject_anywhere
     from tools.evaluation.work import Worker
 
     if not arguments.ray:
-        yield Worker(subject, arguments.preserve)
-        return
-    workers = RayWorkers(arguments.ray, partial(open_subject_anywhere, arguments), arguments.preserve)
-    try:
-        yield workers
-    finally:
-        workers.close()
+        return nullcontext(Worker(subject, arguments.preserve))
+    return closing(RayWorkers(arguments.ray, partial(open_subject_anywhere, arguments), arguments.preserve))
 
 
 def make_missing(results: Any, tasks: Sequence[Any], work: Callable[[Sequence[Any]], Iterator[Any]]) -> None:

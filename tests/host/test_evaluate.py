@@ -112,8 +112,10 @@ def test_what_cannot_be_evaluated_says_why(tmp_path: Path, checkpoint: Callable[
         ((*own, "--count", 0), "--count is 0"),
         ((*own, "--inversion-steps", 0), "--inversion-steps is 0"),
         ((*own, "--attacks", "vector"), "--attacks vector is for the pocket model"),
+        (("--pocket", "--sweep", "RECE", "epochs=1,x", "--out", tmp_path / "pocket"), "'epochs' is 'x': give a number"),
         ((*own, "--erase", "a b", "--erase", "a_b"), "names that no file can tell apart"),
         ((*own, "--erase", "a", "eraser=none.safetensors"), "takes a file that is there"),
     ):
         with pytest.raises(InputError, match=message):
             run(*arguments)
+    assert not list(tmp_path.glob("*/pictures")), "no picture was made before"

@@ -61,6 +61,21 @@ class Erasure:
             for chosen in itertools.product(*choices)
         ]
 
+    def request(self, concepts: str, preserve: str) -> Any:
+        """What the node would be asked for; None where there is nothing to make.
+
+        Raises:
+            InputError: an input has a value that the node does not take.
+        """
+        if not self.settings or self.settings.keys() & set(_FILES):
+            return None
+        from rece_pack.nodes.request.erase_inputs import given_inputs
+        from rece_pack.nodes.request.erasure_request import request_of
+
+        given = given_inputs(f"{name}={value}" for name, value in self.settings.items() if name != "preset")
+        preset = self.settings.get("preset", "custom")
+        return request_of(concepts, {"preset": preset, "preserve": preserve, **given})
+
 
 @dataclass(frozen=True)
 class Erased:
@@ -98,8 +113,6 @@ def make(erasure: Erasure, model: Any, clip: Any, concepts: str, preserve: str) 
     from rece_pack.nodes.host.jobs.apply import apply_eraser
     from rece_pack.nodes.host.jobs.erase import erase_concepts
     from rece_pack.nodes.host.session import Session
-    from rece_pack.nodes.request.erase_inputs import given_inputs
-    from rece_pack.nodes.request.erasure_request import request_of
     from rece_pack.rece_ops import EraserSet
 
     if "lora" in erasure.settings:
@@ -109,10 +122,7 @@ def make(erasure: Erasure, model: Any, clip: Any, concepts: str, preserve: str) 
     if "eraser" in erasure.settings:
         eraser = EraserSet.load(Path(erasure.settings["eraser"]))
     else:
-        rest = {name: value for name, value in erasure.settings.items() if name != "preset"}
-        given = given_inputs(f"{name}={value}" for name, value in rest.items())
-        inputs = {"preset": erasure.settings.get("preset", "custom"), "preserve": preserve, **given}
-        eraser = erase_concepts(session, request_of(concepts, inputs)).eraser
+        eraser = erase_concepts(session, erasure.request(concepts, preserve)).eraser
     seconds = time.perf_counter() - started
     factors = [factor for part in eraser.values() for factor in part.stored().tensors.values()]
     return Erased(apply_eraser(session, eraser, 1.0), eraser, seconds, sum(factor.nbytes for factor in factors))

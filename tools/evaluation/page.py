@@ -13,7 +13,7 @@ from typing import Any
 from rece_pack.rece_ops.measures.rates import Rate
 
 from tools.evaluation.chunks import Results, save_text
-from tools.evaluation.pareto import front, is_judged, points, save_plot
+from tools.evaluation.pareto import Point, front, is_judged, points, save_plot
 from tools.evaluation.summary import Columns, Line
 
 TABLE, ROWS, PLOT, PARETO, GRID, PAGE = "table.md", "rows.csv", "rates.png", "pareto.png", "grid.png", "index.html"
@@ -27,9 +27,10 @@ def write_all(results: Results, lines: Sequence[Line], columns: Columns, title: 
     save_text(folder / TABLE, f"# {title}\n\n{markdown(lines, columns)}\n")
     save_text(folder / ROWS, _rows(results, lines, columns))
     _plot(folder / PLOT, lines, columns)
-    save_plot(folder / PARETO, points(lines, columns), is_judged(lines, columns))
+    found = points(lines, columns)
+    save_plot(folder / PARETO, found, is_judged(lines, columns))
     _grid(folder / GRID, results, lines, columns)
-    save_text(folder / PAGE, _page(folder, lines, columns, title))
+    save_text(folder / PAGE, _page(folder, lines, columns, title, front(found)))
     return folder / PAGE
 
 
@@ -130,14 +131,14 @@ img{max-width:100%}.scroll{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181a1b}img{background:#fff}}"""
 
 
-def _page(folder: Path, lines: Sequence[Line], columns: Columns, title: str) -> str:
+def _page(folder: Path, lines: Sequence[Line], columns: Columns, title: str, unbeaten: Sequence[Point]) -> str:
     heads = "".join(f"<th>{html.escape(head)}</th>" for head in _heads(columns))
     rows = "".join(
         f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in _cells(line, columns))}</tr>" for line in lines
     )
     order = ", ".join(html.escape(line.name) for line in lines)
     sets = ", ".join(html.escape(name) for name in columns.all)
-    best = ", ".join(html.escape(point.name) for point in front(points(lines, columns)))
+    best = ", ".join(html.escape(point.name) for point in unbeaten)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>{html.escape(title)}</h1>

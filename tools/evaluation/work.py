@@ -114,7 +114,10 @@ def missing_tasks(results: Results, subject: Subject, erasures: Sequence[Erasure
 
 def keep(results: Results, finished: Iterator[tuple[Task, Done]], tell: Callable[[Task, int], None]) -> None:
     """Put chunks into the results as they are finished; `tell` hears of each, with how many there are."""
+    noted = set[str]()
     for count, (task, done) in enumerate(finished, start=1):
-        results.note(f"erasure {task.erasure.name}", {"seconds": done.seconds, "size": done.size})
+        if task.erasure.name not in noted:
+            results.note(f"erasure {task.erasure.name}", {"seconds": done.seconds, "size": done.size})
+            noted.add(task.erasure.name)
         results.add(task.chunk, done.rows, done.pictures)
         tell(task, count)
