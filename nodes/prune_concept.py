@@ -17,7 +17,7 @@ from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import choice_input, clip_input, count_input, model_input, strength_input
 from .schema.sockets import ERASE, Eraser
-from .schema.training_inputs import contexts_input, guidance_input, seed_input, size_input
+from .schema.training_inputs import concepts_input, contexts_input, guidance_input, seed_input, size_input
 
 _SETTINGS = PruningSettings()
 _PICTURES = PictureSettings(concept=50, other=0, size=512, steps=50, guidance=7.5)
@@ -42,15 +42,8 @@ class PruneConcept(io.ComfyNode):
             inputs=[
                 model_input(),
                 clip_input(),
-                io.String.Input(
-                    "concepts",
-                    multiline=True,
-                    default="",
-                    placeholder="Van Gogh -> art\nchurch -> house",
-                    tooltip=(
-                        "One concept a line, as in 'Erase Concepts'. 'a -> b' prunes what is active for a and less for b: b is the "
-                        "base, something of the same kind."
-                    ),
+                concepts_input(
+                    "'a -> b' prunes what is active for a and less for b: b is the base, something of the same kind."
                 ),
                 io.Float.Input(
                     "share",

@@ -10,7 +10,7 @@ from ..rece_ops import POOLED_STREAM, Eraser, EraserSet, InputError, Part, Sched
 from ..rece_ops.schedule import CURVES, STEADY
 from ..rece_ops.texts import QUOTED, printable, quoted
 from .reporting.sentences import eraser_description
-from .request.block_lines import check_range, parse_blocks
+from .request.block_lines import MOST, check_range, parse_blocks
 from .request.choices import check_choice
 from .schema.checked import checked
 from .schema.compat import build
@@ -25,8 +25,6 @@ from .schema.inputs import (
 )
 from .schema.sockets import ERASE
 from .schema.sockets import Eraser as EraserSocket
-
-_MOST = 2.0
 
 
 class ShapeEraser(io.ComfyNode):
@@ -135,7 +133,7 @@ class ShapeEraser(io.ComfyNode):
 
 
 def _strength(name: str, tooltip: str, advanced: bool = False) -> io.Input:
-    return number_input(name, 1.0, f"{tooltip} 0 is none of the erasure, 1 is all.", 0.0, _MOST, 0.01, advanced)
+    return number_input(name, 1.0, f"{tooltip} 0 is none of the erasure, 1 is all.", 0.0, MOST, 0.01, advanced)
 
 
 def _chosen(eraser: EraserSet, streams: str) -> set[str]:

@@ -32,6 +32,7 @@ from .schema.inputs import (
 from .schema.sockets import ERASE, Eraser
 from .schema.training_inputs import (
     batch_inputs,
+    concepts_input,
     contexts_input,
     low_memory_input,
     made_inputs,
@@ -39,6 +40,7 @@ from .schema.training_inputs import (
     retained_images_input,
     sampling_inputs,
     seed_input,
+    vae_input,
 )
 
 _SETTINGS, _PICTURES = HardenedSettings(), PictureSettings()
@@ -64,17 +66,8 @@ class TrainEraser(io.ComfyNode):
             inputs=[
                 model_input(),
                 clip_input(),
-                io.Vae.Input("vae", tooltip="The VAE that belongs to the model. It is only used for connected images."),
-                io.String.Input(
-                    "concepts",
-                    multiline=True,
-                    default="",
-                    placeholder="Van Gogh -> art\nchurch -> house",
-                    tooltip=(
-                        "One concept a line, as in 'Erase Concepts'. 'a -> b' trains a towards b; a target of the same kind "
-                        "costs other pictures least."
-                    ),
-                ),
+                vae_input(),
+                concepts_input("'a -> b' trains a towards b; a target of the same kind costs other pictures least."),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),

@@ -20,6 +20,7 @@ from .schema.inputs import clip_input, number_input, strength_input
 from .schema.sockets import ERASE
 from .schema.training_inputs import (
     batch_inputs,
+    concepts_input,
     contexts_input,
     low_memory_input,
     made_inputs,
@@ -27,6 +28,7 @@ from .schema.training_inputs import (
     retained_images_input,
     sampling_inputs,
     seed_input,
+    vae_input,
 )
 
 _SETTINGS = UnlearningSettings()
@@ -52,16 +54,9 @@ class UnlearnTextEncoder(io.ComfyNode):
             inputs=[
                 clip_input(),
                 io.Model.Input("model", tooltip="The model that the text encoder is judged by. It is not changed."),
-                io.Vae.Input("vae", tooltip="The VAE that belongs to the model. It is only used for connected images."),
-                io.String.Input(
-                    "concepts",
-                    multiline=True,
-                    default="",
-                    placeholder="Van Gogh -> art\nchurch -> house",
-                    tooltip=(
-                        "One concept a line, as in 'Erase Concepts'. With method 'bounded', 'a -> b' stops where a fits its pictures no "
-                        "better than b does."
-                    ),
+                vae_input(),
+                concepts_input(
+                    "With method 'bounded', 'a -> b' stops where a fits its pictures no better than b does."
                 ),
                 io.Combo.Input(
                     "method",

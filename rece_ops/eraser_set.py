@@ -116,9 +116,14 @@ class EraserSet(Mapping[str, Part]):
         return {name: part for name, part in self._parts.items() if isinstance(part, SparseChange)}
 
     @property
+    def changes(self) -> list[WeightChange | SparseChange]:
+        """All changes of weights, in the order in which they are applied, which counts where two kinds change one number."""
+        return [part for part in self._parts.values() if isinstance(part, (WeightChange, SparseChange))]
+
+    @property
     def changes_weights(self) -> bool:
         """Whether there is more in it than transforms of text streams."""
-        return len(self.transforms) < len(self)
+        return bool(self.changes)
 
     def __getitem__(self, name: str) -> Part:
         return self._parts[name]

@@ -41,7 +41,7 @@ class SparseNumbers(NamedTuple):
         Raises:
             InputError: the weight has another size.
         """
-        if not self.fits(weight.shape):
+        if self.shape != flat_shape(weight.shape):
             raise InputError(
                 f"A sparse change is for {self.shape[0]}×{self.shape[1]} numbers, but the weight is {list(weight.shape)}: it "
                 "belongs to another model."
@@ -49,10 +49,6 @@ class SparseNumbers(NamedTuple):
         dtype = torch.promote_types(torch.promote_types(weight.dtype, self.added.dtype), torch.float32)
         removed, added = (one.to(weight.device, dtype) for one in (self.removed, self.added))
         return added - removed * weight.reshape(-1)[self.places.to(weight.device, torch.long)].to(dtype)
-
-    def fits(self, shape: torch.Size | tuple[int, ...]) -> bool:
-        """Whether a weight of that shape is meant."""
-        return self.shape == flat_shape(shape)
 
     def scaled(self, strength: float) -> SparseNumbers:
         """`strength` times that change."""

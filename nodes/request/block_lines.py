@@ -11,7 +11,8 @@ from .typed_text import LineError, content_lines
 
 FIELD = "blocks"
 _ENTRY = re.compile(r"(?P<group>[a-z]{1,20})(?:\s+(?P<first>\d{1,3})(?:\s*-\s*(?P<last>\d{1,3}))?)?")
-_MOST = 2.0
+MOST = 2.0
+"""Of an input, and of a block."""
 
 
 def parse_blocks(text: str) -> dict[str, float]:
@@ -59,10 +60,10 @@ def _strength(line: int, entry: str, given: str) -> float:
     except ValueError:
         found = -1.0
     # NaN is in no order.
-    if not 0 <= found <= _MOST:
+    if not 0 <= found <= MOST:
         raise LineError(
             line,
-            f"Line {line} of '{FIELD}' gives {quoted(entry)} no strength that can be used: write a number from 0 to {_MOST:g} "
+            f"Line {line} of '{FIELD}' gives {quoted(entry)} no strength that can be used: write a number from 0 to {MOST:g} "
             "after the colon.",
         )
     return found
@@ -70,5 +71,5 @@ def _strength(line: int, entry: str, given: str) -> float:
 
 def check_range(name: str, value: float) -> None:
     """Raise InputError unless the input `name` is a strength from 0 to 2."""
-    if not 0 <= value <= _MOST:
-        raise InputError(f"'{name}' is {quoted(value)}: give a number from 0 to {_MOST:g}.")
+    if not 0 <= value <= MOST:
+        raise InputError(f"'{name}' is {quoted(value)}: give a number from 0 to {MOST:g}.")

@@ -14,6 +14,22 @@ def seed_input(tooltip: str) -> io.Input:
     return io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=False, tooltip=tooltip)
 
 
+def concepts_input(arrow: str) -> io.Input:
+    """Concept lines; `arrow` is a sentence about what 'a -> b' means here."""
+    return io.String.Input(
+        "concepts",
+        multiline=True,
+        default="",
+        placeholder="Van Gogh -> art\nchurch -> house",
+        tooltip=f"One concept a line, as in 'Erase Concepts'. {arrow}",
+    )
+
+
+def vae_input() -> io.Input:
+    """The VAE, for images that a person connects."""
+    return io.Vae.Input("vae", tooltip="The VAE that belongs to the model. It is only used for connected images.")
+
+
 def contexts_input() -> io.Input:
     """Prompts with a place for the concept."""
     return io.String.Input(

@@ -52,8 +52,7 @@ def strengths_of(architecture: Architecture, eraser: EraserSet) -> dict[str, flo
     keys = [
         key for stream in architecture.erased_by(eraser) if eraser.transforms[stream.name].rank for key in stream.keys
     ]
-    keys += [key for change in eraser.weight_changes.values() for key in change.changes]
-    keys += [key for change in eraser.sparse_changes.values() for key in change.changes]
+    keys += [key for change in eraser.changes for key in change.changes]
     if eraser.shape.is_whole:
         return dict.fromkeys(keys, 1.0)
     readers = set(architecture.keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import comfy.utils
 
-from ....rece_ops import WHOLE, EraserSet, Provenance, Shape, SparseChange, WeightChange
+from ....rece_ops import WHOLE, EraserSet, Provenance, Shape
 from ....rece_ops.settings import check_strength
 from ..architectures.places import by_strength
 from ..errors import UnsupportedModelError
@@ -51,11 +51,9 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
                 add_forwards(patched, keys, scaled, scheduled)
             else:
                 add_weight_patches(patched, stream.patch_keys(keys), transform, factor * strength)
-    # In the ERASER's order, which only counts where one number is changed by two kinds.
-    for part in eraser.values():
-        if isinstance(part, (WeightChange, SparseChange)):
-            for factor, keys in by_strength(part.changes, strengths).items():
-                add_weight_changes(patched, part, keys, factor * strength, scheduled and scheduled.hook)
+    for change in eraser.changes:
+        for factor, keys in by_strength(change.changes, strengths).items():
+            add_weight_changes(patched, change, keys, factor * strength, scheduled and scheduled.hook)
     patched.set_attachments(_ATTACHMENT, (*upstream_erasures(session.model), eraser.provenance_as_applied()))
     return patched
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import comfy.utils
 import torch
@@ -72,8 +72,8 @@ def lora_tensors(
             "This ERASER prunes single numbers of weights, scattered over all rows, which no LoRA of low rank can hold: save it "
             "with 'Save Eraser', or save the erased model with 'CheckpointSave'."
         )
-    found = _of_transforms(session, eraser, strength, max_rank)
     strengths = session.strengths_of(eraser)
+    found = _of_transforms(session, eraser, strength, strengths, max_rank)
     for change in eraser.weight_changes.values():
         for key, (up, down) in change.scaled(strength).changes.items():
             if strengths[key] != 0:
@@ -89,9 +89,11 @@ def lora_tensors(
     return tensors
 
 
-def _of_transforms(session: Session, eraser: EraserSet, strength: float, max_rank: int) -> dict[str, list[LowRank]]:
+def _of_transforms(
+    session: Session, eraser: EraserSet, strength: float, strengths: Mapping[str, float], max_rank: int
+) -> dict[str, list[LowRank]]:
     """W·(T − I) of every key and value weight, in float32 on the CPU."""
-    streams, strengths = session.streams_of(eraser), session.strengths_of(eraser)
+    streams = session.streams_of(eraser)
     progress = JobProgress(export=1)
     found: dict[str, list[LowRank]] = {}
     for turn, stream in enumerate(streams):

@@ -125,12 +125,11 @@ def _changes_by_key(session: StoredSession, eraser: EraserSet, strength: float) 
             changed = partial(_transformed, eraser.transforms[stream.name].scaled(factor * strength), stream.dimension)
             for key in keys:
                 found.setdefault(key, []).append(changed)
-    for part in eraser.values():
-        if isinstance(part, (WeightChange, SparseChange)):
-            for factor, keys in by_strength(part.changes, strengths).items():
-                scaled = part.scaled(factor * strength)
-                for key in keys:
-                    found.setdefault(key, []).append(partial(_added, scaled, key))
+    for change in eraser.changes:
+        for factor, keys in by_strength(change.changes, strengths).items():
+            scaled = change.scaled(factor * strength)
+            for key in keys:
+                found.setdefault(key, []).append(partial(_added, scaled, key))
     return found
 
 
