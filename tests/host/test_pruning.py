@@ -32,6 +32,7 @@ from rece_pack.nodes.request.pruning_request import PruningRequest, pruning_requ
 from rece_pack.nodes.request.training_request import PictureSettings
 from rece_pack.rece_ops import EraserSet, InputError, SparseChange, SparseNumbers
 from rece_pack.rece_ops.methods.pruning import PruningSettings
+from untouched import assert_untouched, state_of
 
 from pocket_model.assemble import pocket_checkpoint
 from tools.graph import Graph, Node
@@ -83,22 +84,10 @@ def pruned(session: Session) -> Pruned:
         return prune(session)
 
 
-def state_of(model: Any) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in model.model.state_dict().items()}
-
-
-def assert_untouched(model: Any, before: dict[str, torch.Tensor]) -> None:
-    after = model.model.state_dict()
-    assert all(torch.equal(after[key], value) for key, value in before.items())
-    modules = list(model.model.modules())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-    assert "model_function_wrapper" not in model.model_options
-
-
 def test_it_prunes_and_leaves_the_model_alone(session: Session) -> None:
-    before = state_of(session.model)
+    before = state_of(session.model.model)
     found = prune(session)
-    assert_untouched(session.model, before)
+    assert_untouched(session.model.model, before)
     change, shapes = change_of(found), feed_forward_outputs(session.model)
     assert set(change.changes) <= set(shapes)
     assert sum(own for own, _ in found.counts.values()) == change.count > 0
@@ -244,7 +233,7 @@ def test_a_wrapper_that_another_pack_put_on_the_model_still_counts(session: Sess
 
 
 def test_a_pruning_that_is_cancelled_leaves_the_model_alone(session: Session) -> None:
-    before = state_of(session.model)
+    before = state_of(session.model.model)
     for share in (0.1, 0.9):
 
         def cancel(value: int, total: int, preview: Any, node_id: Any = None, share: float = share) -> None:
@@ -257,7 +246,7 @@ def test_a_pruning_that_is_cancelled_leaves_the_model_alone(session: Session) ->
                 prune(session)
         finally:
             comfy.utils.set_progress_bar_global_hook(None)
-        assert_untouched(session.model, before)
+        assert_untouched(session.model.model, before)
 
 
 @pytest.mark.large

@@ -27,6 +27,7 @@ from rece_pack.nodes.request.training_request import PictureSettings, TrainingRe
 from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank, SparseChange, SparseNumbers
 from rece_pack.rece_ops.sparse_change import dense_change
 from rece_pack.rece_ops.training.settings import LAYERS, HardenedSettings
+from untouched import assert_untouched, state_of
 
 from pocket_model.assemble import pocket_checkpoint
 from tools.graph import Graph, Node
@@ -66,18 +67,6 @@ def train(loaded: Loaded, request: TrainingRequest | None = None, start: str = "
         return train_eraser(Session.open(*loaded), request or asked(), start, **inputs)
 
 
-def state_of(model: Any) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in model.model.state_dict().items()}
-
-
-def assert_untouched(model: Any, before: dict[str, torch.Tensor]) -> None:
-    after = model.model.state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[key], value) for key, value in before.items())
-    assert not any(module._forward_hooks for module in model.model.modules())
-    assert not any(parameter.grad is not None for parameter in model.model.parameters())
-
-
 def factors(trained: Trained) -> dict[str, LowRank]:
     (change,) = trained.eraser.weight_changes.values()
     return dict(change.changes)
@@ -89,9 +78,9 @@ def trained(loaded: Loaded) -> Trained:
 
 
 def test_it_learns_and_leaves_the_model_alone(loaded: Loaded) -> None:
-    before = state_of(loaded[0])
+    before = state_of(loaded[0].model)
     found = train(loaded, asked(replace(FEW_STEPS, steps=4, learning_rate=2e-3)))
-    assert_untouched(loaded[0], before)
+    assert_untouched(loaded[0].model, before)
     record = found.record
     assert record.steps == 4
     assert not record.stopped
@@ -137,7 +126,7 @@ def test_the_eraser_says_how_it_was_made_and_comes_back_from_a_file(trained: Tra
 def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
     loaded: Loaded, trained: Trained, tmp_path: Path
 ) -> None:
-    before = state_of(loaded[0])
+    before = state_of(loaded[0].model)
 
     def cancel(value: int, total: int, preview: Any, node_id: Any = None) -> None:
         # Pictures and the start are a fifth of the bar; this is the second step, in which some hosts' layers notice it.
@@ -150,7 +139,7 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
             train(loaded)
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
-    assert_untouched(loaded[0], before)
+    assert_untouched(loaded[0].model, before)
     (state,) = (tmp_path / "rece_training").iterdir()
     assert state.name in ("no_red_step_1.safetensors", "no_red_step_2.safetensors")
     again = train(loaded, resume=state.name)
@@ -168,7 +157,7 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
 def test_a_loss_that_is_no_number_keeps_what_was_learned_before(
     loaded: Loaded, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, turns, sound = state_of(loaded[0]), [], job.erasing_target
+    before, turns, sound = state_of(loaded[0].model), [], job.erasing_target
 
     def spoiled(*predictions: Any) -> torch.Tensor:
         turns.append(1)
@@ -179,7 +168,7 @@ def test_a_loss_that_is_no_number_keeps_what_was_learned_before(
     assert "no finite number" in found.record.stopped
     assert found.record.erasing == trained.record.erasing[:2]
     assert all(torch.isfinite(factor).all() for pair in factors(found).values() for factor in pair)
-    assert_untouched(loaded[0], before)
+    assert_untouched(loaded[0].model, before)
 
 
 def test_a_retain_limit_stops_early(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from rece_pack.nodes.reporting.unlearning import unlearning_report
 from rece_pack.nodes.request.training_request import PictureSettings, TrainingRequest, training_request
 from rece_pack.rece_ops import InputError
 from rece_pack.rece_ops.training.settings import UnlearningSettings
+from untouched import assert_untouched, state_of
 
 from pocket_model.assemble import pocket_checkpoint
 from tools.graph import Graph, Node
@@ -75,22 +76,12 @@ def unlearned(session: Session) -> Unlearned:
 
 
 def states(session: Session) -> list[dict[str, torch.Tensor]]:
-    networks = (session.model.model, session.clip.cond_stage_model)
-    return [{key: value.clone() for key, value in network.state_dict().items()} for network in networks]
+    return [state_of(network) for network in (session.model.model, session.clip.cond_stage_model)]
 
 
-def bits(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.flatten().view(torch.uint8)
-
-
-def assert_untouched(session: Session, before: list[dict[str, torch.Tensor]]) -> None:
+def assert_all_untouched(session: Session, before: list[dict[str, torch.Tensor]]) -> None:
     for network, known in zip((session.model.model, session.clip.cond_stage_model), before, strict=True):
-        after = network.state_dict()
-        # To the bit, because SD1's checkpoints lack a projection, which stays whatever was in memory: NaN, perhaps.
-        assert [key for key, value in known.items() if not torch.equal(bits(after[key]), bits(value))] == []
-        modules = list(network.modules())
-        assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-        assert not any(parameter.grad is not None for parameter in network.parameters())
+        assert_untouched(network, known)
     assert not session.clip.patcher.patches
 
 
@@ -104,7 +95,7 @@ def test_the_error_rises_with_all_layers_and_all_that_came_in_stays(session: Ses
     before = states(session)
     plain = encoded(session.clip, "a red circle")
     found = unlearn(session, asked(replace(TWO_STEPS, method="as published")))
-    assert_untouched(session, before)
+    assert_all_untouched(session, before)
     record = found.record
     assert len(record.concept) == 2
     assert not record.stopped
@@ -199,7 +190,7 @@ def test_it_is_cancelled_without_a_trace(session: Session) -> None:
             unlearn(session)
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
-    assert_untouched(session, before)
+    assert_all_untouched(session, before)
 
 
 def test_a_loss_that_is_no_number_keeps_what_was_learned(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
