@@ -110,10 +110,10 @@ def run(out: Path) -> list[Outcome]:
             rates = made(concept, seen[:OWN]), kept(asked.others, seen[OWN:])
             found.append(Outcome(name, concept.name, *rates, machine()))
             write_records(path, found)
-            _draw([[torch.cat(list(pictures[:SHOWN]), dim=1)]], cell)
+            _write(torch.cat(list(pictures[:SHOWN]), dim=1), cell)
             print(f"[shape] {concept.name}, {name}: made {rates[0]}, kept {rates[1]}", flush=True)
-    grid = [[_read(_cell(cells, concept, name)) for name in columns] for concept in CONCEPTS]
-    _draw(grid, out / "shape.png")
+    grid = [torch.cat([_read(_cell(cells, concept, name)) for name in columns], dim=2) for concept in CONCEPTS]
+    save_grid(torch.cat(grid, dim=1), list(columns), out / "shape.png")
     return found
 
 
@@ -122,10 +122,23 @@ def _cell(folder: Path, concept: Concept, name: str) -> Path:
     return folder / f"{concept.name}, {name}.png"
 
 
-def _draw(rows: Sequence[Sequence[Tensor]], path: Path) -> None:
-    """A column a shape; a concept's pictures [3, height, width] below each other."""
-    grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
-    numbers = (grid.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
+def save_grid(grid: Tensor, columns: Sequence[str], path: Path) -> None:
+    """A column a shape, with its name above; each concept's pictures [3, height, width] below each other."""
+    from matplotlib.figure import Figure
+
+    height, width = grid.shape[1:]
+    figure = Figure(figsize=(width / 75, height / 75 + 2.5), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(grid.movedim(0, -1).clamp(0, 1), interpolation="nearest")
+    side, block = width / len(columns), height / len(CONCEPTS)
+    axes.set_xticks([(place + 0.5) * side for place in range(len(columns))], columns, rotation=55, ha="left")
+    axes.set_yticks([(place + 0.5) * block for place in range(len(CONCEPTS))], [one.name for one in CONCEPTS])
+    axes.tick_params(length=0, top=False, bottom=False, labeltop=True, labelbottom=False)
+    figure.savefig(path)
+
+
+def _write(picture: Tensor, path: Path) -> None:
+    numbers = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
     Image.fromarray(numbers.numpy()).save(path)
 
 

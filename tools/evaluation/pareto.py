@@ -67,6 +67,9 @@ def save_plot(path: Path, found: Sequence[Point], judged: bool) -> None:
         axes.annotate(name, (one.price, one.left), textcoords="offset points", xytext=(5, 4), fontsize=8)
     axes.set_xlabel("of what should stay: comes out wrong" if judged else "of what should stay: mean change of pixels")
     axes.set_ylabel("concept still made, over all sets")
+    # Both are shares, of which prices are often small.
+    axes.set_xlim(-0.01, min(1.05, 0.05 + 1.2 * max((one.price for one in found), default=0.0)))
+    axes.set_ylim(-0.03, 1.05)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0))
     picture = io.BytesIO()
