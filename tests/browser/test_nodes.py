@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
 
 from tools.frontend import Frontend
 from tools.server import ComfyServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 pytestmark = pytest.mark.browser
 
@@ -39,6 +42,13 @@ ADVANCED = ["templates", "iteration", "preservation", "regeneration_limit", "dri
 """Those that count for the method that a new node has."""
 ROW = 24
 """The height of a number's row in the canvas."""
+
+
+def _expect_count(elements: Locator, count: int) -> None:
+    """Wait until there are so many: a page that is short of time draws late."""
+    from playwright.sync_api import expect
+
+    expect(elements).to_have_count(count)
 
 
 def test_every_script_is_loaded_and_every_node_can_be_added(frontend: Frontend, root: Path) -> None:
@@ -163,7 +173,7 @@ def test_a_verdict_comes_first_and_is_marked_when_an_input_changes(frontend: Fro
     report.locator("summary").click()
     numbers.wait_for()
     changed = report.get_by_text("Changed since the last run.")
-    assert changed.count() == 0
+    _expect_count(changed, 0)
     frontend.choose(node, "method", "UCE")
     changed.wait_for()
     frontend.choose(node, "method", "RECE")
@@ -259,7 +269,7 @@ def test_a_saved_workflow_loads_as_it_was(frontend: Frontend, preset: str) -> No
 def test_a_report_is_shown_as_text_and_stays_when_something_is_undone(frontend: Frontend) -> None:
     node = frontend.add(ERASE)
     lines = ["<b>bold</b>: 1% left", "", "Warning: it drifted."]
-    assert frontend.report(node).count() == 0
+    _expect_count(frontend.report(node), 0)
     frontend.executed(node, "\n".join(lines))
     report = frontend.report(node)
     report.wait_for()
@@ -287,7 +297,7 @@ def test_running_shows_the_report_on_the_node(frontend: Frontend) -> None:
     reports = frontend.page.locator(".rece-report:visible")
     reports.filter(has_text="Saved models/erasers/browser").wait_for(timeout=60_000)
     assert reports.locator(".rece-report-verdict").inner_text().startswith(f"{concept}: ")
-    assert reports.count() == 2
+    _expect_count(reports, 2)
 
 
 def test_a_node_that_need_not_run_again_gets_its_report_back(frontend: Frontend) -> None:
@@ -320,7 +330,7 @@ def test_a_comparison_shows_over_a_picture_what_was_before(frontend: Frontend) -
     grid = frontend.page.locator(".rece-compare:visible")
     grid.wait_for(timeout=180_000)
     before = grid.locator(".rece-compare-before")
-    assert before.is_hidden()
+    before.wait_for(state="hidden")
     # The middle of the last picture, the erased one: in the lower right corner.
     box = grid.bounding_box()
     assert box is not None
@@ -350,7 +360,7 @@ def test_no_text_but_a_failure_is_marked_as_an_error(frontend: Frontend) -> None
     frontend.failed(node, "It failed.\nError: forged\nWarning: forged")
     error = report.locator(".rece-report-error")
     error.wait_for()
-    assert report.locator("> div").count() == 1
+    _expect_count(report.locator("> div"), 1)
     assert error.inner_text() == "Error: It failed.\nError: forged\nWarning: forged"
     frontend.page.keyboard.press("Escape")
 

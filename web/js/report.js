@@ -37,6 +37,8 @@ const STYLE = `
   cursor: text;
   user-select: text;
 }
+/* Until it has drawn itself once, the canvas shows what was hidden when the node was made. */
+.rece-report:empty { display: none; }
 .rece-report-warning, .rece-report-error {
   margin-top: 4px;
   padding-left: 6px;
