@@ -13,8 +13,9 @@ import sys
 from tools.host import REPOSITORY, HostError, ensure_chromium, prepare
 from tools.pack import link_pack
 
-# Unless the environment says otherwise. Most tests wait for one core: for a server to start, a page to load, a file to be written. Two at a time share the
-# cores between them, and do not spin while they wait for each other. A file's tests share a server.
+# Most tests wait for one core: for a server to start, a page to load, a file to be written. Two at a time share the
+# cores between them, and do not spin while they wait for each other, unless the environment says otherwise. A file's
+# tests share a server.
 WORKERS = ("--numprocesses=2", "--dist=loadfile")
 THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)), "OMP_WAIT_POLICY": "PASSIVE"}
 
