@@ -56,7 +56,7 @@ class ApplyEraser(io.ComfyNode):
         present = connected(eraser).shaped(Shape(schedule=Schedule.between(start_percent, end_percent)))
         session = Session.open(model)
         patched = apply_eraser(session, present, strength)
-        way = describe_application(session, present.shape)
+        way = describe_application(session, present)
         description = f"{eraser_description(present)}\n{way}"
         tell(f"Applied at strength {strength:g}: {description}")
         return io.NodeOutput(patched, ui=ui.PreviewText(description))

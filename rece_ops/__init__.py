@@ -1,5 +1,6 @@
 """Closed-form concept erasure for text-to-image models: mathematics on tensors, without ComfyUI."""
 
+from .adapters import Adapter, Adapters
 from .attacks.derivation import Regenerated, WeightMoments, derive_embedding, regenerate
 from .eraser import POOLED_STREAM, Eraser
 from .eraser_set import EraserSet, Part
@@ -28,6 +29,8 @@ __all__ = [
     "POOLED_STREAM",
     "PRESETS",
     "WHOLE",
+    "Adapter",
+    "Adapters",
     "ConceptMeasures",
     "ConceptPair",
     "Contrast",

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
+from .adapters import Adapters
 from .eraser import POOLED_STREAM, Eraser
 from .errors import EraserFileError, InputError
 from .formats.eraser_file import read_eraser_file, write_eraser_file
-from .formats.parts import SPARSE_CHANGE, TEXT_TRANSFORM, WEIGHT_CHANGE, StoredPart
+from .formats.parts import ADAPTERS, SPARSE_CHANGE, TEXT_TRANSFORM, WEIGHT_CHANGE, StoredPart
 from .provenance import Provenance
 from .shape import WHOLE, Shape
 from .sparse_change import SparseChange
@@ -55,6 +56,7 @@ _READERS: Mapping[str, Callable[[StoredPart, Provenance], Part]] = MappingProxyT
         TEXT_TRANSFORM: Eraser.from_stored,
         WEIGHT_CHANGE: lambda part, provenance: WeightChange.from_stored(part),
         SPARSE_CHANGE: lambda part, provenance: SparseChange.from_stored(part),
+        ADAPTERS: lambda part, provenance: Adapters.from_stored(part),
     }
 )
 """What makes a part of every kind that a file may hold."""
@@ -121,9 +123,19 @@ class EraserSet(Mapping[str, Part]):
         return [part for part in self._parts.values() if isinstance(part, (WeightChange, SparseChange))]
 
     @property
+    def adapters(self) -> dict[str, Adapters]:
+        """The adapters after cross-attentions, by the parts' names."""
+        return {name: part for name, part in self._parts.items() if isinstance(part, Adapters)}
+
+    @property
     def changes_weights(self) -> bool:
-        """Whether there is more in it than transforms of text streams."""
+        """Whether it changes weights in another way than by transforms of text streams."""
         return bool(self.changes)
+
+    @property
+    def has_other_parts(self) -> bool:
+        """Whether there is more in it than transforms of text streams."""
+        return len(self.transforms) < len(self)
 
     def __getitem__(self, name: str) -> Part:
         return self._parts[name]

@@ -31,7 +31,7 @@ class Shape:
             not named has 1. What says nothing is left out: two shapes that say the same are equal.
         keys: of weights that give keys.
         values: of weights that give values.
-        others: of weights that read no text.
+        others: of weights that read no text, and of adapters.
         schedule: by the step.
 
     Raises:

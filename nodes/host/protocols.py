@@ -56,6 +56,10 @@ class Model(Protocol):
         """The wrappers of a function that were added under `key`."""
         ...
 
+    def set_model_attn2_output_patch(self, patch: Callable[..., torch.Tensor]) -> None:
+        """Have what cross-attentions write go through `patch`, behind the patches that are there."""
+        ...
+
     def set_attachments(self, key: str, attachment: Any) -> None:
         """Hang something on the MODEL, which its clones carry too."""
         ...

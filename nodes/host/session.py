@@ -124,7 +124,7 @@ class Session:
         check_unshaped(eraser)
         if not streams:
             raise WrongConnectionError(
-                "This ERASER has no text transform, which is what the report measures, but changes weights of the model: look at "
+                "This ERASER has no text transform, which is what the report measures, but changes the model elsewhere: look at "
                 "pictures with 'Compare Erasure', or count them with 'Evaluate Erasure'."
             )
         return streams

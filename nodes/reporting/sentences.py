@@ -105,7 +105,8 @@ def eraser_description(eraser: EraserSet) -> str:
 
 def unmeasured(eraser: EraserSet) -> list[str]:
     """What of an ERASER the numbers of a report leave out."""
-    return ["Its changes of weights are not in these numbers: look at pictures."] if eraser.changes_weights else []
+    found = ["Its changes of weights are not in these numbers: look at pictures."] if eraser.changes_weights else []
+    return [*found, "Its adapters are not in these numbers: look at pictures."] if eraser.adapters else found
 
 
 def _made_from(told: Provenance, depth: int = 0) -> str:

@@ -13,17 +13,19 @@ from torch import Tensor
 from .tensor_file import INDEX, Entry
 
 TEXT_TRANSFORM, WEIGHT_CHANGE, SPARSE_CHANGE = "text transform", "weight change", "sparse change"
+ADAPTERS = "adapters"
 MAX_DIMENSION = 65_536
 MAX_ROWS = 1 << 20
 MAX_NUMBERS = 2**31 - 1
 """Of one weight that a sparse change counts."""
 
 PART_NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}")
-# A state-dict key, then the name of what a part has of each weight.
+# A state-dict key, then the name of what a part has of each weight or layer.
 _OF_WEIGHT = r"(?P<key>[A-Za-z0-9_.]{1,300})/"
 _WEIGHT_FACTOR = re.compile(_OF_WEIGHT + "(?P<name>up|down)")
 _SPARSE_TENSOR = re.compile(_OF_WEIGHT + "(?P<name>shape|places|removed|added)")
 _WHOLE = ("shape", "places")
+_ADAPTER_TENSOR = re.compile(_OF_WEIGHT + "(?P<name>down|down_bias|up|up_bias)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +111,24 @@ def _sparse_change(entries: Mapping[str, Entry]) -> str:
     return "" if keys else "holds no tensor"
 
 
+def _adapters(entries: Mapping[str, Entry]) -> str:
+    layers = _by_weight(entries, _ADAPTER_TENSOR)
+    if layers is None:
+        return "holds a tensor that no adapter has"
+    for found in layers.values():
+        if len(found) != 4:
+            return "is incomplete: an adapter lacks one of its four tensors"
+        shapes = {name: entry.shape for name, entry in found.items()}
+        if len(shapes["up"]) != 2 or len({entry.dtype for entry in found.values()}) > 1:
+            return _MISFIT
+        dimension, width = shapes["up"]
+        if not (0 < dimension <= MAX_DIMENSION and 0 < width <= MAX_DIMENSION):
+            return _MISFIT
+        if (shapes["down"], shapes["down_bias"], shapes["up_bias"]) != ((width, dimension), (width,), (dimension,)):
+            return _MISFIT
+    return "" if layers else "holds no tensor"
+
+
 def _by_weight(entries: Mapping[str, Entry], pattern: re.Pattern[str]) -> dict[str, dict[str, Entry]] | None:
     """What there is of each weight, by state-dict key and name; None where a tensor has another name."""
     keys: dict[str, dict[str, Entry]] = {}
@@ -124,6 +144,6 @@ _FOREIGN = "holds a tensor that no change of weights has"
 _MISFIT = "has tensors of shapes and types that do not fit together"
 
 LAYOUTS: Mapping[str, Callable[[Mapping[str, Entry]], str]] = MappingProxyType(
-    {TEXT_TRANSFORM: _text_transform, WEIGHT_CHANGE: _weight_change, SPARSE_CHANGE: _sparse_change}
+    {TEXT_TRANSFORM: _text_transform, WEIGHT_CHANGE: _weight_change, SPARSE_CHANGE: _sparse_change, ADAPTERS: _adapters}
 )
 """What checks the tensors of each kind."""

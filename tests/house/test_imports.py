@@ -28,7 +28,7 @@ ROOMS = {
         ("pairs",),
         ("linear",),
         ("formats",),
-        ("eraser", "weight_change", "sparse_change"),
+        ("eraser", "weight_change", "sparse_change", "adapters"),
         ("low_rank", "eraser_set"),
         ("attacks",),
         ("methods",),

@@ -43,7 +43,9 @@ def place_of(key: str, reads_text: bool) -> Place:
 
 
 def strengths_of(architecture: Architecture, eraser: EraserSet) -> dict[str, float]:
-    """By what factor each weight that `eraser` changes is changed, 1 everywhere where it has no shape. Steps are not looked at.
+    """By what factor each weight that `eraser` changes, and each layer with an adapter, is changed; steps are not looked at.
+
+    It is 1 everywhere where the eraser has no shape.
 
     Raises:
         InputError: the shape cannot be followed in this architecture.
@@ -53,6 +55,7 @@ def strengths_of(architecture: Architecture, eraser: EraserSet) -> dict[str, flo
         key for stream in architecture.erased_by(eraser) if eraser.transforms[stream.name].rank for key in stream.keys
     ]
     keys += [key for change in eraser.changes for key in change.changes]
+    keys += [layer for adapters in eraser.adapters.values() for layer in adapters.adapters]
     if eraser.shape.is_whole:
         return dict.fromkeys(keys, 1.0)
     readers = set(architecture.keys)

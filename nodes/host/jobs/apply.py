@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import comfy.utils
 
-from ....rece_ops import WHOLE, EraserSet, Provenance, Shape
+from ....rece_ops import EraserSet, Provenance
 from ....rece_ops.settings import check_strength
 from ..architectures.places import by_strength
 from ..errors import UnsupportedModelError
+from ..patching.adapters import add_adapters
 from ..patching.forwards import add_forwards
 from ..patching.schedules import add_schedule
 from ..patching.weight_patch import add_weight_changes, add_weight_patches
@@ -22,7 +23,8 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     """A clone of MODEL that is erased from; the MODEL itself is not touched.
 
     An erasure that counts only in part of the steps runs inside the forward in any case: it is exact whatever patches and
-    memory do to the weights. Changes of weights that add up are patches under the host's hook then.
+    memory do to the weights. Changes of weights that add up are patches under the host's hook then. Adapters always run inside
+    the MODEL, whatever its weights are stored as.
 
     Raises:
         InputError: the strength is not finite, the erasure is not at that strength, or its shape does not fit the MODEL.
@@ -54,6 +56,9 @@ def apply_eraser(session: Session, eraser: EraserSet, strength: float) -> Model:
     for change in eraser.changes:
         for factor, keys in by_strength(change.changes, strengths).items():
             add_weight_changes(patched, change, keys, factor * strength, scheduled and scheduled.hook)
+    for adapters in eraser.adapters.values():
+        for factor, layers in by_strength(adapters.adapters, strengths).items():
+            add_adapters(patched, adapters, layers, factor * strength, scheduled)
     patched.set_attachments(_ATTACHMENT, (*upstream_erasures(session.model), eraser.provenance_as_applied()))
     return patched
 
@@ -66,12 +71,22 @@ def upstream_erasures(model: Model) -> tuple[Provenance, ...]:
     return model.get_attachment(_ATTACHMENT) or ()
 
 
-def describe_application(session: Session, shape: Shape = WHOLE) -> str:
-    """A sentence about where `apply_eraser` puts an erasure of MODEL, and what that means."""
-    if not shape.schedule.is_always:
+def describe_application(session: Session, eraser: EraserSet | None = None) -> str:
+    """A sentence about where `apply_eraser` puts an erasure of MODEL, and what that means.
+
+    Args:
+        session: with the MODEL.
+        eraser: None for one that only changes what reads the text, everywhere and always.
+    """
+    if eraser is not None and not eraser.shape.schedule.is_always:
         return (
-            f"The erasure counts from {shape.schedule.describe()}. CheckpointSave, ModelSave and LoRAs hold no steps and do "
-            "without it: save the ERASER instead."
+            f"The erasure counts from {eraser.shape.schedule.describe()}. CheckpointSave, ModelSave and LoRAs hold no steps and "
+            "do without it: save the ERASER instead."
+        )
+    if eraser is not None and eraser.adapters:
+        return (
+            "Adapters run inside the model, after its cross-attentions: CheckpointSave and ModelSave write the model without them. "
+            "Save the ERASER instead."
         )
     inside = why_inside(session)
     if not inside:

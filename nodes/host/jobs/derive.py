@@ -105,6 +105,11 @@ def _comparison(
         )
     session.architecture.check_eraser(eraser)
     check_unshaped(eraser)
+    if not (eraser.transforms or eraser.changes_weights):
+        raise WrongConnectionError(
+            "This ERASER has only adapters after the cross-attentions, and this attack looks at what reads the text: use 'Invert "
+            "Concept' on the erased MODEL instead."
+        )
     if eraser.changes_weights:
         erased = Session.open(apply_eraser(session, eraser, 1.0))
         return lambda stream, progress: WeightMoments.of_weights(

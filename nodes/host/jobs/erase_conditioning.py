@@ -36,10 +36,10 @@ def erase_conditioning(conditioning: Conditioning | None, eraser: EraserSet, str
             architecture does more to the tokens before it reads them.
     """
     check_strength(strength)
-    if eraser.changes_weights:
+    if eraser.has_other_parts:
         raise WrongConnectionError(
-            "This ERASER also changes weights of the model, which no CONDITIONING can hold: use 'Apply Eraser' on the MODEL "
-            "instead."
+            "This ERASER also changes the model elsewhere than where it reads the text, which no CONDITIONING can hold: use 'Apply "
+            "Eraser' on the MODEL instead."
         )
     check_unshaped(eraser)
     if not conditioning:

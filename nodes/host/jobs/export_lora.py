@@ -62,7 +62,8 @@ def lora_tensors(
     Raises:
         InputError: the strength is not finite.
         NotFiniteError: a factor does not fit `dtype`.
-        UnsupportedModelError: the eraser changes single numbers or counts only in part of the steps, or see `lora_names`.
+        UnsupportedModelError: the eraser has adapters, changes single numbers or counts only in part of the steps, or see
+            `lora_names`.
         WrongConnectionError: see `Session.streams_of` and `Session.strengths_of`.
     """
     check_strength(strength)
@@ -71,6 +72,11 @@ def lora_tensors(
         raise UnsupportedModelError(
             "This ERASER prunes single numbers of weights, scattered over all rows, which no LoRA of low rank can hold: save it "
             "with 'Save Eraser', or save the erased model with 'CheckpointSave'."
+        )
+    if eraser.adapters:
+        raise UnsupportedModelError(
+            "This ERASER has adapters after the cross-attentions, small networks that are not linear, which no LoRA can hold: save "
+            "it with 'Save Eraser'."
         )
     strengths = session.strengths_of(eraser)
     found = _of_transforms(session, eraser, strength, strengths, max_rank)

@@ -14,6 +14,7 @@ from ....rece_ops import Eraser, EraserSet, InputError, SparseChange, WeightChan
 from ....rece_ops.formats.checkpoint_file import Change, CheckpointFile
 from ..architectures.detection import PREFIX, TextStream
 from ..architectures.places import by_strength, check_no_schedule
+from ..errors import UnsupportedModelError
 from ..session import Session
 from ..text.reader import TextReader
 
@@ -106,10 +107,15 @@ def changes_of(session: StoredSession, eraser: EraserSet, strength: float) -> di
 
     Raises:
         InputError: the strength is not finite, or the file keeps a weight under another name.
-        UnsupportedModelError: the eraser counts only in part of the steps.
+        UnsupportedModelError: the eraser counts only in part of the steps, or has adapters.
         WrongConnectionError: the eraser belongs to another architecture.
     """
     check_no_schedule(eraser, "A checkpoint")
+    if eraser.adapters:
+        raise UnsupportedModelError(
+            "This ERASER has adapters after the cross-attentions, for which a checkpoint has no place: put it on the loaded model "
+            "with 'Apply Eraser' in every workflow."
+        )
     found: dict[str, dict[str, Change]] = {}
     for key, changes in _changes_by_key(session, eraser, strength).items():
         tensor = session.tensor(key)
