@@ -132,9 +132,7 @@ class Adapters:
     def from_stored(cls, part: StoredPart) -> Adapters:
         """The adapters in a part that was read."""
         layers = dict.fromkeys(name.rpartition("/")[0] for name in part.tensors)
-        return cls(
-            {layer: Adapter(*(part.tensors[f"{layer}/{name}"] for name in Adapter._fields)) for layer in layers}
-        )
+        return cls({layer: Adapter(*(part.tensors[f"{layer}/{name}"] for name in Adapter._fields)) for layer in layers})
 
     def describe(self) -> str:
         """As in 'after 16 cross-attentions, width 128 at most'."""

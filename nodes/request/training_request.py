@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 from ...rece_ops import InputError
 from ...rece_ops.settings import check_count
 from ...rece_ops.texts import quoted
-from ...rece_ops.training.settings import HardenedSettings, UnlearningSettings
+from ...rece_ops.training.settings import HardenedSettings, RecelerSettings, UnlearningSettings
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
 from .everyday_prompts import CALIBRATION, CONTEXTS
 from .typed_text import content_lines
 
-Settings = TypeVar("Settings", bound=HardenedSettings | UnlearningSettings)
+Settings = TypeVar("Settings", bound=HardenedSettings | RecelerSettings | UnlearningSettings)
 
 PLACE = "{}"
 

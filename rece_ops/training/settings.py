@@ -93,6 +93,70 @@ class HardenedSettings:
         return asdict(self)
 
 
+_RECELER_COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "steps": (1, 100_000),
+        "adapter_width": (1, 4096),
+        "sampling_steps": (1, 1000),
+        "learned_tokens": (1, 75),
+        "inner_steps": (1, 1000),
+        "seed": (0, MAX_SEED),
+    }
+)
+
+
+@dataclass(frozen=True)
+class RecelerSettings:
+    """Settings of Receler (arXiv:2311.17717); the defaults are the authors', but for the number of steps (500).
+
+    Attributes:
+        adversarial: whether token embeddings are learned against the adapters, as the paper describes. The published code assigns
+            them to a temporary tensor, so that they never reach the model: as published, there are none.
+        steps: updates of the adapters.
+        adapter_rate: learning rate of Adam.
+        adapter_width: what is between the two layers of an adapter.
+        push: how far beyond the anchor the prediction is pulled, in units of what sets the concept apart from it.
+        sampling_steps: of the DDIM sampling that makes each picture, as far as its noise level.
+        sampling_guidance: classifier-free guidance of it.
+        mask_weight: of what adapters add where the concept is not, relative to the erasing loss.
+        mask_threshold: from which share of its largest value on the concept's attention counts.
+        learned_tokens: tokens that an adversary learns, behind the prompt.
+        inner_steps: updates of the adversary for each one of the adapters.
+        seed: of pictures, noise and adversaries.
+        low_memory: keep what the backward pass needs in main memory instead of on the compute device.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    adversarial: bool = True
+    steps: int = 400
+    adapter_rate: float = 3e-4
+    adapter_width: int = 128
+    push: float = 1.0
+    sampling_steps: int = 50
+    sampling_guidance: float = 3.0
+    mask_weight: float = 0.1
+    mask_threshold: float = 0.1
+    learned_tokens: int = 16
+    inner_steps: int = 50
+    seed: int = 0
+    low_memory: bool = False
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RECELER_COUNTS.items():
+            check_count(name, getattr(self, name), low, high)
+        check_coefficient("adapter_rate", self.adapter_rate)
+        for name in ("push", "sampling_guidance", "mask_weight"):
+            check_coefficient(name, getattr(self, name), zero_allowed=True)
+        if not 0 <= self.mask_threshold <= 1:
+            raise InputError(f"mask_threshold is {self.mask_threshold}: give a number from 0 to 1.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for provenance."""
+        return asdict(self)
+
+
 UNLEARNING = ("bounded", "as published")
 """How far the error on the concept may rise."""
 

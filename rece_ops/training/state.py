@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,14 +18,16 @@ from ..formats.atomic import save_atomically
 from ..formats.tensor_file import open_tensors
 from ..linear.finite import is_finite
 from ..texts import quoted
-from .record import TrainingRecord
+from .record import Record
+
+R = TypeVar("R", bound=Record)
 
 _MOST_STEPS = 100_000
 _REMEDY = "start the training anew, without 'resume'"
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingState:
+class TrainingState(Generic[R]):
     """Where a training stands.
 
     Attributes:
@@ -36,7 +38,7 @@ class TrainingState:
 
     told: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
-    record: TrainingRecord
+    record: R
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it in one step, beside what is there under that name.
@@ -50,14 +52,15 @@ class TrainingState:
 
 
 def load_state(
-    path: str | os.PathLike[str], told: Mapping[str, Any], shapes: Mapping[str, torch.Size]
-) -> TrainingState:
+    path: str | os.PathLike[str], told: Mapping[str, Any], shapes: Mapping[str, torch.Size], kind: type[R]
+) -> TrainingState[R]:
     """The state in a file, which is one of the training that was asked for.
 
     Args:
         path: of the file.
         told: what was asked for.
         shapes: of all tensors that the state must have.
+        kind: of the record.
 
     Raises:
         EraserFileError: the file is damaged, or of another training.
@@ -67,6 +70,7 @@ def load_state(
     with open_tensors(path, _REMEDY) as file:
         held = _held(name, file.metadata.get("rece_training", ""))
         _check_same(name, held["told"], json.loads(json.dumps(told)))
+        record = _record(name, held, kind)
         for key, shape in shapes.items():
             entry = file.entries.get(key)
             if entry is None or entry.dtype != "F32" or entry.shape != tuple(shape):
@@ -76,25 +80,35 @@ def load_state(
         tensors = {key: file.read(key)[0] for key in shapes}
     if not all(map(is_finite, tensors.values())):
         raise EraserFileError(f"{quoted(name)} holds NaN or infinite numbers: {_REMEDY}.")
-    record = TrainingRecord(skipped=held["skipped"])
-    for losses in zip(*held["losses"], strict=True):
-        record.add(losses)
     return TrainingState(told, tensors, record)
 
 
 def _held(name: str, text: str) -> dict[str, Any]:
-    """What the file says, checked: `told`, five `losses` of one length, and `skipped`."""
+    """What the file says: `told`, some `losses`, and `skipped`."""
     try:
         held = json.loads(text)
-        losses = [[float(loss) for loss in held["losses"][key]] for key in TrainingRecord().series()]
-        skipped, told = int(held["skipped"]), dict(held["told"])
-        sound = len({len(one) for one in losses}) == 1 and len(losses[0]) <= _MOST_STEPS and skipped >= 0
-        sound = sound and all(math.isfinite(loss) for one in losses for loss in one)
+        return {"told": dict(held["told"]), "losses": dict(held["losses"]), "skipped": int(held["skipped"])}
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        sound = False
-    if not sound:
-        raise EraserFileError(f"{quoted(name)} is no training that was stopped: {_REMEDY}.")
-    return {"told": told, "losses": losses, "skipped": skipped}
+        raise _unsound(name) from None
+
+
+def _record(name: str, held: Mapping[str, Any], kind: type[R]) -> R:
+    """The record of that kind that the file holds, checked: all its series, of one length, finite."""
+    record = kind(skipped=held["skipped"])
+    try:
+        losses = [[float(loss) for loss in held["losses"][key]] for key in record.series()]
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise _unsound(name) from None
+    sound = len({len(one) for one in losses}) == 1 and len(losses[0]) <= _MOST_STEPS and record.skipped >= 0
+    if not sound or not all(math.isfinite(loss) for one in losses for loss in one):
+        raise _unsound(name)
+    for step in zip(*losses, strict=True):
+        record.add(step)
+    return record
+
+
+def _unsound(name: str) -> EraserFileError:
+    return EraserFileError(f"{quoted(name)} is no training that was stopped: {_REMEDY}.")
 
 
 def _check_same(name: str, held: Mapping[str, Any], told: Mapping[str, Any]) -> None:

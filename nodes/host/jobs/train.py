@@ -17,8 +17,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ....rece_ops import EraserSet, InputError, Part, Provenance, WeightChange, __version__
-from ....rece_ops.provenance import cleaned
+from ....rece_ops import EraserSet, InputError, Part, Provenance, WeightChange
 from ....rece_ops.texts import quoted
 from ....rece_ops.training.adversaries import AdversaryPool
 from ....rece_ops.training.low_rank import TrainedFactors
@@ -31,13 +30,13 @@ from ...request.erasure_request import ErasureRequest
 from ...request.presets import DEFAULT
 from ...request.training_request import TrainingRequest
 from ..architectures.places import check_unshaped
-from ..folders import default_name, existing_training, training_to_save
-from ..log import tell
+from ..folders import existing_training
 from ..progress import JobProgress, PictureProgress
-from ..protocols import Model
 from ..session import Session
+from ..training.adapters import fixed_patches
 from ..training.denoiser import LOSS_SCALE, Denoiser, Noised, constant_weights
-from ..training.layers import Added, TrainedLayers, fixed_factors, sparse_differences, trained_shapes
+from ..training.layers import TrainedLayers, trained_shapes, with_changes_of
+from ..training.loop import moments_of, provenance_of, run_steps, take_moments, told_of, update, within
 from ..training.material import TrainingPictures, TrainingPrompts, check_pictures, pictures_of, prompts_of
 from ..training.prompts import ErasedReading, PromptRows, check_one_window
 from .erase import erase_concepts
@@ -53,8 +52,6 @@ STARTS = ("projection", "RECE", "nothing")
 # Gradients are cut to this size, relative to the pictures of a step; AdamW takes out any constant factor.
 _LARGEST_GRADIENT = 1.0
 _WEIGHT_DECAY = 0.0
-# So many steps in a row without finite gradients, and nothing will come of it.
-_MOST_SKIPPED = 20
 # How many of the pictures that should stay are predicted with the empty prompt, which guidance needs.
 _EMPTY = 0.1
 # Below this, what the concept adds to a prediction is rounding.
@@ -122,13 +119,20 @@ def train_eraser(
     pictures = pictures_of(session, request, prompts, images, retained_images, progress)
     with torch.inference_mode(False), torch.enable_grad():
         training = _Training(session, request.settings, prompts, begun, shapes, pictures)
-        told = _told(session, request, begun if eraser is not None else None, start, (images, retained_images))
+        told = told_of(
+            session,
+            request,
+            start=start if eraser is None else eraser.provenance.as_json(),
+            images=_digest(images),
+            retained_images=_digest(retained_images),
+        )
         if resume:
-            training.go_on(load_state(existing_training(resume), told, training.shapes()))
+            training.go_on(load_state(existing_training(resume), told, training.shapes(), TrainingRecord))
         started = time.perf_counter()
         training.run(progress.part("train"), told)
         change = training.factors.change()
-    provenance = _provenance(session, request, eraser, begun, start)
+    began = "an eraser" if eraser is not None else start
+    provenance = provenance_of(session, request, HARDENED, eraser, begun, start=began)
     return Trained(
         _with_change(begun, change, provenance),
         training.record,
@@ -163,6 +167,7 @@ class _Training:
         )
         self._prompts = PromptRows(session, prompts.every(), self._denoiser, device)
         self._reading = ErasedReading(begun, device)
+        self._adapters = fixed_patches(self._model, begun)
         self._shown = prompts.shown.clone()
         self._named, self._anchors = (
             self._prompts.places([getattr(phrase, side) for phrase in prompts.phrases])
@@ -170,7 +175,7 @@ class _Training:
         )
         self._own, self._empty = self._prompts.places(prompts.others), self._prompts.places([""])
         self.factors = TrainedFactors(shapes, settings.rank, self._generator(0), device)
-        self._layers = TrainedLayers(self._model, _all_changes(self._model, self.factors, begun, device))
+        self._layers = TrainedLayers(self._model, with_changes_of(self._model, self.factors.pairs, begun, device))
         self._optimizer = torch.optim.AdamW(
             list(self.factors.parameters()), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
         )
@@ -183,37 +188,21 @@ class _Training:
         with ExitStack() as stack:
             stack.enter_context(constant_weights(self._model.model))
             stack.enter_context(self._layers.attached())
-            try:
-                self._check_concept()
-                while self.record.steps < self._settings.steps and not self.record.stopped:
-                    progress(self.record.steps, self._settings.steps, "training")
-                    self._step()
-            except comfy.model_management.InterruptProcessingException:
-                _save(told, self.record, self._tensors())
-                raise
-            except comfy.model_management.OOM_EXCEPTION:
-                raise InputError(
-                    "There is not enough memory to train with these numbers: lower 'batch', 'retained_batch' or 'size', or turn "
-                    "'low_memory' on. MODEL and CLIP are as they were."
-                ) from None
+            run_steps(self, self._settings.steps, told, progress)
 
     def shapes(self) -> dict[str, torch.Size]:
         """Of all tensors of a state."""
-        return {name: tensor.shape for name, tensor in self._tensors().items()}
+        return {name: tensor.shape for name, tensor in self.tensors().items()}
 
-    def go_on(self, state: TrainingState) -> None:
+    def go_on(self, state: TrainingState[TrainingRecord]) -> None:
         """Take up a training that was cancelled."""
-        self.factors.load(_of("factors/", state.tensors))
-        self._pool.load(_of("adversaries/", state.tensors))
-        for name, parameter in self._parameters().items():
-            self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(state.record.steps - state.record.skipped)),
-                "exp_avg": state.tensors[f"first/{name}"].to(parameter),
-                "exp_avg_sq": state.tensors[f"second/{name}"].to(parameter),
-            }
+        self.factors.load(within("factors/", state.tensors))
+        self._pool.load(within("adversaries/", state.tensors))
+        take_moments(self._optimizer, self._parameters(), state.tensors, state.record.steps - state.record.skipped)
         self.record = state.record
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """See `loop.Training`."""
         settings, generator = self._settings, self._generator(1 + self.record.steps)
         attacked, named, empty = role_counts(settings.batch, len(self._pool) > 0)
         attacked = min(attacked, len(self._pool)) if attacked else 0
@@ -241,34 +230,13 @@ class _Training:
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward((erasing + settings.retain_weight * retaining) * LOSS_SCALE)
         unedited = error(concept, erased.noise), error(kept, retained.noise)
-        self._update(torch.stack([erasing, retaining, attack, *unedited]).detach())
+        losses = torch.stack([erasing, retaining, attack, *unedited]).detach()
+        update(self._optimizer, losses, self.record, settings.rate_at(self.record.steps), _LARGEST_GRADIENT)
+        self._look_at_limit()
 
-    def _update(self, losses: Tensor) -> None:
-        """One step of AdamW, unless there is nothing finite to go by."""
-        parameters = list(self.factors.parameters())
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad /= LOSS_SCALE
-        norm = torch.nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
-        *found, size = torch.cat([losses, norm[None].to(losses)]).tolist()
-        finite = torch.isfinite(torch.tensor(found)).all()
-        if not finite:
-            self.record.stopped = "the loss was no finite number; what was learned before is kept"
-            return
-        if torch.isfinite(torch.tensor(size)):
-            for group in self._optimizer.param_groups:
-                group["lr"] = self._settings.rate_at(self.record.steps)
-            self._optimizer.step()
-        else:
-            self.record.skipped += 1
-        self.record.add(found)
-        self._look_at_limits()
-
-    def _look_at_limits(self) -> None:
+    def _look_at_limit(self) -> None:
         record, limit = self.record, self._settings.retain_limit
-        if record.skipped >= _MOST_SKIPPED and record.skipped * 2 > record.steps:
-            record.stopped = "most steps had gradients that were not finite; load the model in float32 or bfloat16"
-        elif limit and record.steps >= WINDOW and record.retain_share > limit:
+        if limit and not record.stopped and record.steps >= WINDOW and record.retain_share > limit:
             record.stopped = (
                 f"the retain loss was {record.retain_share:.0%} of the model's own error, above retain_limit"
             )
@@ -290,11 +258,11 @@ class _Training:
         rows = torch.cat([contexts, self._prompts.rows(places[len(contexts) :])])
         conditions = self._reading.conditions(self._prompts.conditions(places))
         with self._layers.on(), torch.autograd.graph.save_on_cpu() if self._settings.low_memory else nullcontext():
-            denoised = self._denoiser.denoised(whole, self._reading.contexts(rows), conditions)
+            denoised = self._denoiser.denoised(whole, self._reading.contexts(rows), conditions, self._adapters)
         return whole.predicted_noise(denoised)
 
     @torch.no_grad()
-    def _check_concept(self) -> None:
+    def check(self) -> None:
         """Raise InputError where MODEL makes nothing of the concept that it does not make of the anchor."""
         generator = self._generator(0)
         count = min(len(self._concept), self._settings.batch)
@@ -309,15 +277,11 @@ class _Training:
                 "that belongs to it."
             )
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """Everything that a step changes, on the CPU."""
+    def tensors(self) -> dict[str, Tensor]:
+        """See `loop.Training`."""
         found = {f"factors/{name}": tensor for name, tensor in self.factors.tensors().items()}
         found |= {f"adversaries/{name}": tensor for name, tensor in self._pool.tensors().items()}
-        for name, parameter in self._parameters().items():
-            moments = self._optimizer.state.get(parameter, {})
-            for key, moment in (("first", "exp_avg"), ("second", "exp_avg_sq")):
-                found[f"{key}/{name}"] = moments.get(moment, torch.zeros_like(parameter)).detach().cpu().clone()
-        return found
+        return found | moments_of(self._optimizer, self._parameters())
 
     def _parameters(self) -> dict[str, Tensor]:
         return {
@@ -345,34 +309,6 @@ def _closed_form(session: Session, request: TrainingRequest[HardenedSettings], s
     return erase_concepts(session, ErasureRequest(request.concepts, request.preserved, plan)).eraser
 
 
-def _save(told: Mapping[str, Any], record: TrainingRecord, tensors: Mapping[str, Tensor]) -> None:
-    """Where the training stands, into ComfyUI's output folder; nothing where nothing was learned."""
-    if record.steps == 0:
-        return
-    names = tuple(cleaned(concept) for concept, _, _ in told["concepts"])
-    path = training_to_save(f"{default_name(Provenance(concepts=names, targets=names))}_step_{record.steps}")
-    saved = TrainingState(told, tensors, record).save(path)
-    tell(f"The training stands at step {record.steps}; 'resume' can go on from {saved.name}.")
-
-
-def _all_changes(
-    model: Model, factors: TrainedFactors, begun: EraserSet | None, device: torch.device
-) -> dict[str, tuple[Added, ...]]:
-    """Of every weight what is trained, and what the eraser at the start changes besides its text transforms."""
-    found: dict[str, tuple[Added, ...]] = {key: (pair,) for key, pair in factors.pairs.items()}
-    for change in begun.weight_changes.values() if begun is not None else ():
-        for key, pair in fixed_factors(change.changes, device).items():
-            found[key] = (*found.get(key, ()), pair)
-    for sparse in begun.sparse_changes.values() if begun is not None else ():
-        for key, difference in sparse_differences(model, sparse, device).items():
-            found[key] = (*found.get(key, ()), difference)
-    return found
-
-
-def _of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 def _with_change(begun: EraserSet | None, change: WeightChange, provenance: Provenance) -> EraserSet:
     parts: dict[str, Part] = dict(begun) if begun is not None else {}
     before = parts.get(PART)
@@ -380,55 +316,6 @@ def _with_change(begun: EraserSet | None, change: WeightChange, provenance: Prov
     return EraserSet(parts, provenance)
 
 
-def _provenance(
-    session: Session,
-    request: TrainingRequest[HardenedSettings],
-    given: EraserSet | None,
-    begun: EraserSet | None,
-    start: str,
-) -> Provenance:
-    told = begun.provenance if begun is not None else Provenance()
-    own = Provenance(
-        method=HARDENED,
-        concepts=tuple(cleaned(line.concept) for line in request.concepts),
-        targets=tuple(cleaned(line.target) for line in request.concepts),
-        weights=tuple(line.weight for line in request.concepts),
-        preserve=tuple(map(cleaned, request.preserved)),
-        settings={**request.settings.as_dict(), "start": "an eraser" if given is not None else start},
-        architecture=session.architecture.name,
-        dimensions=told.dimensions,
-        fronts=told.fronts,
-        pack_version=__version__,
-    )
-    if given is None:
-        return own
-    parts = (given.provenance, own)
-    return Provenance(
-        method="combined",
-        parts=parts,
-        architecture=session.architecture.name,
-        fronts=told.fronts,
-        pack_version=__version__,
-    )
-
-
-def _told(
-    session: Session,
-    request: TrainingRequest[HardenedSettings],
-    given: EraserSet | None,
-    start: str,
-    images: tuple[Tensor | None, Tensor | None],
-) -> dict[str, Any]:
-    """What a training is recognised by when it is to be gone on with."""
-    digests = [None if one is None else hashlib.sha256(one.cpu().numpy().tobytes()).hexdigest() for one in images]
-    return {
-        "architecture": session.architecture.name,
-        "concepts": [[line.concept, line.target, line.weight] for line in request.concepts],
-        "contexts": list(request.contexts),
-        "preserve": list(request.preserved),
-        **request.settings.as_dict(),
-        **{f"picture {name}": value for name, value in vars(request.pictures).items()},
-        "start": start if given is None else given.provenance.as_json(),
-        "images": digests[0],
-        "retained_images": digests[1],
-    }
+def _digest(images: Tensor | None) -> str | None:
+    """What pictures are recognised by."""
+    return None if images is None else hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()

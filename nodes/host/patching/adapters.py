@@ -24,7 +24,7 @@ OUTPUT_PATCH = "attn2_output_patch"
 
 _LAYER = re.compile(
     r"diffusion_model\.(?P<group>input|middle|output)_blocks?(?:\.(?P<number>\d{1,3}))?\.\d\.transformer_blocks\."
-    r"(?P<index>\d{1,3})\.attn2"
+    r"(?P<depth>\d{1,3})\.attn2"
 )
 _WRITES = ".to_out.0.weight"
 """Of a cross-attention the weight that writes; as many rows as there are numbers in a token."""
@@ -35,7 +35,7 @@ class Attention(NamedTuple):
 
     group: str
     number: int
-    index: int
+    depth: int
 
     @classmethod
     def named(cls, layer: str) -> Attention | None:
@@ -43,7 +43,7 @@ class Attention(NamedTuple):
         match = _LAYER.fullmatch(layer)
         if match is None or (match["group"] == "middle") != (match["number"] is None):
             return None
-        return cls(match["group"], int(match["number"] or 0), int(match["index"]))
+        return cls(match["group"], int(match["number"] or 0), int(match["depth"]))
 
     @classmethod
     def told(cls, options: Mapping[str, Any]) -> Attention | None:
@@ -80,7 +80,7 @@ class AdapterPatch:
         """What the block goes on with. `written` itself where there is no adapter, or none counts now."""
         place = Attention.told(options)
         strength = 1.0 if self._live is None else self._live.strength
-        if place not in self._adapters or strength == 0:
+        if place is None or place not in self._adapters or strength == 0:
             return written
         tokens = written.to(torch.promote_types(written.dtype, torch.float32))
         added = self._on(place, tokens).of(tokens)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..protocols import Model
+
+Patches = Mapping[str, Callable[..., Any]]
+"""Patches of the host, by the name under which it keeps them in a MODEL's options."""
+NO_PATCHES: Patches = MappingProxyType({})
 
 # Gradients of half-precision activations would vanish; Adam does not see a constant factor.
 LOSS_SCALE = 1024.0
@@ -95,22 +100,47 @@ class Denoiser:
         """Latents at random noise levels, drawn on the CPU."""
         sampling = self._base.model_sampling
         levels = torch.randint(len(sampling.sigmas), (len(clean),), generator=generator)
-        sigma = sampling.sigmas.to(self._device, torch.float32).clone()[levels.to(self._device)]
+        sigma = self.levels[levels.to(self._device)]
         noise = torch.randn(clean.shape, generator=generator).to(self._device)
         noisy = sampling.noise_scaling(sigma.view(-1, *[1] * (clean.ndim - 1)), noise, clean)
         return Noised(clean, noise, sigma, noisy)
 
-    def denoised(self, noised: Noised, contexts: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    @property
+    def levels(self) -> Tensor:
+        """Every σ that the UNet was trained with, rising, in float32 on the device."""
+        found: Tensor = self._base.model_sampling.sigmas.to(self._device, torch.float32).clone()
+        return found
+
+    def begun(self, noise: Tensor, level: Tensor) -> Tensor:
+        """Where a sampling begins at that σ, from noise of variance 1."""
+        found: Tensor = self._base.model_sampling.noise_scaling(level, noise, torch.zeros_like(noise), True)
+        return found
+
+    def denoised(
+        self, noised: Noised, contexts: Tensor, conditions: Mapping[str, Tensor], patches: Patches = NO_PATCHES
+    ) -> Tensor:
         """What MODEL takes for the clean latents, with `contexts` [n, tokens, d] and `conditions` of n rows each.
 
-        Within `constant_weights`.
+        Within `constant_weights`; `patches` see `denoised_at`.
         """
+        return self.denoised_at(noised.noisy, noised.levels, contexts, conditions, patches)
+
+    def denoised_at(
+        self,
+        noisy: Tensor,
+        levels: Tensor,
+        contexts: Tensor,
+        conditions: Mapping[str, Tensor],
+        patches: Patches = NO_PATCHES,
+    ) -> Tensor:
+        """The same of noisy latents at σ [n]; the `patches` of blocks come behind those that MODEL has."""
+        options = self._options.copy()
+        if patches:
+            before = options.get("patches", {})
+            added = {name: [*before.get(name, ()), patch] for name, patch in patches.items()}
+            options["patches"] = {**before, **added}
         found: Tensor = self._base.apply_model(
-            noised.noisy,
-            noised.levels,
-            c_crossattn=contexts,
-            transformer_options=self._options.copy(),
-            **conditions,
+            noisy, levels, c_crossattn=contexts, transformer_options=options, **conditions
         )
         return found
 

@@ -10,7 +10,7 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from ....rece_ops import LowRank, SparseChange
+from ....rece_ops import EraserSet, LowRank, SparseChange
 from ....rece_ops.sparse_change import dense_change
 from ..architectures.detection import PREFIX, SUFFIX
 from ..patching.weights import effective_weight
@@ -127,11 +127,19 @@ def _applied(layer: Any, change: Added, entered: Tensor) -> Tensor:
     return nn.functional.conv2d(inner, up[:, :, None, None])
 
 
-def fixed_factors(changes: Mapping[str, LowRank], device: torch.device) -> dict[str, LowRank]:
-    """Factors that are not trained, as tensors of their own on `device`."""
-    return {
-        key: LowRank(*(factor.to(device, torch.float32, copy=True) for factor in pair)) for key, pair in changes.items()
-    }
+def with_changes_of(
+    model: Model, trained: Mapping[str, LowRank], begun: EraserSet | None, device: torch.device
+) -> dict[str, tuple[Added, ...]]:
+    """Of every weight what is trained, and what the eraser at the start changes besides its text transforms, on `device`."""
+    found: dict[str, tuple[Added, ...]] = {key: (pair,) for key, pair in trained.items()}
+    for change in begun.weight_changes.values() if begun is not None else ():
+        for key, pair in change.changes.items():
+            fixed = LowRank(*(factor.to(device, torch.float32, copy=True) for factor in pair))
+            found[key] = (*found.get(key, ()), fixed)
+    for sparse in begun.sparse_changes.values() if begun is not None else ():
+        for key, difference in sparse_differences(model, sparse, device).items():
+            found[key] = (*found.get(key, ()), difference)
+    return found
 
 
 def sparse_differences(model: Model, change: SparseChange, device: torch.device) -> dict[str, SparseDifference]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ....rece_ops import POOLED_STREAM, EraserSet, InputError
 from ....rece_ops.texts import quoted
+from ...request.training_request import PLACE, TrainingRequest
 from ..session import Session
+from ..text.spans import Span
 from .denoiser import Denoiser
 
 # What SDXL reads of the pooled embedding begins with it; sizes follow.
@@ -62,6 +66,49 @@ def check_one_window(session: Session, prompts: Sequence[str]) -> None:
                 f"The prompt {quoted(prompt)} fills more than one window of the text encoder: shorten it in 'contexts' or "
                 "'preserve'."
             )
+
+
+@dataclass(frozen=True)
+class PlacedPhrase:
+    """A prompt with a concept, and where it is there.
+
+    Attributes:
+        concept, anchor: the prompt, and the same with the anchor in the concept's place.
+        number: of the concept.
+        first, end: of the concept's tokens, the end not among them.
+        behind: the first token after the prompt's own.
+    """
+
+    concept: str
+    anchor: str
+    number: int
+    first: int
+    end: int
+    behind: int
+
+
+def placed_phrases(session: Session, request: TrainingRequest[Any]) -> list[PlacedPhrase]:
+    """Every concept in every context, concepts in turn; where a context has several places, the first counts.
+
+    Raises:
+        InputError, WrongConnectionError: see `TextEncoder.encode`.
+    """
+    found = []
+    for number, phrase in enumerate(request.phrases()):
+        line = request.concepts[number % len(request.concepts)]
+        context = request.contexts[number // len(request.concepts)]
+        before = " ".join(context.partition(PLACE)[0].split())
+        whole, own = (_span(session, text) for text in (phrase.concept, f"{before} {line.concept}".strip()))
+        first = _span(session, before).end if before else whole.first
+        # Where a context writes the concept and its neighbour as one word, all of the prompt counts as the concept.
+        first, end = (first, own.end) if first < own.end <= whole.end else (whole.first, whole.end)
+        found.append(PlacedPhrase(phrase.concept, phrase.anchor, number % len(request.concepts), first, end, whole.end))
+    return found
+
+
+def _span(session: Session, text: str) -> Span:
+    """Where the tokens of `text` are, in the text encoders that are read side by side."""
+    return next(iter(session.encoder.encode(text).streams.values()))[0].span
 
 
 class ErasedReading:
