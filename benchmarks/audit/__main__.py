@@ -3,7 +3,8 @@
     python -m benchmarks.audit --concept striped [--methods NAME ...] [--out FOLDER]     # one process a concept
     python -m benchmarks.audit --report [--out FOLDER]                                   # the table of all
 
-What was measured is kept in one JSON file a concept, so that a run can be stopped and gone on with.
+What was measured is kept in one JSON file a concept, so that a run can be stopped and gone on with. With `--piece 180`, a training of
+Receler stops after 180 seconds, and the process ends with status 75: run it again until it ends with 0.
 """
 
 from __future__ import annotations

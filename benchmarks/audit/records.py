@@ -27,7 +27,12 @@ PRUNINGS: dict[str, dict[str, Any]] = {
     "refilled, 30 %": {"share": 0.3, "fill": "noise"},
 }
 """Settings of ConceptPrune; all steps of the pictures are looked at."""
-METHODS = (UNEDITED, PROJECTION, HARDENED, *VARIANTS, *PRUNINGS)
+RECELERS: dict[str, dict[str, Any]] = {
+    "Receler, as published": {"adversarial": False},
+    "Receler, as described": {"adversarial": True},
+}
+"""Settings of Receler, from the bare concept to the empty prompt as the authors train it."""
+METHODS = (UNEDITED, PROJECTION, HARDENED, *VARIANTS, *PRUNINGS, *RECELERS)
 TOKENS = (4, 16)
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.audit.inversion import Start, invert
-from benchmarks.audit.records import HARDENED, PROJECTION, PRUNINGS, TOKENS, VARIANTS, Found
+from benchmarks.audit.receler import trained
+from benchmarks.audit.records import HARDENED, PROJECTION, PRUNINGS, RECELERS, TOKENS, VARIANTS, Found
 from benchmarks.erased_models import UNEDITED, Bench, machine
 from benchmarks.records import read_records, write_records
 from pocket_model.classifier import classify
@@ -37,6 +38,8 @@ class Sizes:
         attack_pictures: that the attacker has.
         attack_steps, attack_batch, starts: of the inversion; without a start there is none.
         choosing: pictures by which the best start is chosen.
+        inner_steps: of Receler's adversary for each of its own.
+        piece: seconds after which a training of Receler stops, to be gone on with by the same command; 0 never stops.
     """
 
     captions: int = 32
@@ -54,20 +57,34 @@ class Sizes:
     attack_batch: int = 4
     starts: int = 5
     choosing: int = 10
+    inner_steps: int = 50
+    piece: int = 0
 
 
 class Audit:
-    """One concept: what is the same for all methods."""
+    """One concept: what is the same for all methods.
 
-    def __init__(self, bench: Bench, concept: Concept, sizes: Sizes, seed: int = 0) -> None:
+    Args:
+        bench: the model.
+        concept: to erase.
+        sizes: how much is done.
+        folder: of trainings in pieces.
+        seed: of trainings and attacks.
+    """
+
+    def __init__(self, bench: Bench, concept: Concept, sizes: Sizes, folder: Path, seed: int = 0) -> None:
         self._bench, self._concept, self._sizes, self._seed = bench, concept, sizes, seed
+        self._folder = folder
         self._trials = trials(concept, sizes.captions, 2 * sizes.captions)
 
     def measure(self, method: str) -> Found:
         """All probes of one method."""
         started = time.perf_counter()
-        eraser = self._eraser(method)
-        seconds = time.perf_counter() - started if eraser is not None else 0.0
+        if method in RECELERS:
+            eraser, seconds = self._receler(method)
+        else:
+            eraser = self._eraser(method)
+            seconds = time.perf_counter() - started if eraser is not None else 0.0
         model = self._bench.pocket.model if eraser is None else self._bench.with_erasers(eraser)
         names = ("own", "paraphrased", "held_out", "neighbours", "others")
         rates: dict[str, Any] = self._bench.rates(model, self._concept, self._trials, names)
@@ -121,6 +138,21 @@ class Audit:
             found = prune_concepts(Session.open(pocket.model, pocket.clip), request)
         print(pruning_report(request, found), flush=True)
         return found.eraser
+
+    def _receler(self, method: str) -> tuple[Any, float]:
+        from rece_pack.rece_ops.training.settings import RecelerSettings
+
+        sizes = self._sizes
+        settings = RecelerSettings(
+            steps=sizes.steps,
+            sampling_steps=sizes.picture_steps,
+            inner_steps=sizes.inner_steps,
+            seed=self._seed,
+            **RECELERS[method],
+        )
+        return trained(
+            self._bench.pocket, self._concept, settings, self._folder / method, sizes.picture_steps, sizes.piece
+        )
 
     def _contexts(self, known: Trials) -> str:
         """The concept's captions with '{}' in its place, one a line."""
@@ -206,7 +238,7 @@ def run(bench: Bench, path: Path, concept: Concept, methods: Sequence[str], size
     for method in methods:
         if (method, concept.name) in found:
             continue
-        audit = audit or Audit(bench, concept, sizes, seed)
+        audit = audit or Audit(bench, concept, sizes, path.with_suffix(""), seed)
         started = time.perf_counter()
         one = audit.measure(method)
         found[one.key] = one

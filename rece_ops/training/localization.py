@@ -59,9 +59,7 @@ def attention_share(queries: Tensor, keys: Tensor, heads: int, places: slice) ->
         heads: how many there are.
         places: of the concept's tokens among the n.
     """
-    query, key = (
-        one.float().reshape(*one.shape[:2], heads, -1).transpose(1, 2) for one in (queries, keys)
-    )
+    query, key = (one.float().reshape(*one.shape[:2], heads, -1).transpose(1, 2) for one in (queries, keys))
     scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
     return scores.softmax(dim=3)[..., places].mean(dim=(1, 3))
 

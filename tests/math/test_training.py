@@ -173,7 +173,7 @@ def shapes() -> dict[str, torch.Size]:
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     saved = state()
     path = saved.save(tmp_path / "training.safetensors")
-    read = load_state(path, saved.told, shapes())
+    read = load_state(path, saved.told, shapes(), TrainingRecord)
     assert read.record == saved.record
     assert all(torch.equal(read.tensors[name], tensor) for name, tensor in saved.tensors.items())
     assert saved.save(path) != path, "a training that was saved before stays"
@@ -182,26 +182,26 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_state_of_another_training_is_refused(tmp_path: Path) -> None:
     path = state().save(tmp_path / "training.safetensors")
     with pytest.raises(EraserFileError, match="another 'seed'"):
-        load_state(path, {**state().told, "seed": 4}, shapes())
+        load_state(path, {**state().told, "seed": 4}, shapes(), TrainingRecord)
     with pytest.raises(EraserFileError, match="of another model"):
-        load_state(path, state().told, {**shapes(), "linear.weight/up": torch.Size([6, 4])})
+        load_state(path, state().told, {**shapes(), "linear.weight/up": torch.Size([6, 4])}, TrainingRecord)
     with pytest.raises(EraserFileError, match="of another model"):
-        load_state(path, state().told, {**shapes(), "more": torch.Size([1])})
+        load_state(path, state().told, {**shapes(), "more": torch.Size([1])}, TrainingRecord)
 
 
 def test_a_state_that_is_no_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "training.safetensors"
     path.write_bytes(b"\x10" + bytes(30))
     with pytest.raises(EraserFileError, match="without 'resume'"):
-        load_state(path, state().told, shapes())
+        load_state(path, state().told, shapes(), TrainingRecord)
     broken = state()
     broken.record.erasing.append(1.0)
     with pytest.raises(EraserFileError, match="no training"):
-        load_state(broken.save(path), state().told, shapes())
+        load_state(broken.save(path), state().told, shapes(), TrainingRecord)
     spoiled = state()
     spoiled.tensors["linear.weight/up"][0, 0] = float("nan")
     with pytest.raises(EraserFileError, match="NaN"):
-        load_state(spoiled.save(tmp_path / "nan.safetensors"), state().told, shapes())
+        load_state(spoiled.save(tmp_path / "nan.safetensors"), state().told, shapes(), TrainingRecord)
 
 
 def test_an_error_beyond_its_bound_counts_no_more() -> None:
