@@ -1,4 +1,4 @@
-"""An eraser that is trained against attackers who have gradients."""
+"""An eraser that is trained: against attackers who have gradients, or as adapters after the cross-attentions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from torch import Tensor
 
 from ..rece_ops import EraserSet
 from ..rece_ops.settings import check_strength
-from ..rece_ops.training.settings import LAYERS, HardenedSettings
+from ..rece_ops.training.settings import LAYERS, HardenedSettings, RecelerSettings
+from .host.errors import WrongConnectionError
 from .host.folders import existing_training, fingerprint, training_names
-from .host.jobs.apply import apply_eraser
+from .host.jobs.apply import apply_eraser, describe_application
 from .host.jobs.train import HARDENED, STARTS, train_eraser
+from .host.jobs.train_receler import AS_DESCRIBED, AS_PUBLISHED, train_receler
 from .host.protocols import Clip, Model, Vae
 from .host.session import Session
+from .reporting.receler import receler_curves, receler_report
 from .reporting.training import training_curves, training_report
 from .request.choices import check_choice
-from .request.training_request import PictureSettings, training_request
+from .request.training_request import PLACE, PictureSettings, training_request
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.files import NO_FILE
@@ -37,14 +40,25 @@ from .schema.training_inputs import (
     low_memory_input,
     made_inputs,
     preserve_input,
+    receler_inputs,
     retained_images_input,
     sampling_inputs,
     seed_input,
     vae_input,
 )
 
-_SETTINGS, _PICTURES = HardenedSettings(), PictureSettings()
-METHODS = (HARDENED,)
+_SETTINGS, _PICTURES, _RECELER = HardenedSettings(), PictureSettings(), RecelerSettings()
+METHODS = (HARDENED, AS_PUBLISHED, AS_DESCRIBED)
+_RECELER_INPUTS = (
+    "adapter_rate",
+    "adapter_width",
+    "sampling_steps",
+    "sampling_guidance",
+    "mask_weight",
+    "mask_threshold",
+    "learned_tokens",
+    "inner_steps",
+)
 
 
 class TrainEraser(io.ComfyNode):
@@ -62,7 +76,16 @@ class TrainEraser(io.ComfyNode):
                 "It begins from a closed-form erasure and makes its own pictures. Prompts and synonyms are erased more thoroughly "
                 "than in closed form; attackers with gradients are not stopped. It is slow without a graphics card."
             ),
-            search_aliases=["unlearn", "adversarial", "harden", "fine-tune", "STEREO", "AdvUnlearn"],
+            search_aliases=[
+                "unlearn",
+                "adversarial",
+                "harden",
+                "fine-tune",
+                "adapter",
+                "Receler",
+                "STEREO",
+                "AdvUnlearn",
+            ],
             inputs=[
                 model_input(),
                 clip_input(),
@@ -74,7 +97,8 @@ class TrainEraser(io.ComfyNode):
                     tooltip=(
                         "hardened: low-rank changes of the weights, trained against adversarial contexts. On this pack's small test "
                         "model 0 % of the concept's prompts still made it, 98 % of other prompts came out right (99 % before), and "
-                        "learned tokens still made it in 93 % (98 % before)."
+                        "learned tokens still made it in 93 % (98 % before). Receler: small networks after the cross-attentions, "
+                        "which no LoRA can hold; as published, its learned tokens never reach the model, as described, they do."
                     ),
                 ),
                 io.Int.Input(
@@ -150,6 +174,7 @@ class TrainEraser(io.ComfyNode):
                     advanced=True,
                 ),
                 strength_input("strength", "How much of the eraser goes into the model.", optional=True),
+                *receler_inputs(_RECELER),
             ],
             outputs=[
                 io.Model.Output(
@@ -200,19 +225,38 @@ class TrainEraser(io.ComfyNode):
         check_choice("method", method, METHODS)
         check_choice("start", start, STARTS)
         check_strength(strength)
+        shown = PictureSettings(pictures, retained_pictures, size, picture_steps, guidance)
+        own = {name: inputs.pop(name) for name in _RECELER_INPUTS if name in inputs}
+        resumed = "" if resume == NO_FILE else resume
+        if method != HARDENED:
+            _check_unconnected(images=images, retained_images=retained_images)
+            common = {name: inputs[name] for name in ("push", "low_memory") if name in inputs}
+            adapted = RecelerSettings(method == AS_DESCRIBED, steps, seed=seed, **common, **own)
+            # As the authors train: from the bare concept.
+            asked = training_request(concepts, contexts.strip() or PLACE, preserve, adapted, shown)
+            session = Session.open(model, clip, vae)
+            found = train_receler(session, asked, eraser, resumed)
+            return _output(session, found.eraser, strength, receler_report(asked, found), receler_curves(found.record))
         request = training_request(
-            concepts,
-            contexts,
-            preserve,
-            HardenedSettings(steps=steps, seed=seed, **inputs),
-            PictureSettings(pictures, retained_pictures, size, picture_steps, guidance),
+            concepts, contexts, preserve, HardenedSettings(steps=steps, seed=seed, **inputs), shown
         )
         session = Session.open(model, clip, vae)
-        trained = train_eraser(
-            session, request, start, eraser, images, retained_images, "" if resume == NO_FILE else resume
-        )
-        report = training_report(request, trained)
-        patched = apply_eraser(session, trained.eraser, strength)
-        return io.NodeOutput(
-            patched, trained.eraser, report, training_curves(trained.record), ui=ui.PreviewText(report)
-        )
+        trained = train_eraser(session, request, start, eraser, images, retained_images, resumed)
+        report, curves = training_report(request, trained), training_curves(trained.record)
+        return _output(session, trained.eraser, strength, report, curves)
+
+
+def _check_unconnected(**images: Tensor | None) -> None:
+    """Raise WrongConnectionError where images are connected that the method would not look at."""
+    for name, given in images.items():
+        if given is not None:
+            raise WrongConnectionError(
+                f"Receler makes a picture of its own for every step, and '{name}' would not be looked at: disconnect it, or "
+                "take method 'hardened'."
+            )
+
+
+def _output(session: Session, eraser: EraserSet, strength: float, report: str, curves: Tensor) -> io.NodeOutput:
+    patched = apply_eraser(session, eraser, strength)
+    told = f"{report}\n{describe_application(session, eraser)}" if eraser.adapters else report
+    return io.NodeOutput(patched, eraser, told, curves, ui=ui.PreviewText(told))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...rece_ops.settings import MAX_SEED
+from ...rece_ops.training.settings import RecelerSettings
 from ..request.training_request import PictureSettings
 from .inputs import count_input, number_input, switch_input
 
@@ -127,3 +128,64 @@ def low_memory_input(default: bool) -> io.Input:
         default,
         "Keeps what the gradient needs in main memory: slower, but it fits smaller graphics cards.",
     )
+
+
+def receler_inputs(settings: RecelerSettings) -> list[io.Input]:
+    """What only Receler reads."""
+    return [
+        number_input(
+            "adapter_rate",
+            settings.adapter_rate,
+            "Only for Receler: the learning rate of Adam.",
+            low=1e-7,
+            high=10.0,
+            step=1e-5,
+        ),
+        count_input(
+            "adapter_width",
+            settings.adapter_width,
+            "Only for Receler: numbers between the two layers of each adapter.",
+            low=1,
+            high=4096,
+        ),
+        count_input(
+            "sampling_steps",
+            settings.sampling_steps,
+            "Only for Receler: steps of a whole sampling; each picture is sampled down to a random noise level.",
+            low=1,
+            high=1000,
+        ),
+        number_input(
+            "sampling_guidance",
+            settings.sampling_guidance,
+            "Only for Receler: guidance of that sampling.",
+            high=100.0,
+            step=0.1,
+        ),
+        number_input(
+            "mask_weight",
+            settings.mask_weight,
+            "Only for Receler: how much it counts what adapters add where the concept is not. Higher keeps more of the picture.",
+        ),
+        number_input(
+            "mask_threshold",
+            settings.mask_threshold,
+            "Only for Receler: from which share of its largest value the attention to the concept marks its place.",
+            high=1.0,
+            step=0.01,
+        ),
+        count_input(
+            "learned_tokens",
+            settings.learned_tokens,
+            "Only for Receler (as described): tokens that the adversary learns behind the prompt.",
+            low=1,
+            high=75,
+        ),
+        count_input(
+            "inner_steps",
+            settings.inner_steps,
+            "Only for Receler (as described): updates of the adversary before each one of the adapters. It takes most of the time.",
+            low=1,
+            high=1000,
+        ),
+    ]
