@@ -300,4 +300,4 @@ def test_the_node_says_where_they_run(model: Any) -> None:
     (told,) = result.ui.as_dict()["text"]
     assert "Adapters run inside the model, after its cross-attentions" in told
     assert ApplyEraser.execute(model, eraser(model), 0.0).result[0].model_options["transformer_options"] == {}
-    assert CPU == model.load_device
+    assert model.load_device == CPU
