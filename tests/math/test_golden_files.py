@@ -113,6 +113,31 @@ def test_a_sparse_change_is_what_was_written(root: Path, tmp_path: Path) -> None
         assert torch.equal(found.added, numbers(1, count, added)[0])
 
 
+def test_adapters_are_what_was_written(root: Path) -> None:
+    eraser = EraserSet.load(root / "tests" / "golden" / "adapters.safetensors")
+    assert eraser.notes == ()
+    assert eraser.metadata == {
+        "method": "Receler (as described)",
+        "concepts": ["church"],
+        "targets": [""],
+        "weights": [1.0],
+        "architecture": "SD1",
+        "pack_version": "0.1.0",
+    }
+    found = eraser.adapters["adapters"].adapters
+    output, middle = (
+        f"diffusion_model.{block}.1.transformer_blocks.0.attn2" for block in ("output_blocks.3", "middle_block")
+    )
+    expected: dict[str, list[Any]] = {
+        output: [numbers(2, 4, 1), numbers(1, 2, 8)[0], numbers(4, 2, 3), numbers(1, 4, 20)[0]],
+        middle: [numbers(1, 3, 5), numbers(1, 1, 30)[0], numbers(3, 1, 11), numbers(1, 3, 2)[0]],
+    }
+    assert list(found) == list(expected)
+    for layer, tensors in expected.items():
+        dtype = torch.float16 if layer == middle else torch.float32
+        assert all(map(torch.equal, found[layer], (tensor.to(dtype) for tensor in tensors)))
+
+
 LATER: dict[str, Any] = {
     "method": "RECE",
     "concepts": ["nudity"],
