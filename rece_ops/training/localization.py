@@ -77,7 +77,7 @@ def concept_mask(maps: Sequence[Tensor], grid: Grid, threshold: float) -> Tensor
     """
     mean = torch.stack(list(maps)).mean(dim=0)
     low, high = mean.amin(dim=1, keepdim=True), mean.amax(dim=1, keepdim=True)
-    found = (mean - low >= threshold * (high - low)) | (high <= low)
+    found = mean - low >= threshold * (high - low)
     return found.to(mean.dtype).reshape(-1, 1, *grid)
 
 
