@@ -121,6 +121,7 @@ def test_the_learned_tokens_reach_the_model_only_as_described(
     assert published.eraser.provenance.concepts == ("red",)
 
 
+@pytest.mark.large
 def test_the_adversary_finds_the_concept_in_its_steps(loaded: Loaded) -> None:
     one, many = (
         train(loaded, asked(replace(DESCRIBED, steps=1, inner_steps=steps))).record.attacking[0] for steps in (1, 8)
@@ -162,7 +163,10 @@ def test_it_comes_back_from_a_file(loaded: Loaded, published: TrainedReceler, tm
     assert read.provenance.settings["adapter_width"] == 4
 
 
-@pytest.mark.parametrize("settings", [PUBLISHED, DESCRIBED], ids=["published", "described"])
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(PUBLISHED, id="published", marks=pytest.mark.large), pytest.param(DESCRIBED, id="described")],
+)
 def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
     loaded: Loaded, settings: RecelerSettings, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -214,11 +218,13 @@ def test_a_loss_that_is_no_number_keeps_what_was_learned_before(
     assert "Warning: The training stopped after step 2" in receler_report(asked(), found)
 
 
+@pytest.mark.large
 def test_low_memory_learns_the_same(loaded: Loaded, published: TrainedReceler) -> None:
     found = train(loaded, asked(replace(PUBLISHED, low_memory=True)))
     assert found.record == published.record
 
 
+@pytest.mark.large
 def test_an_eraser_that_is_connected_counts_meanwhile_and_is_part_of_the_result(
     loaded: Loaded, published: TrainedReceler
 ) -> None:
@@ -316,10 +322,13 @@ def test_a_sampling_stops_at_its_noise_level(loaded: Loaded) -> None:
         assert levels == []
 
 
-def test_a_prompt_without_room_for_learned_tokens_is_refused(loaded: Loaded) -> None:
+def test_a_long_prompt_is_refused_by_its_name(loaded: Loaded) -> None:
     with pytest.raises(InputError, match="fills more than one window"):
         train(loaded, asked(contexts="{} " + "star " * 80))
-    # With room for one, one is learned.
+
+
+@pytest.mark.large
+def test_where_a_prompt_leaves_room_for_one_token_one_is_learned(loaded: Loaded) -> None:
     tight = train(loaded, asked(replace(DESCRIBED, steps=1), contexts="{} " + "star " * 74))
     assert tight.record.attacking[0] > 0
 
