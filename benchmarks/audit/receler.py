@@ -17,7 +17,9 @@ TO_BE_GONE_ON_WITH = 75
 _ERASER, _SECONDS = "eraser.safetensors", "seconds.txt"
 
 
-def trained(pocket: PocketModel, concept: Concept, settings: Any, folder: Path, sampling: int, piece: int) -> Any:
+def trained(
+    pocket: PocketModel, concept: Concept, settings: Any, folder: Path, sampling: int, piece: int
+) -> tuple[Any, float]:
     """The ERASER and the seconds that its training took; leaves the process where the piece is over before it is done.
 
     Args:

@@ -374,7 +374,7 @@ def test_the_node_trains_in_the_real_server(server: ComfyServer, checkpoint: Cal
     graph = Graph()
     loaded = graph.load(name)
     node, report = shown(graph, loaded)
-    graph.node("RECE_SaveEraser", eraser=node.out(1), filename=f"receler_{kind}")
+    graph.node("RECE_SaveEraser", eraser=node.out(1), file_name=f"receler_{kind}", if_exists="replace")
     curves = graph.node("PreviewImage", images=node.out(3))
     result = server.run(graph.prompt, timeout=600)
     (told,) = result.outputs[report.id]["text"]
