@@ -4,8 +4,8 @@ One picture a step: it is sampled with the adapters as they stand down to a rand
 the concept is pulled away from what the MODEL itself says of it, what adapters add outside the concept's own place is held small, and,
 as the paper describes, learned tokens behind the prompt look for the concept meanwhile.
 
-The authors' code (commit of the public repository as it was in November 2026) writes those tokens into a tensor that advanced
-indexing has just copied, `emb[:, indices, :].data = learned`, so that the model never reads them. So there are two methods here.
+The authors' code (jasper0314-huang/Receler on GitHub, read in November 2026) writes those tokens into a tensor that advanced indexing
+has just copied, `emb[:, indices, :].data = learned`, so that the model never reads them. So there are two methods here.
 """
 
 from __future__ import annotations
@@ -217,9 +217,10 @@ class _Training:
             for prompt in (phrase.concept, phrase.anchor)
         )
         if not error(concept, anchor) > _NOTHING * concept.square().mean():
+            instead = quoted(phrase.anchor) if phrase.anchor else "the empty prompt"
             raise InputError(
-                f"This MODEL makes the same of {quoted(phrase.concept)} as of {quoted(phrase.anchor) if phrase.anchor else 'the empty prompt'}: "
-                "there is nothing to train away. Connect the MODEL before any erasure, and a CLIP that belongs to it."
+                f"This MODEL makes the same of {quoted(phrase.concept)} as of {instead}: there is nothing to train away. Connect "
+                "the MODEL before any erasure, and a CLIP that belongs to it."
             )
 
     def step(self) -> None:
