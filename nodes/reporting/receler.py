@@ -8,7 +8,8 @@ from ...rece_ops.training.record import RecelerRecord, first, recent
 from ...rece_ops.training.settings import RecelerSettings
 from ..host.jobs.train_receler import TrainedReceler
 from ..request.training_request import TrainingRequest
-from .figure import MISSING, picture_of, picture_of_sentence
+from .figure import MISSING, picture_of_sentence
+from .training import NO_PROOF, drawn, how_it_ended
 
 _EVERYWHERE = 0.95
 """Masks that hold more of the picture than this for the concept leave little to keep."""
@@ -25,21 +26,14 @@ def receler_report(request: TrainingRequest[RecelerSettings], trained: TrainedRe
         f"({way if settings.adversarial else 'as published: without an adversary'}): adapters {trained.adapters.describe()}, "
         f"{trained.adapters.count:,} numbers, {trained.seconds:.0f} s on {trained.device.type}."
     ]
-    if record.stopped:
-        lines.append(f"Warning: The training stopped after step {record.steps}: {record.stopped}.")
-    if record.skipped:
-        lines.append(f"Note: {record.skipped} steps changed nothing, because their gradients were not finite.")
+    lines += how_it_ended(record)
     if record.steps:
         lines += _losses(record, settings.adversarial)
     if request.preserved:
         lines.append(
             "Note: 'preserve' has no effect with Receler, which keeps what lies outside the concept's place in each picture."
         )
-    lines.append(
-        "Note: No figure here says that the concept is gone. Sample its prompts, and attack it with 'Invert Concept' and several "
-        "seeds: the best of them is what counts."
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, NO_PROOF])
 
 
 def _losses(record: RecelerRecord, attacked: bool) -> list[str]:
@@ -79,9 +73,4 @@ def receler_curves(record: RecelerRecord) -> Tensor:
     erasing.set_title("The concept")
     localized.plot(record.localized, label="added outside its place")
     localized.set_title("What should stay")
-    for axes in (erasing, localized):
-        axes.set_xlabel("step")
-        axes.set_yscale("symlog", linthresh=1e-5)
-        axes.set_ylim(bottom=0)
-        axes.legend()
-    return picture_of(drawing)
+    return drawn(drawing, (erasing, localized), 1e-5)

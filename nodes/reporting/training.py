@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor
 
-from ...rece_ops.training.record import TrainingRecord, first, recent
+from ...rece_ops.training.record import Record, TrainingRecord, first, recent
 from ...rece_ops.training.settings import HardenedSettings
 from ..host.jobs.train import Trained
 from ..request.training_request import TrainingRequest
 from .figure import MISSING, picture_of, picture_of_sentence
 
+NO_PROOF = (
+    "Note: No figure here says that the concept is gone. Sample its prompts, and attack it with 'Invert Concept' and several seeds: "
+    "the best of them is what counts."
+)
 _CLOSE = 1.5
 """Adversaries whose error is below this many times the unedited MODEL's have found the concept."""
 
@@ -23,17 +30,20 @@ def training_report(request: TrainingRequest[HardenedSettings], trained: Trained
         f"{'them' if count > 1 else 'it'} and {trained.retained} of other things: {trained.weights} weights, rank "
         f"{settings.rank} at most, {trained.seconds:.0f} s on {trained.device.type}."
     ]
+    lines += how_it_ended(record)
+    if record.steps:
+        lines += _losses(record, settings.adversaries > 0)
+    return "\n".join([*lines, NO_PROOF])
+
+
+def how_it_ended(record: Record) -> list[str]:
+    """Why a training ended early, and how many of its steps changed nothing."""
+    lines = []
     if record.stopped:
         lines.append(f"Warning: The training stopped after step {record.steps}: {record.stopped}.")
     if record.skipped:
         lines.append(f"Note: {record.skipped} steps changed nothing, because their gradients were not finite.")
-    if record.steps:
-        lines += _losses(record, settings.adversaries > 0)
-    lines.append(
-        "Note: No figure here says that the concept is gone. Sample its prompts, and attack it with 'Invert Concept' and several "
-        "seeds: the best of them is what counts."
-    )
-    return "\n".join(lines)
+    return lines
 
 
 def _losses(record: TrainingRecord, attacked: bool) -> list[str]:
@@ -70,9 +80,14 @@ def training_curves(record: TrainingRecord) -> Tensor:
     retaining.plot(record.retaining, label="retain loss")
     retaining.plot(record.unedited_rest, label="unedited model's error", linewidth=1)
     retaining.set_title("What should stay")
-    for axes in (erasing, retaining):
+    return drawn(drawing, (erasing, retaining), 1e-4)
+
+
+def drawn(drawing: Any, plots: Sequence[Any], smallest: float) -> Tensor:
+    """Curves of losses as a picture, on a scale that is logarithmic from `smallest` on."""
+    for axes in plots:
         axes.set_xlabel("step")
-        axes.set_yscale("symlog", linthresh=1e-4)
+        axes.set_yscale("symlog", linthresh=smallest)
         axes.set_ylim(bottom=0)
         axes.legend()
     return picture_of(drawing)
