@@ -6,7 +6,6 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from .host.folders import eraser_names, existing_eraser, fingerprint
-from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.sockets import FILES, Eraser
@@ -41,6 +40,8 @@ class LoadEraser(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, eraser_name: str) -> io.NodeOutput:
+        from .reporting.sentences import eraser_description
+
         eraser = EraserSet.load(existing_eraser(eraser_name))
         description = eraser_description(eraser)
         return io.NodeOutput(eraser, description, ui=ui.PreviewText(description))
