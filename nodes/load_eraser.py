@@ -45,3 +45,16 @@ class LoadEraser(io.ComfyNode):
         eraser = EraserSet.load(existing_eraser(eraser_name))
         description = eraser_description(eraser)
         return io.NodeOutput(eraser, description, ui=ui.PreviewText(description))
+
+
+def describe_file(name: str) -> str:
+    """What an eraser file says of itself, for a person who chooses among several.
+
+    Raises:
+        InputError: there is no such file, or its name leaves the folder.
+        EraserFileError: the file is damaged or no eraser.
+    """
+    from ..rece_ops.formats.eraser_file import read_eraser_header
+    from .reporting.sentences import header_description
+
+    return header_description(read_eraser_header(existing_eraser(name)))
