@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..rece_ops import EraserSet
 from ..rece_ops.settings import check_strength
-from ..rece_ops.training.settings import LAYERS, HardenedSettings, RecelerSettings
+from ..rece_ops.training.settings import AS_DESCRIBED, AS_PUBLISHED, LAYERS, HardenedSettings, RecelerSettings
 from .host.errors import WrongConnectionError
 from .host.folders import existing_training, fingerprint, training_names
-from .host.jobs.apply import apply_eraser, describe_application
-from .host.jobs.train import HARDENED, STARTS, train_eraser
-from .host.jobs.train_receler import AS_DESCRIBED, AS_PUBLISHED, train_receler
+from .host.jobs.train import HARDENED, STARTS
 from .host.protocols import Clip, Model, Vae
-from .host.session import Session
-from .reporting.receler import receler_curves, receler_report
-from .reporting.training import training_curves, training_report
 from .request.choices import check_choice
-from .request.training_request import PLACE, PictureSettings, training_request
+from .request.training_request import PLACE, PictureSettings, TrainingRequest, training_request
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.files import NO_FILE
@@ -46,6 +41,9 @@ from .schema.training_inputs import (
     seed_input,
     vae_input,
 )
+
+if TYPE_CHECKING:
+    from .host.session import Session
 
 _SETTINGS, _PICTURES, _RECELER = HardenedSettings(), PictureSettings(), RecelerSettings()
 METHODS = (HARDENED, AS_PUBLISHED, AS_DESCRIBED)
@@ -228,22 +226,52 @@ class TrainEraser(io.ComfyNode):
         shown = PictureSettings(pictures, retained_pictures, size, picture_steps, guidance)
         own = {name: inputs.pop(name) for name in _RECELER_INPUTS if name in inputs}
         resumed = "" if resume == NO_FILE else resume
-        if method != HARDENED:
-            _check_unconnected(images=images, retained_images=retained_images)
-            common = {name: inputs[name] for name in ("push", "low_memory") if name in inputs}
-            adapted = RecelerSettings(method == AS_DESCRIBED, steps, seed=seed, **common, **own)
-            # As the authors train: from the bare concept.
-            asked = training_request(concepts, contexts.strip() or PLACE, preserve, adapted, shown)
-            session = Session.open(model, clip, vae)
-            found = train_receler(session, asked, eraser, resumed)
-            return _output(session, found.eraser, strength, receler_report(asked, found), receler_curves(found.record))
-        request = training_request(
-            concepts, contexts, preserve, HardenedSettings(steps=steps, seed=seed, **inputs), shown
-        )
-        session = Session.open(model, clip, vae)
-        trained = train_eraser(session, request, start, eraser, images, retained_images, resumed)
-        report, curves = training_report(request, trained), training_curves(trained.record)
-        return _output(session, trained.eraser, strength, report, curves)
+        if method == HARDENED:
+            hardened = HardenedSettings(steps=steps, seed=seed, **inputs)
+            request = training_request(concepts, contexts, preserve, hardened, shown)
+            return _hardened((model, clip, vae), request, start, eraser, (images, retained_images), resumed, strength)
+        _check_unconnected(images=images, retained_images=retained_images)
+        both = {name: inputs[name] for name in ("push", "low_memory") if name in inputs}
+        settings = RecelerSettings(method == AS_DESCRIBED, steps, seed=seed, **both, **own)
+        # As the authors train: from the bare concept.
+        asked = training_request(concepts, contexts.strip() or PLACE, preserve, settings, shown)
+        return _receler((model, clip, vae), asked, eraser, resumed, strength)
+
+
+def _hardened(
+    connected: tuple[Model | None, Clip | None, Vae | None],
+    request: TrainingRequest[HardenedSettings],
+    start: str,
+    eraser: EraserSet | None,
+    images: tuple[Tensor | None, Tensor | None],
+    resume: str,
+    strength: float,
+) -> io.NodeOutput:
+    from .host.jobs.train import train_eraser
+    from .host.session import Session
+    from .reporting.training import training_curves, training_report
+
+    session = Session.open(*connected)
+    trained = train_eraser(session, request, start, eraser, *images, resume)
+    return _output(
+        session, trained.eraser, strength, training_report(request, trained), training_curves(trained.record)
+    )
+
+
+def _receler(
+    connected: tuple[Model | None, Clip | None, Vae | None],
+    request: TrainingRequest[RecelerSettings],
+    eraser: EraserSet | None,
+    resume: str,
+    strength: float,
+) -> io.NodeOutput:
+    from .host.jobs.train_receler import train_receler
+    from .host.session import Session
+    from .reporting.receler import receler_curves, receler_report
+
+    session = Session.open(*connected)
+    trained = train_receler(session, request, eraser, resume)
+    return _output(session, trained.eraser, strength, receler_report(request, trained), receler_curves(trained.record))
 
 
 def _check_unconnected(**images: Tensor | None) -> None:
@@ -257,6 +285,8 @@ def _check_unconnected(**images: Tensor | None) -> None:
 
 
 def _output(session: Session, eraser: EraserSet, strength: float, report: str, curves: Tensor) -> io.NodeOutput:
+    from .host.jobs.apply import apply_eraser, describe_application
+
     patched = apply_eraser(session, eraser, strength)
     told = f"{report}\n{describe_application(session, eraser)}" if eraser.adapters else report
     return io.NodeOutput(patched, eraser, told, curves, ui=ui.PreviewText(told))

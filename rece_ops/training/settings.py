@@ -93,6 +93,9 @@ class HardenedSettings:
         return asdict(self)
 
 
+AS_PUBLISHED, AS_DESCRIBED = "Receler (as published)", "Receler (as described)"
+"""The methods by which adapters are trained, as people choose them and erasers tell."""
+
 _RECELER_COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "steps": (1, 100_000),

@@ -19,7 +19,7 @@ from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionEr
 from rece_pack.nodes.host.jobs import train_receler as job
 from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.jobs.train import train_eraser
-from rece_pack.nodes.host.jobs.train_receler import AS_DESCRIBED, AS_PUBLISHED, TrainedReceler, train_receler
+from rece_pack.nodes.host.jobs.train_receler import TrainedReceler, train_receler
 from rece_pack.nodes.host.patching.adapters import OUTPUT_PATCH, Attention
 from rece_pack.nodes.host.session import Session
 from rece_pack.nodes.host.training.adapters import ConceptMaps, TrainedPatch
@@ -30,7 +30,7 @@ from rece_pack.nodes.reporting.receler import receler_curves, receler_report
 from rece_pack.nodes.request.training_request import PictureSettings, TrainingRequest, training_request
 from rece_pack.nodes.train_eraser import TrainEraser
 from rece_pack.rece_ops import Adapters, Eraser, EraserFileError, EraserSet, InputError
-from rece_pack.rece_ops.training.settings import HardenedSettings, RecelerSettings
+from rece_pack.rece_ops.training.settings import AS_DESCRIBED, AS_PUBLISHED, HardenedSettings, RecelerSettings
 from untouched import assert_untouched, state_of
 
 from pocket_model.assemble import pocket_checkpoint

@@ -27,7 +27,7 @@ from ....rece_ops.training.adapters import TrainedAdapters
 from ....rece_ops.training.localization import Grid, concept_mask, grid_of, localized_loss, mask_grid
 from ....rece_ops.training.objectives import erasing_target, error
 from ....rece_ops.training.record import RecelerRecord
-from ....rece_ops.training.settings import RecelerSettings
+from ....rece_ops.training.settings import AS_DESCRIBED, AS_PUBLISHED, RecelerSettings
 from ....rece_ops.training.state import TrainingState, load_state
 from ...request.training_request import TrainingRequest
 from ..architectures.detection import SUFFIX
@@ -44,7 +44,6 @@ from ..training.prompts import ErasedReading, PlacedPhrase, PromptRows, check_on
 from ..training.sampling import sampled_until
 from .plain_unet import check_plain, check_unet
 
-AS_PUBLISHED, AS_DESCRIBED = "Receler (as published)", "Receler (as described)"
 PART = "adapters"
 """The name of the trained part in an ERASER."""
 
