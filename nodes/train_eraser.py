@@ -96,8 +96,9 @@ class TrainEraser(io.ComfyNode):
                         "hardened: low-rank changes of the weights, trained against adversarial contexts. On this pack's small test "
                         "model 0 % of the concept's prompts still made it, 98 % of other prompts came out right (99 % before), and "
                         "learned tokens still made it in 93 % (98 % before). Receler: small networks after the cross-attentions, "
-                        "which no LoRA can hold; as published, its learned tokens never reach the model, as described, they do. As published, 300 steps on the test "
-                        "model left one concept in 62 % of its prompts and everything else right; as described is not measured."
+                        "which no LoRA can hold; as published, its learned tokens never reach the model, as described, they do. "
+                        "As published, 300 steps on the test model left one concept in 62 % of its prompts and everything else "
+                        "right; as described is not measured."
                     ),
                 ),
                 io.Int.Input(
