@@ -41,7 +41,7 @@ SHOWN = PictureSettings(concept=1, other=1, size=64, steps=1, guidance=1.0)
 PUBLISHED = RecelerSettings(
     False, steps=3, adapter_width=4, sampling_steps=2, learned_tokens=2, inner_steps=2, adapter_rate=0.01
 )
-DESCRIBED = replace(PUBLISHED, adversarial=True)
+DESCRIBED = replace(PUBLISHED, adversarial=True, steps=2)
 
 Loaded = tuple[Any, Any]
 
