@@ -175,9 +175,10 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
     calls: list[int] = []
 
     def cancelling(predicted: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        # One call checks the MODEL, each step has two or three at its end; as described, each update of the adversary has one too.
+        # One call checks the MODEL, and each step has three at its end; as described, each update of the adversary has one too, and
+        # this is the first of the second step's.
         calls.append(1)
-        if len(calls) == (8 if settings.adversarial else 5):
+        if len(calls) == (7 if settings.adversarial else 5):
             comfy.model_management.interrupt_current_processing()
         return sound(predicted, wanted)
 
