@@ -23,6 +23,7 @@ from tools.evaluation.erasures import Erased, Erasure
 from tools.evaluation.page import write_all
 from tools.evaluation.pareto import Point, front, points
 from tools.evaluation.summary import Columns, Line, summarise
+from tools.evaluation.table import Told
 from tools.evaluation.work import Worker, missing_tasks
 
 RUN = {"model": "small", "count": 5}
@@ -184,7 +185,7 @@ def test_the_page_says_what_is_in_the_chunks(tmp_path: Path) -> None:
     assert dict(lines[0].rates) == {"own": Rate(1, 5), "synonyms": Rate(1, 3), "others": Rate(3, 4)}
     # Three quotients, their sum and another quotient, here and there.
     assert lines[0].harmonic == pytest.approx(3 / (1 / 0.8 + 3 / 2 + 4 / 3), rel=16 * 2**-53)
-    page = write_all(results, lines, COLUMNS, "“a” <b>")
+    page = write_all(results, lines, COLUMNS, Told("“a” <b>"))
     text = page.read_text(encoding="utf-8")
     assert "<b>" not in text
     assert text.count("data:image/png;base64,") == 3

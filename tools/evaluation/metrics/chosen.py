@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.evaluation.metrics.clip_score import ClipScore, open_clip_score
-from tools.evaluation.metrics.inception import Frechet, Inception, Kernel, Network, Reference
+from tools.evaluation.metrics.inception import SUBSET_SIZE, Frechet, Inception, Kernel, Network, Reference
 from tools.evaluation.metrics.metric import Found, Metric
 from tools.evaluation.metrics.perceptual import Perceptual
 
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
     from tools.evaluation.summary import Columns
 
 NAMES = (ClipScore.name, Perceptual.name, Frechet.name, Kernel.name)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Of the command line: which metrics, and the files that each needs."""
+    group = parser.add_argument_group("metrics", "of the pictures that were made; weights are read from your own files")
+    group.add_argument("--metrics", nargs="*", choices=NAMES, default=[], help="more columns of the table")
+    group.add_argument("--clip-vision", type=Path, help="of CLIP: the picture encoder, a safetensors file")
+    group.add_argument("--clip-text", type=Path, help="of CLIP: the text encoder of the same CLIP, a safetensors file")
+    group.add_argument("--alexnet", type=Path, help="of LPIPS: torchvision's weights of AlexNet")
+    group.add_argument(
+        "--lpips-side", type=int, default=0, help="of LPIPS: scale pictures to so many pixels; 0: do not"
+    )
+    group.add_argument("--inception", type=Path, help="of FID and KID: torch-fidelity's weights of Inception")
+    group.add_argument(
+        "--reference", type=Path, help="of FID and KID: a folder of pictures, instead of the unedited model's"
+    )
+    group.add_argument("--kid-subset-size", type=int, default=SUBSET_SIZE, help="of KID: pictures in each subset")
 
 
 class _Opened:
@@ -48,6 +66,10 @@ def open_metrics(arguments: argparse.Namespace) -> list[Metric]:
         InputError: weights are missing, or of another network; or the folder of the reference holds no pictures.
         MissingPackageError: a package is not installed.
     """
+    if arguments.lpips_side < 0:
+        from rece_pack.rece_ops import InputError
+
+        raise InputError(f"--lpips-side is {arguments.lpips_side}: give 0, or a number of pixels.")
     opened = _Opened(arguments)
     return [opened.metric(name) for name in NAMES if name in arguments.metrics]
 

@@ -19,7 +19,7 @@ from tools.evaluation.metrics.weights import identity, read_weights
 if TYPE_CHECKING:
     from tools.evaluation.summary import Columns
 
-LINE = '"torch-fidelity>=0.4,<0.5"'
+LINE = '"torch-fidelity==0.4.0"'
 FID, KID = "FID ↓", "KID × 1000 ↓"
 SUBSETS, SUBSET_SIZE = 100, 1000
 """Of KID, as torch-fidelity and the field take them."""
@@ -126,9 +126,7 @@ class Reference:
         kept = results.folder / "reference"
         kept.mkdir(exist_ok=True)
         pieces = [self._paths[start : start + _PIECE] for start in range(0, len(self._paths), _PIECE)]
-        return torch.cat(
-            [self._kept(kept / f"{number:05d}.safetensors", piece) for number, piece in enumerate(pieces)]
-        )
+        return torch.cat([self._kept(kept / f"{number:05d}.safetensors", piece) for number, piece in enumerate(pieces)])
 
     def _kept(self, place: Path, paths: Sequence[Path]) -> Tensor:
         """The features of some pictures, from a file where they were found before."""

@@ -81,6 +81,13 @@ class Planned:
     counts: Mapping[str, int]
     side: int = 0
 
+    @classmethod
+    def of(cls, columns: Columns, sets: Mapping[str, Any]) -> Planned:
+        """Of a subject's sets. Prompts from files say how large their pictures become."""
+        captions = [caption for prompts in sets.values() for caption in prompts.captions]
+        sides = [side for one in captions for side in (getattr(one, "width", 0), getattr(one, "height", 0)) if side]
+        return cls(columns, {name: len(prompts.captions) for name, prompts in sets.items()}, min(sides, default=0))
+
     def pictures(self, names: Sequence[str]) -> int:
         """How many pictures of an erasure these sets have."""
         return sum(self.counts[name] for name in names)

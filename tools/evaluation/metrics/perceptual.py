@@ -20,7 +20,7 @@ from tools.evaluation.metrics.weights import identity, read_weights
 if TYPE_CHECKING:
     from tools.evaluation.summary import Columns
 
-LINE = "lpips"
+LINE = '"lpips==0.1.4"'
 ERASED, KEPT, BOTH = "LPIPS_e ↑", "LPIPS_u ↓", "LPIPS_e − LPIPS_u ↑"
 SMALLEST = 32
 """Below, AlexNet's last pooling has nothing left."""
@@ -120,7 +120,7 @@ def perceptual_network(alexnet: Path | None) -> Any:
         warnings.simplefilter("ignore")
         # Without this, both parts would be downloaded, or loaded without weights_only.
         network = package.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
-    calibration = torch.load(Path(package.__file__).parent / _CALIBRATION, "cpu", weights_only=True)
+    calibration = torch.load(Path(str(package.__file__)).parent / _CALIBRATION, "cpu", weights_only=True)
     network.load_state_dict(calibration, strict=False)
     # The package cuts the network in slices, in which layers keep their numbers.
     names = {name: f"features.{name.partition('.')[2]}" for name in network.net.state_dict()}
