@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from rece_pack.rece_ops import InputError
 
-from tools.evaluate import evaluate, parser
+from tools.evaluate import evaluate, parse
 
 
 def run(*arguments: object) -> Path:
-    return evaluate(parser().parse_args([str(one) for one in arguments]))
+    return evaluate(parse([str(one) for one in arguments]))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

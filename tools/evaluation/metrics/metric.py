@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,13 +37,12 @@ class Measured:
     @classmethod
     def mean(cls, head: str, values: Sequence[float], digits: int = 3) -> Measured:
         """Of numbers of single pictures, with its standard error."""
+        from rece_pack.rece_ops.measures.means import mean_with_error
+
         if not values:
             return cls(head, None, digits=digits)
-        count, middle = len(values), math.fsum(values) / len(values)
-        spread = None
-        if count > 1:
-            spread = math.sqrt(math.fsum((one - middle) ** 2 for one in values) / (count - 1) / count)
-        return cls(head, middle, spread, count, digits=digits)
+        mean, error = mean_with_error(values)
+        return cls(head, mean, error, len(values), digits=digits)
 
     def __str__(self) -> str:
         if self.value is None:
