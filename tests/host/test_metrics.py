@@ -433,10 +433,8 @@ def test_all_of_them_in_the_table(
     assert rows[0].endswith("clip_score,lpips")
     looked = means.looked
     assert looked == 4 + 4 + 5
-    # Nothing is looked at twice.
-    run(*wanted, "--kid-subset-size", 3)
+    # Nothing is looked at twice, and of itself the unedited model's own pictures say nothing.
+    run("--metrics", "KID", "--kid-subset-size", 4)
     assert means.looked == looked
-    # From the unedited model's own pictures there is nothing to say of itself.
-    run("--metrics", "KID", "--kid-subset-size", 3)
     line = (tmp_path / "out" / "table.md").read_text(encoding="utf-8").splitlines()[4]
-    assert [cell.strip() for cell in line.split("|")[5:6]] == ["–"]
+    assert line.split(" | ")[4] == "–"
