@@ -158,10 +158,11 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     metrics = open_metrics(arguments)
     results = Results(arguments.out, _identity(arguments, erasures))
     subject, columns = open_subject(arguments), columns_of(arguments)
+    # What cannot be asked for is refused before pictures are made for an hour.
+    planned = Planned.of(columns, subject.sets)
     for metric in metrics:
-        metric.check(Planned.of(columns, subject.sets))
+        metric.check(planned)
     for erasure in erasures:
-        # What cannot be asked for is refused before pictures are made for an hour.
         erasure.request(subject.concepts, subject.preserve if arguments.preserve else "")
     tasks = missing_tasks(results, subject, erasures, arguments.chunk)
     if tasks:
@@ -170,9 +171,10 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     names = [erasure.name for erasure in erasures]
     found = measure(results, names, columns, metrics, _tell_of_metric)
     lines = summarise(results, names, columns, found)
-    title = f"“{subject.concepts.replace(chr(10), ', ')}”, erased from {subject.name}"
-    notes = (*(metric.says for metric in metrics), *((recipe.note,) if recipe else ()))
-    return write_all(results, lines, columns, Told(title, notes, recipe.published if recipe else ()))
+    erased = subject.concepts.replace("\n", ", ")
+    said = tuple(metric.says for metric in metrics)
+    told = Told(f"“{erased}”, erased from {subject.name}", said)
+    return write_all(results, lines, columns, recipe.told(told) if recipe else told)
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe | None:

@@ -8,11 +8,14 @@ each recipe's note. The published numbers stand beside one's own only where this
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tools.evaluation.published import Published
+
+if TYPE_CHECKING:
+    from tools.evaluation.table import Told
 
 SOURCE = "the folder dataset of CharlesGong12/RECE on GitHub"
 """Of all prompt sets."""
@@ -58,6 +61,10 @@ class Recipe:
         """
         sets = {name: [folder / file for file in getattr(self, name)] for name in ("prompts", "keep")}
         return {"steps": STEPS, "count": ALL, **self.options, **sets}
+
+    def told(self, told: Told) -> Told:
+        """What is said around the table, with this recipe's note and published rows."""
+        return replace(told, notes=(*told.notes, self.note), published=self.published)
 
     def check(self, files: Sequence[Path]) -> None:
         """Raise InputError for a prompt set that is not there; the message says where it is published."""
