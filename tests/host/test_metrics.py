@@ -22,13 +22,13 @@ from rece_pack.rece_ops.measures.means import mean_with_error
 from safetensors.torch import save_file
 
 from tools.evaluate import parse
+from tools.evaluation.columns import Columns
 from tools.evaluation.metrics import chosen, clip_score
 from tools.evaluation.metrics.inception import Frechet, Inception, Kernel, Reference, frechet_distance, kernel_distance
 from tools.evaluation.metrics.metric import Measured, Planned, kept_numbers
 from tools.evaluation.metrics.perceptual import Perceptual
 from tools.evaluation.metrics.pictures import batches, pictures_in
 from tools.evaluation.metrics.weights import read_weights
-from tools.evaluation.summary import Columns
 
 COLUMNS = Columns(("own",), ("others",))
 

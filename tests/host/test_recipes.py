@@ -69,14 +69,16 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "ResNet50", Churches)
     monkeypatch.setattr(chosen, "Inception", lambda weights: Colours())
     monkeypatch.setattr(chosen, "open_clip_score", lambda vision, text: clip_score.ClipScore(space, ["grey"]))
-    monkeypatch.setattr(chosen, "Perceptual", lambda weights, side: _Flat(side))
+    monkeypatch.setattr(chosen, "Perceptual", Flat)
 
 
-class _Flat:
+class Flat:
     """LPIPS without a network: nothing to tell."""
 
-    def __init__(self, side: int) -> None:
-        self.name, self.says = "LPIPS", f"LPIPS of {side} pixels."
+    name = "LPIPS"
+
+    def __init__(self, weights: Path | None, side: int) -> None:
+        self.says = f"LPIPS of {side} pixels."
 
     @staticmethod
     def check(planned: Any) -> None:

@@ -20,12 +20,13 @@ from rece_pack.rece_ops.measures.rates import Rate
 from tools import evaluate
 from tools.evaluation import table
 from tools.evaluation.chunks import ChunkName, Results, WrongRunError, chunked, safe_name
+from tools.evaluation.columns import Columns
 from tools.evaluation.erasures import Erased, Erasure
 from tools.evaluation.metrics.metric import Measured
 from tools.evaluation.page import write_all
 from tools.evaluation.pareto import Point, front, points
 from tools.evaluation.published import Published
-from tools.evaluation.summary import Columns, Line, summarise
+from tools.evaluation.summary import Line, summarise
 from tools.evaluation.table import Told, by_class
 from tools.evaluation.work import Worker, missing_tasks
 

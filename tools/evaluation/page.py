@@ -15,8 +15,9 @@ from typing import Any
 from rece_pack.rece_ops.measures.rates import Rate
 
 from tools.evaluation.chunks import Results, save_text
+from tools.evaluation.columns import Columns
 from tools.evaluation.pareto import Point, front, is_judged, points, save_plot
-from tools.evaluation.summary import Columns, Line
+from tools.evaluation.summary import Line
 from tools.evaluation.table import Told, by_class, heads, markdown, notes, record, rows
 
 TABLE, RECORD, ROWS = "table.md", "table.json", "rows.csv"

@@ -16,7 +16,7 @@ from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
 
 if TYPE_CHECKING:
-    from tools.evaluation.summary import Columns
+    from tools.evaluation.columns import Columns
 
 
 def open_subject(arguments: argparse.Namespace) -> Subject:
@@ -38,7 +38,7 @@ def open_subject_anywhere(arguments: argparse.Namespace) -> Subject:
 
 def columns_of(arguments: argparse.Namespace) -> Columns:
     """What the subject's sets are for."""
-    from tools.evaluation.summary import Columns
+    from tools.evaluation.columns import Columns
 
     attacked = attacks_of(arguments)
     if not arguments.pocket:

@@ -13,6 +13,7 @@ from rece_pack.rece_ops.measures.harmonic import overall_harmonic_mean
 from rece_pack.rece_ops.measures.rates import Rate
 
 from tools.evaluation.chunks import Results
+from tools.evaluation.columns import Columns
 from tools.evaluation.metrics.metric import Found, Measured
 
 
@@ -42,33 +43,6 @@ class Line:
     pictures: Mapping[str, int] = field(default_factory=dict)
     classes: Mapping[str, int] = field(default_factory=dict)
     rows: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the prompt sets are for.
-
-    Attributes:
-        erased: sets whose pictures should not show the concept, in order.
-        kept: sets whose pictures should show all that they say.
-        harmonic: the concept's own prompts, those with synonyms, and the others, for H_o.
-        attacked: those of `erased` whose prompts an attack takes the place of.
-    """
-
-    erased: tuple[str, ...]
-    kept: tuple[str, ...]
-    harmonic: tuple[str, str, str] | None = None
-    attacked: tuple[str, ...] = ()
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every set."""
-        return (*self.erased, *self.kept)
-
-    @property
-    def asking(self) -> tuple[str, ...]:
-        """Those that ask for the concept in words."""
-        return tuple(name for name in self.erased if name not in self.attacked)
 
 
 def summarise(

@@ -8,9 +8,10 @@ from typing import Any
 
 from rece_pack.rece_ops.measures.rates import Rate
 
+from tools.evaluation.columns import Columns
 from tools.evaluation.metrics.metric import Measured
 from tools.evaluation.published import Published
-from tools.evaluation.summary import Columns, Line
+from tools.evaluation.summary import Line
 
 NAME, CHANGE, HARMONIC, SECONDS, SIZE = "erasure", "change ↓", "H_o ↑", "seconds", "size"
 NO_SOURCE = "no source"

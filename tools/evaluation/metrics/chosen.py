@@ -6,16 +6,13 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tools.evaluation.chunks import Results
+from tools.evaluation.columns import Columns
 from tools.evaluation.metrics.clip_score import ClipScore, open_clip_score
 from tools.evaluation.metrics.inception import SUBSET_SIZE, Frechet, Inception, Kernel, Network, Reference
 from tools.evaluation.metrics.metric import Found, Metric
 from tools.evaluation.metrics.perceptual import Perceptual
-
-if TYPE_CHECKING:
-    from tools.evaluation.chunks import Results
-    from tools.evaluation.summary import Columns
 
 NAMES = (ClipScore.name, Perceptual.name, Frechet.name, Kernel.name)
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tools.evaluation.chunks import Results
+from tools.evaluation.columns import Columns
 from tools.evaluation.metrics.metric import Found, Measured, Planned, kept_numbers
 from tools.evaluation.metrics.pictures import BATCH, read_picture
 from tools.evaluation.metrics.weights import identity
-
-if TYPE_CHECKING:
-    from tools.evaluation.summary import Columns
 
 HEAD = "CLIP ↑"
 _ASKED = "a photo"

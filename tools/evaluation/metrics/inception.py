@@ -6,18 +6,16 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from tools.evaluation.chunks import Results
+from tools.evaluation.columns import Columns
 from tools.evaluation.metrics.metric import Found, Measured, Planned
 from tools.evaluation.metrics.pictures import batches, pictures_in
 from tools.evaluation.metrics.weights import identity, read_weights
-
-if TYPE_CHECKING:
-    from tools.evaluation.summary import Columns
 
 LINE = '"torch-fidelity==0.4.0"'
 FID, KID = "FID ↓", "KID × 1000 ↓"

@@ -6,12 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tools.evaluation.chunks import Results, read_json, save_text
-
-if TYPE_CHECKING:
-    from tools.evaluation.summary import Columns
+from tools.evaluation.columns import Columns
 
 
 @dataclass(frozen=True)

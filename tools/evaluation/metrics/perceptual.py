@@ -6,19 +6,17 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from tools.evaluation.chunks import Results
+from tools.evaluation.columns import Columns
 from tools.evaluation.metrics.metric import Found, Measured, Planned, kept_numbers
 from tools.evaluation.metrics.pictures import batches
 from tools.evaluation.metrics.weights import identity, read_weights
-
-if TYPE_CHECKING:
-    from tools.evaluation.summary import Columns
 
 LINE = '"lpips==0.1.4"'
 ERASED, KEPT, BOTH = "LPIPS_e ↑", "LPIPS_u ↓", "LPIPS_e − LPIPS_u ↑"
