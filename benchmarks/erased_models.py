@@ -188,6 +188,10 @@ class Bench:
 
     def erasers(self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()) -> Any:
         """What erases the concepts, and what `embeddings` [n, d] make, by the name of the text stream."""
+        return self.erasure(setting, concepts, embeddings).eraser
+
+    def erasure(self, setting: Setting, concepts: Sequence[Concept], embeddings: Sequence[Tensor] = ()) -> Any:
+        """The same with all that was measured of it."""
         from rece_pack.nodes.host.jobs.erase import erase_concepts
         from rece_pack.nodes.request.concept_lines import ConceptLine
         from rece_pack.nodes.request.erasure_request import ErasureRequest
@@ -207,7 +211,7 @@ class Bench:
         given: list[tuple[Tensor, dict[str, Any]]] = [(one[None], {}) for one in embeddings]
         request = ErasureRequest(lines, preserved, plan, setting.templates, given)
         with torch.inference_mode():
-            return erase_concepts(self._session, request).eraser
+            return erase_concepts(self._session, request)
 
     def embeddings(self, captions: Sequence[Caption]) -> Tensor:
         """Token embeddings [n, 77, 768] of captions."""

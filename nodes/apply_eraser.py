@@ -5,11 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, Schedule, Shape
-from .host.jobs.apply import apply_eraser, describe_application
 from .host.log import tell
 from .host.protocols import Model
-from .host.session import Session
-from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, model_input, schedule_inputs, strength_input
@@ -53,6 +50,10 @@ class ApplyEraser(io.ComfyNode):
         start_percent: float = 0.0,
         end_percent: float = 1.0,
     ) -> io.NodeOutput:
+        from .host.jobs.apply import apply_eraser, describe_application
+        from .host.session import Session
+        from .reporting.sentences import eraser_description
+
         present = connected(eraser).shaped(Shape(schedule=Schedule.between(start_percent, end_percent)))
         session = Session.open(model)
         patched = apply_eraser(session, present, strength)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
-from .host.jobs.erase_conditioning import erase_conditioning
 from .host.text.conditioning import Conditioning
-from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, eraser_input, strength_input
@@ -48,6 +46,9 @@ class ApplyEraserToConditioning(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, conditioning: Conditioning | None, eraser: EraserSet | None, strength: float) -> io.NodeOutput:
+        from .host.jobs.erase_conditioning import erase_conditioning
+        from .reporting.sentences import eraser_description
+
         present = connected(eraser)
         erased = erase_conditioning(conditioning, present, strength)
         return io.NodeOutput(erased, ui=ui.PreviewText(eraser_description(present)))

@@ -10,7 +10,6 @@ from ..rece_ops import EraserSet, Provenance, __version__
 from ..rece_ops.settings import check_strength
 from ..rece_ops.texts import QUOTED, printable
 from .host.errors import WrongConnectionError
-from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.inputs import connected, strength_input
@@ -49,6 +48,8 @@ class CombineErasers(io.ComfyNode):
         strength_first: float,
         strength_second: float,
     ) -> io.NodeOutput:
+        from .reporting.sentences import eraser_description
+
         check_strength(strength_first, "strength_first")
         check_strength(strength_second, "strength_second")
         parts = [(connected(first), strength_first), (connected(second), strength_second)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
@@ -11,17 +11,16 @@ from ..rece_ops.settings import check_strength
 from ..rece_ops.texts import printable, quoted
 from .host.connections import check_connection
 from .host.errors import WrongConnectionError
-from .host.jobs.apply import apply_eraser, upstream_erasures
-from .host.jobs.compare_pictures import Sampling, sample_pictures
-from .host.jobs.sample import SAMPLERS, SCHEDULERS
 from .host.protocols import Clip, Model, Vae
-from .host.session import Session
-from .reporting.grid import draw_grid
 from .request.choices import check_choice
 from .request.typed_text import content_lines
 from .schema.checked import checked
 from .schema.inputs import clip_input
 from .schema.sockets import TEST, Eraser
+
+if TYPE_CHECKING:
+    from .host.jobs.compare_pictures import Sampling
+    from .host.session import Session
 
 GRID = "rece_grid"
 BEFORE = "before"
@@ -36,6 +35,8 @@ class CompareErasure(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        from .host.jobs.sample import SAMPLERS, SCHEDULERS
+
         return io.Schema(
             node_id="RECE_CompareErasure",
             display_name="Compare Erasure (RECE)",
@@ -113,6 +114,11 @@ class CompareErasure(io.ComfyNode):
         height: int,
         **inputs: Any,
     ) -> io.NodeOutput:
+        from .host.jobs.compare_pictures import Sampling, sample_pictures
+        from .host.jobs.sample import SAMPLERS, SCHEDULERS
+        from .host.session import Session
+        from .reporting.grid import draw_grid
+
         check_choice("sampler_name", sampler_name, SAMPLERS)
         check_choice("scheduler", scheduler, SCHEDULERS)
         if not 1 <= seeds <= _MOST_SEEDS:
@@ -148,6 +154,8 @@ def _erased(number: int) -> io.Input:
 
 def _columns(session: Session, inputs: dict[str, Any], strengths: list[float]) -> list[tuple[str, Model]]:
     """Label and MODEL of everything that is connected; an ERASER once for each strength."""
+    from .host.jobs.apply import apply_eraser, upstream_erasures
+
     found: list[tuple[str, Model]] = []
     for number in range(1, _MOST + 1):
         name = f"erased_{number}"

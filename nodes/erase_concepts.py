@@ -7,14 +7,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..rece_ops.settings import check_strength
-from .host.jobs.apply import apply_eraser, describe_application
-from .host.jobs.erase import erase_concepts
 from .host.log import tell
 from .host.protocols import Clip, Model
-from .host.session import Session
 from .host.text.conditioning import Conditioning, entries_of
-from .reporting.panel import panel
-from .reporting.sentences import erasure_report, erasure_summary, erasure_verdict
 from .request.erase_inputs import CHOICES, NUMBERS, TARGET
 from .request.erasure_request import request_of
 from .request.templates import TEMPLATES
@@ -130,6 +125,12 @@ class EraseConcepts(io.ComfyNode):
         embedding: Conditioning | None = None,
         **inputs: Any,
     ) -> io.NodeOutput:
+        from .host.jobs.apply import apply_eraser, describe_application
+        from .host.jobs.erase import erase_concepts
+        from .host.session import Session
+        from .reporting.panel import panel
+        from .reporting.sentences import erasure_report, erasure_summary, erasure_verdict
+
         check_strength(strength)
         chosen = {**inputs, "preset": preset, "preserve": preserve}
         request = request_of(concepts, chosen, () if embedding is None else entries_of(embedding))

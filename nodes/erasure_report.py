@@ -7,15 +7,7 @@ from comfy_api.latest import io
 from ..rece_ops import EraserSet, InputError, Provenance
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from ..rece_ops.texts import plain_json
-from .host.jobs.apply import upstream_erasures
-from .host.jobs.assess import assess
 from .host.protocols import Clip, Model
-from .host.session import Session
-from .reporting.figure import figure
-from .reporting.panel import panel
-from .reporting.sentences import eraser_description, measured_against, measured_lines, unmeasured, upstream_lines
-from .reporting.verdict import verdict
-from .reporting.warnings import warnings
 from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
 from .request.methods import METHODS, assessment_plan
 from .schema.checked import checked
@@ -82,6 +74,21 @@ class ErasureReport(io.ComfyNode):
         preserve: str = "",
         regularization: float = DEFAULT_SETTINGS.regularization,
     ) -> io.NodeOutput:
+        from .host.jobs.apply import upstream_erasures
+        from .host.jobs.assess import assess
+        from .host.session import Session
+        from .reporting.figure import figure
+        from .reporting.panel import panel
+        from .reporting.sentences import (
+            eraser_description,
+            measured_against,
+            measured_lines,
+            unmeasured,
+            upstream_lines,
+        )
+        from .reporting.verdict import verdict
+        from .reporting.warnings import warnings
+
         present = connected(eraser)
         lines = _looked_for(present.provenance, concepts)
         plan = assessment_plan(present.provenance.method, regularization)

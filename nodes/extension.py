@@ -19,7 +19,7 @@ from .evaluation.load_prompt_set import LoadPromptSet
 from .host.folders import register_eraser_folder, register_evaluation_folders
 from .host.routes import register_routes
 from .import_eraser import ImportEraser
-from .load_eraser import LoadEraser
+from .load_eraser import LoadEraser, describe_file
 from .prune_concept import PruneConcept
 from .save_eraser import SaveEraser
 from .save_eraser_as_lora import SaveEraserAsLoRA
@@ -36,7 +36,7 @@ class RECEExtension(ComfyExtension):
         """The nodes. Folders and routes are registered here because older hosts never call `on_load`."""
         register_eraser_folder()
         register_evaluation_folders()
-        register_routes()
+        register_routes(describe_file)
         return [
             EraseConcepts,
             ApplyEraser,

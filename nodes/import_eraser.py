@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, Provenance, __version__
 from ..rece_ops.formats.checkpoint_file import open_checkpoint
 from ..rece_ops.texts import printable
 from .host.folders import existing_importable, fingerprint, importable_names
-from .host.jobs.import_eraser import ImportedChange, import_change
 from .host.protocols import Model
-from .host.session import Session
-from .reporting.sentences import eraser_description
 from .request.concept_lines import parse_concepts
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.sockets import FILES, Eraser
+
+if TYPE_CHECKING:
+    from .host.jobs.import_eraser import ImportedChange
 
 PART = "imported"
 _DEFAULT_RANK = 64
@@ -85,6 +87,10 @@ class ImportEraser(io.ComfyNode):
     def execute(
         cls, model: Model | None, file: str, concepts: str = "", max_rank: int = _DEFAULT_RANK
     ) -> io.NodeOutput:
+        from .host.jobs.import_eraser import import_change
+        from .host.session import Session
+        from .reporting.sentences import eraser_description
+
         lines = parse_concepts(concepts) if concepts.strip() else []
         session = Session.open(model)
         path = existing_importable(file)

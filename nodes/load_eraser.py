@@ -6,7 +6,6 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from .host.folders import eraser_names, existing_eraser, fingerprint
-from .reporting.sentences import eraser_description
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.sockets import FILES, Eraser
@@ -41,6 +40,21 @@ class LoadEraser(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, eraser_name: str) -> io.NodeOutput:
+        from .reporting.sentences import eraser_description
+
         eraser = EraserSet.load(existing_eraser(eraser_name))
         description = eraser_description(eraser)
         return io.NodeOutput(eraser, description, ui=ui.PreviewText(description))
+
+
+def describe_file(name: str) -> str:
+    """What an eraser file says of itself, for a person who chooses among several.
+
+    Raises:
+        InputError: there is no such file, or its name leaves the folder.
+        EraserFileError: the file is damaged or no eraser.
+    """
+    from ..rece_ops.formats.eraser_file import read_eraser_header
+    from .reporting.sentences import header_description
+
+    return header_description(read_eraser_header(existing_eraser(name)))

@@ -6,11 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops.methods.pruning import FILLS, PruningSettings
 from ..rece_ops.settings import check_strength
-from .host.jobs.apply import apply_eraser
-from .host.jobs.prune import prune_concepts
 from .host.protocols import Clip, Model
-from .host.session import Session
-from .reporting.pruning import pruning_report
 from .request.pruning_request import pruning_request
 from .request.training_request import PictureSettings
 from .schema.checked import checked
@@ -122,6 +118,11 @@ class PruneConcept(io.ComfyNode):
         guidance: float = _PICTURES.guidance,
         strength: float = 1.0,
     ) -> io.NodeOutput:
+        from .host.jobs.apply import apply_eraser
+        from .host.jobs.prune import prune_concepts
+        from .host.session import Session
+        from .reporting.pruning import pruning_report
+
         check_strength(strength)
         request = pruning_request(
             concepts,

@@ -9,9 +9,7 @@ from ..rece_ops import EraserSet
 from ..rece_ops.formats.atomic import save_atomically
 from ..rece_ops.settings import check_strength
 from .host.folders import LORAS, default_name, path_to_save
-from .host.jobs.export_lora import lora_metadata, lora_tensors
 from .host.protocols import Model
-from .host.session import Session
 from .request.choices import check_choice
 from .schema.checked import checked
 from .schema.compat import build
@@ -78,6 +76,9 @@ class SaveEraserAsLoRA(io.ComfyNode):
         max_rank: int,
         dtype: str,
     ) -> io.NodeOutput:
+        from .host.jobs.export_lora import lora_metadata, lora_tensors
+        from .host.session import Session
+
         check_strength(strength)
         present, session = connected(eraser), Session.open(model)
         name = file_name.strip() or f"{default_name(present.provenance)}_lora"

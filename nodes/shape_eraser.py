@@ -9,7 +9,6 @@ from comfy_api.latest import io, ui
 from ..rece_ops import POOLED_STREAM, Eraser, EraserSet, InputError, Part, Schedule, Shape
 from ..rece_ops.schedule import CURVES, STEADY
 from ..rece_ops.texts import QUOTED, printable, quoted
-from .reporting.sentences import eraser_description
 from .request.block_lines import MOST, check_range, parse_blocks
 from .request.choices import check_choice
 from .schema.checked import checked
@@ -108,6 +107,8 @@ class ShapeEraser(io.ComfyNode):
         other_weights: float = 1.0,
         streams: str = "",
     ) -> io.NodeOutput:
+        from .reporting.sentences import eraser_description
+
         present = connected(eraser)
         check_choice("curve", curve, CURVES)
         for name, value in {

@@ -8,16 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
 from .host.folders import existing_prompt_set, fingerprint, prompt_set_names
-from .host.jobs.suggest import suggest
 from .host.protocols import Clip, Model
-from .host.session import Session
-from .reporting.suggestions import (
-    concept_lines,
-    preserve_lines,
-    suggestion_figure,
-    suggestion_report,
-    target_lines,
-)
 from .request.prompt_sets import SUFFIXES, read_prompt_set
 from .request.suggestion_request import (
     ALIKE,
@@ -159,6 +150,16 @@ class SuggestConcepts(io.ComfyNode):
         most_erased: int = 20,
         most_preserved: int = 50,
     ) -> io.NodeOutput:
+        from .host.jobs.suggest import suggest
+        from .host.session import Session
+        from .reporting.suggestions import (
+            concept_lines,
+            preserve_lines,
+            suggestion_figure,
+            suggestion_report,
+            target_lines,
+        )
+
         from_file = () if word_file == NO_FILE else _words_of(word_file)
         inputs = {
             "vocabulary": vocabulary,

@@ -11,11 +11,8 @@ from ..rece_ops import EraserSet
 from ..rece_ops.settings import check_strength
 from ..rece_ops.training.settings import LAYERS, HardenedSettings
 from .host.folders import existing_training, fingerprint, training_names
-from .host.jobs.apply import apply_eraser
-from .host.jobs.train import HARDENED, STARTS, train_eraser
+from .host.jobs.train import HARDENED, STARTS
 from .host.protocols import Clip, Model, Vae
-from .host.session import Session
-from .reporting.training import training_curves, training_report
 from .request.choices import check_choice
 from .request.training_request import PictureSettings, training_request
 from .schema.checked import checked
@@ -197,6 +194,11 @@ class TrainEraser(io.ComfyNode):
         strength: float = 1.0,
         **inputs: Any,
     ) -> io.NodeOutput:
+        from .host.jobs.apply import apply_eraser
+        from .host.jobs.train import train_eraser
+        from .host.session import Session
+        from .reporting.training import training_curves, training_report
+
         check_choice("method", method, METHODS)
         check_choice("start", start, STARTS)
         check_strength(strength)

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from ..rece_ops.settings import check_strength
 from ..rece_ops.training.settings import UNLEARNING, UnlearningSettings
-from .host.jobs.unlearn import unlearn_in_text_encoder
 from .host.protocols import Clip, Model, Vae
-from .host.session import Session
-from .reporting.unlearning import unlearning_report
 from .request.training_request import PictureSettings, training_request
 from .schema.checked import checked
 from .schema.compat import build
@@ -144,6 +141,10 @@ class UnlearnTextEncoder(io.ComfyNode):
         strength: float = 1.0,
         **inputs: Any,
     ) -> io.NodeOutput:
+        from .host.jobs.unlearn import unlearn_in_text_encoder
+        from .host.session import Session
+        from .reporting.unlearning import unlearning_report
+
         check_strength(strength)
         request = training_request(
             concepts,

@@ -54,8 +54,9 @@ class Attacks:
             yield attack
 
     def _attack(self, model: Any, rounds: int, tokens: int, itself: tuple[Rate, Rate, Rate]) -> tuple[Attack, Tensor]:
-        from rece_pack.nodes.host.jobs.invert import InversionSettings, invert_concept
+        from rece_pack.nodes.host.jobs.invert import invert_concept
         from rece_pack.nodes.host.session import Session
+        from rece_pack.rece_ops.attacks.inversion import InversionSettings
 
         pocket = self._bench.pocket
         session = Session.open(model, pocket.clip, pocket.vae)

@@ -8,7 +8,6 @@ from comfy_api.latest import io, ui
 
 from ...rece_ops import InputError
 from ..host.folders import existing_table, fingerprint, table_names
-from ..host.jobs.concept_vector import concept_vector
 from ..host.protocols import Clip
 from ..host.text.conditioning import Conditioning
 from ..request.prompt_pairs import pairs_of_file, typed_pairs
@@ -83,6 +82,8 @@ class ConceptVector(io.ComfyNode):
     def execute(
         cls, conditioning: Conditioning, clip: Clip | None, pairs: str, scale: float, pairs_file: str = NO_FILE
     ) -> io.NodeOutput:
+        from ..host.jobs.concept_vector import concept_vector
+
         if not abs(scale) < float("inf"):
             raise InputError(f"scale is {scale}: give a finite number, such as 3.")
         wanted = typed_pairs(pairs)

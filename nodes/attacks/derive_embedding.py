@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io, ui
 
 from ...rece_ops import POOLED_STREAM, EraserSet
 from ...rece_ops.settings import DEFAULT_SETTINGS
 from ...rece_ops.texts import quoted
-from ..host.jobs.derive import DerivedConditioning, derive_conditioning
 from ..host.protocols import Clip, Model
-from ..host.session import Session
 from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import clip_input, number_input
 from ..schema.sockets import TEST, Eraser
+
+if TYPE_CHECKING:
+    from ..host.jobs.derive import DerivedConditioning
 
 
 class DeriveEmbedding(io.ComfyNode):
@@ -78,6 +81,9 @@ class DeriveEmbedding(io.ComfyNode):
         eraser: EraserSet | None = None,
         original: Model | None = None,
     ) -> io.NodeOutput:
+        from ..host.jobs.derive import derive_conditioning
+        from ..host.session import Session
+
         session = Session.open(model, clip)
         before = None if original is None else Session.open(original)
         derived = derive_conditioning(session, concept, regularization, eraser, before)

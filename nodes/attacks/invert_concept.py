@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..host.jobs.invert import InversionSettings, Inverted, invert_concept
+from ...rece_ops.attacks.inversion import InversionSettings
 from ..host.protocols import Clip, Model, Vae
-from ..host.session import Session
 from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.inputs import clip_input, count_input, number_input, switch_input
 from ..schema.sockets import TEST
+
+if TYPE_CHECKING:
+    from ..host.jobs.invert import Inverted
 
 DEFAULT = InversionSettings()
 
@@ -97,6 +101,9 @@ class InvertConcept(io.ComfyNode):
         batch: int = DEFAULT.batch,
         low_memory: bool = DEFAULT.low_memory,
     ) -> io.NodeOutput:
+        from ..host.jobs.invert import invert_concept
+        from ..host.session import Session
+
         settings = InversionSettings(tokens, steps, learning_rate, seed, batch, low_memory)
         found = invert_concept(Session.open(model, clip, vae), images, start, settings)
         report = _report(found, settings)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ...rece_ops import POOLED_STREAM, ConceptMeasures, Eraser, EraserSet, Measures, Provenance
+from ...rece_ops.formats.eraser_file import EraserHeader
 from ...rece_ops.texts import QUOTED, printable, quoted
 from ..host.jobs.assess import Assessment
 from ..host.jobs.erase import ErasureResult
@@ -101,6 +102,22 @@ def eraser_description(eraser: EraserSet) -> str:
         lines.append(f"Counts only in part: {eraser.shape.describe()}.")
     lines += [f"Note: {note}" for note in eraser.notes]
     return "\n".join(lines)
+
+
+def header_description(header: EraserHeader) -> str:
+    """What the header of an eraser file says of it, before its numbers are read."""
+    parts = _some([f"{quoted(name)} ({printable(kind)})" for name, kind in header.kinds.items()])
+    lines = [
+        _made_from(header.provenance),
+        f"{len(header.kinds)} part{'s' * (len(header.kinds) > 1)}: {parts}; {_size(header.size)}.",
+    ]
+    if not header.shape.is_whole:
+        lines.append(f"Counts only in part: {header.shape.describe()}.")
+    return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.0f} kB"
 
 
 def unmeasured(eraser: EraserSet) -> list[str]:

@@ -54,6 +54,15 @@ class EraserContents(NamedTuple):
     shape: Shape
 
 
+class EraserHeader(NamedTuple):
+    """What an eraser file says before any of its numbers is read: provenance, kinds of its parts by name, shape, size."""
+
+    provenance: Provenance
+    kinds: Mapping[str, str]
+    shape: Shape
+    size: int
+
+
 class _Metadata(NamedTuple):
     """What the header says, typed; neither kinds nor digest in a file of the oldest version."""
 
@@ -106,10 +115,7 @@ def read_eraser_file(path: str | os.PathLike[str]) -> EraserContents:
     _check_size(file)
     try:
         with open_tensors(file) as reader:
-            metadata = _check_metadata(file.name, reader.metadata)
-            entries = _entries_of_parts(file.name, reader.entries)
-            told = _check_parts(file.name, metadata, entries)
-            _check_dimensions(file.name, metadata.provenance, told, entries)
+            metadata, entries, told = _check_header(file.name, reader)
             tensors = _read_tensors(file.name, reader, metadata.digest)
     except OSError as error:
         raise EraserFileError(f"'{file.name}' cannot be read: {error.strerror}.") from error
@@ -124,7 +130,36 @@ def read_eraser_file(path: str | os.PathLike[str]) -> EraserContents:
     return EraserContents(parts, metadata.provenance, () if metadata.digest else (NO_DIGEST_NOTE,), metadata.shape)
 
 
-def _check_size(file: Path) -> None:
+def read_eraser_header(path: str | os.PathLike[str]) -> EraserHeader:
+    """What an eraser file says of itself; its tensors are neither read nor compared with its digest.
+
+    Raises:
+        EraserFileError: see `read_eraser_file`, but for the tensors' values.
+    """
+    file = Path(path)
+    size = _check_size(file)
+    try:
+        with open_tensors(file) as reader:
+            metadata, _, told = _check_header(file.name, reader)
+    except OSError as error:
+        raise EraserFileError(f"'{file.name}' cannot be read: {error.strerror}.") from error
+    kinds = {name: str(attributes["kind"]) for name, attributes in told.items()}
+    return EraserHeader(metadata.provenance, kinds, metadata.shape, size)
+
+
+def _check_header(
+    name: str, reader: TensorFile
+) -> tuple[_Metadata, dict[str, dict[str, Entry]], Mapping[str, Mapping[str, Any]]]:
+    """The typed metadata, what the header says of the tensors of every part, and of the parts themselves."""
+    metadata = _check_metadata(name, reader.metadata)
+    entries = _entries_of_parts(name, reader.entries)
+    told = _check_parts(name, metadata, entries)
+    _check_dimensions(name, metadata.provenance, told, entries)
+    return metadata, entries, told
+
+
+def _check_size(file: Path) -> int:
+    """Its size in bytes."""
     try:
         size = file.stat().st_size
     except OSError as error:
@@ -136,6 +171,7 @@ def _check_size(file: Path) -> None:
             f"'{file.name}' is {size / 2**30:.1f} GiB; an eraser has at most {MAX_FILE_BYTES / 2**30:.0f} GiB. "
             "It is probably a checkpoint: load that with a checkpoint loader."
         )
+    return size
 
 
 def _check_metadata(name: str, metadata: Mapping[str, str]) -> _Metadata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -146,9 +147,9 @@ def test_what_is_typed_is_read_back_by_the_server(frontend: Frontend) -> None:
     frontend.type_text(node, "concepts", "red, blue -> grey\nVan Gogh → art : 2")
     parsed = frontend.parsed(node)
     parsed.get_by_text("3 concepts · red → grey · blue → grey · Van Gogh → art × 2").wait_for()
-    assert parsed.locator(".rece-parse-error").count() == 0
+    assert parsed.locator(".rece-text-error").count() == 0
     frontend.type_text(node, "concepts", "red\n(blue:1.3)")
-    parsed.locator(".rece-parse-error").get_by_text("Line 2 ('(blue:1.3)') weighs a concept as prompts do").wait_for()
+    parsed.locator(".rece-text-error").get_by_text("Line 2 ('(blue:1.3)') weighs a concept as prompts do").wait_for()
     frontend.type_text(node, "concepts", "red")
     parsed.get_by_text("1 concept · red").wait_for()
     menu = parsed.locator("select")
@@ -295,7 +296,7 @@ def test_running_shows_the_report_on_the_node(frontend: Frontend) -> None:
     _erase_and_save(frontend, concept)
     frontend.queue()
     reports = frontend.page.locator(".rece-report:visible")
-    reports.filter(has_text="Saved models/erasers/browser").wait_for(timeout=60_000)
+    reports.filter(has_text="Saved models/erasers/browser").wait_for(timeout=180_000)
     assert reports.locator(".rece-report-verdict").inner_text().startswith(f"{concept}: ")
     _expect_count(reports, 2)
 
@@ -309,11 +310,31 @@ def test_a_node_that_need_not_run_again_gets_its_report_back(frontend: Frontend)
     frontend.connect(shape, 0, show, "source")
     frontend.queue()
     shaped = frontend.page.locator(".rece-report").filter(has_text="Counts only in part: keys at 0.5.")
-    shaped.wait_for(timeout=60_000)
+    shaped.wait_for(timeout=180_000)
     frontend.load(frontend.serialize())
     shaped.wait_for(state="detached")
     frontend.queue()
-    shaped.wait_for(timeout=60_000)
+    shaped.wait_for(timeout=180_000)
+
+
+def test_a_chosen_file_says_what_it_is_before_anything_runs(
+    frontend: Frontend, server: ComfyServer, root: Path
+) -> None:
+    folder = server.base / "models" / "erasers"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(root / "tests/golden/plain.safetensors", folder / "shown.safetensors")
+    (folder / "damaged.safetensors").write_bytes(b"no eraser")
+    node = frontend.add("RECE_LoadEraser")
+    choose = (
+        "([id, value]) => { const one = recetest.widget([id, 'eraser_name']); one.value = value; one.callback(value); }"
+    )
+    frontend.page.evaluate(choose, [node, "shown.safetensors"])
+    told = frontend.page.locator(".rece-text:visible")
+    told.filter(has_text="RECE on SD1: nudity").wait_for()
+    assert told.inner_text().splitlines()[1] == "1 part: 'text' (text transform); 1 kB."
+    assert frontend.prompt()[str(node)]["inputs"] == {"eraser_name": "shown.safetensors"}
+    frontend.page.evaluate(choose, [node, "damaged.safetensors"])
+    frontend.page.locator(".rece-text-error:visible").get_by_text("damaged.safetensors").wait_for()
 
 
 def test_a_comparison_shows_over_a_picture_what_was_before(frontend: Frontend) -> None:
@@ -345,7 +366,7 @@ def test_a_mistake_is_explained_on_the_node(frontend: Frontend) -> None:
     erase = _erase_and_save(frontend, "")
     frontend.queue()
     error = frontend.report(erase).locator(".rece-report-error")
-    error.wait_for(timeout=60_000)
+    error.wait_for(timeout=180_000)
     assert error.inner_text().startswith("Error: No concept is given: type at least one")
     # A dialog or a panel of the host tells of it, too; the next test wants to see the nodes.
     frontend.page.keyboard.press("Escape")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from rece_pack.nodes.request.concept_lists import LISTS
@@ -46,3 +47,17 @@ def test_a_broken_value_is_answered_and_not_a_failure_of_the_server(server: Comf
     assert server.request("/rece/parse", {"concepts": "\ud800"})["error"]["line"] == 0
     assert server.request("/rece/parse", {"concepts": 7})["error"] is not None
     assert server.request("/rece/parse", {})["summary"] == ""
+
+
+def test_a_file_says_what_it_is_before_its_numbers_are_read(server: ComfyServer, root: Path) -> None:
+    folder = server.base / "models" / "erasers"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = (root / "tests/golden/shaped.safetensors").read_bytes()
+    (folder / "told.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    found = server.request("/rece/eraser?name=told.safetensors")["description"]
+    assert "Counts only in part" in found
+    assert "1 kB" in found
+    (folder / "cut.safetensors").write_bytes(content[:50])
+    assert "cut.safetensors" in server.request("/rece/eraser?name=cut.safetensors")["error"]
+    for name in ("", "../secret.safetensors", "%2Fetc%2Fpasswd", "none.safetensors", "%00", "x" * 3000):
+        assert server.request(f"/rece/eraser?name={name}")["error"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rece_pack.nodes.host.architectures.detection import architecture_of
 from rece_pack.nodes.host.errors import WrongConnectionError
+from rece_pack.nodes.host.text import encoded_cache
 from rece_pack.nodes.host.text.encoded import EncodedTokens
 from rece_pack.nodes.host.text.encoder import TextEncoder
 from rece_pack.nodes.host.text.reader import TextReader
@@ -125,19 +126,93 @@ def test_a_text_is_encoded_once(loaded: tuple[Any, Any]) -> None:
     assert encoder.encode("cat") is encoder.encode("cat")
 
 
+def forget_everything() -> None:
+    encoded_cache._caches.clear()
+
+
+def counted_passes(clip: Any, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What goes through the text encoder from now on."""
+    passes: list[object] = []
+    encode = clip.encode_from_tokens_scheduled
+    monkeypatch.setattr(clip, "encode_from_tokens_scheduled", lambda tokens: (passes.append(tokens), encode(tokens))[1])
+    return passes
+
+
+def test_a_later_run_encodes_the_empty_prompt_and_what_is_new(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, clip = loaded
+    forget_everything()
+    first = encoder_of(clip, model)
+    before = {"cat": first.encode("cat"), **first.encode_together(["dog", "bird"])}
+    passes = counted_passes(clip, monkeypatch)
+    later = encoder_of(clip, model)
+    assert later.encode("cat") is before["cat"]
+    assert later.encode_together(["bird", "cat", "dog"]) == {text: before[text] for text in ("bird", "cat", "dog")}
+    assert len(passes) == 1
+    later.encode("fish")
+    # What sampling gets is not what was encoded with others, which differs by roundings.
+    assert torch.equal(encoded(later, "dog").tokens, as_sampled(clip, "dog"))
+    assert len(passes) >= 3
+
+
+@pytest.mark.parametrize("changed", ["clip skip", "patched", "in place"])
+def test_a_text_encoder_that_changed_encodes_anew(loaded: tuple[Any, Any], changed: str) -> None:
+    model, clip = loaded
+    forget_everything()
+    encoder_of(clip, model).encode("cat")
+    other = clip.clone()
+    name = next(key for key in clip.patcher.model_state_dict() if key.endswith("layers.0.mlp.fc1.weight"))
+    weight = clip.patcher.model_state_dict()[name]
+    kept = weight.clone()
+    if changed == "clip skip":
+        other.clip_layer(-3)
+    elif changed == "patched":
+        other.add_patches({name: (torch.ones_like(weight),)}, 1.0)
+    else:
+        weight.mul_(1.5)
+    try:
+        assert torch.equal(encoded(encoder_of(other, model), "cat").tokens, as_sampled(other, "cat"))
+    finally:
+        weight.copy_(kept)
+
+
+def test_what_lies_in_a_file_is_not_remembered(loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, clip = loaded
+    forget_everything()
+    encoder_of(clip, model).encode("embedding:my_style")
+    passes = counted_passes(clip, monkeypatch)
+    encoder_of(clip, model).encode("embedding:my_style")
+    assert len(passes) == 2
+
+
+def test_only_so_much_is_remembered(loaded: tuple[Any, Any]) -> None:
+    model, clip = loaded
+    prompt = encoder_of(clip, model).encode("cat")
+    size = encoded_cache._size(prompt)
+    cache = encoded_cache.EncodedCache(3 * size)
+    for text in "abcd":
+        cache.put(text, prompt)
+        cache.get("a")
+    assert [cache.get(text) is prompt for text in "abcd"] == [True, False, True, True]
+    small = encoded_cache.EncodedCache(size - 1)
+    small.put("a", prompt)
+    assert small.get("a") is None
+
+
 def test_texts_encoded_together_are_those_encoded_alone(
     loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one pass where windows are all that the model reads (SDXL reads the pooled embedding too)."""
     model, clip = loaded
+    forget_everything()
     encoder, alone = encoder_of(clip, model), encoder_of(clip, model)
-    passes: list[object] = []
-    encode = clip.encode_from_tokens_scheduled
-    monkeypatch.setattr(clip, "encode_from_tokens_scheduled", lambda tokens: (passes.append(tokens), encode(tokens))[1])
+    passes = counted_passes(clip, monkeypatch)
     known = encoder.encode("cat")
     together = encoder.encode_together(["cat", *PROMPTS, "nudity"])
     pooled = architecture_of(model).name == "SDXL"
-    assert len(passes) == 1 + (len(PROMPTS) if pooled else 1)
+    assert PROMPTS[0] == "", "is encoded when a run begins"
+    assert len(passes) == 2 + (len(PROMPTS[1:]) if pooled else 1)
     assert list(together) == ["cat", *PROMPTS]
     assert together["cat"] is known
     for text in PROMPTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from rece_pack.rece_ops import (
     measure,
     relative_changes,
 )
+from rece_pack.rece_ops.linear.solves import MAX_CONDITION, check_condition
 from torch import Tensor
 
 DIMENSION = 32
@@ -306,6 +308,13 @@ def test_an_ill_conditioned_solve_names_the_setting_to_change() -> None:
         erase(projections, concepts, (), RECESettings(edit_regularization=1e-13))
     with pytest.raises(NumericalError, match="Raise 'regularization'"):
         erase({"thin": torch.ones(1, DIMENSION)}, concepts, (), RECESettings(regularization=1e-14))
+
+
+def test_the_largest_condition_number_that_is_solved_is_the_one_that_is_stated() -> None:
+    check_condition(MAX_CONDITION, "It", "Change it.")
+    for condition in (MAX_CONDITION * (1 + 1e-12), math.inf, math.nan):
+        with pytest.raises(NumericalError, match=r"It is too ill-conditioned .* Change it\."):
+            check_condition(condition, "It", "Change it.")
 
 
 def test_condition_numbers_are_the_true_ones() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from random_examples import pairs, prompts
-from rece_pack.rece_ops import ProjectionSettings, RECESettings, erase, gram_matrix, measure, project
+from rece_pack.rece_ops import Erasure, ProjectionSettings, RECESettings, erase, gram_matrix, measure, project
 from rece_pack.rece_ops.linear.gram_sum import GramSum
+from rece_pack.rece_ops.methods.rece import _GramTooRough, iterate
 from torch import Tensor
 
 # Unit roundoff of float32.
@@ -108,6 +109,29 @@ def test_weights_near_singular_are_read_a_second_time_in_float64_and_flat_ones_a
     assert all(done <= total for done, total in told)
     assert told[-1][0] == told[-1][1]
     assert torch.equal(erasure.gram, gram_matrix(weights)) == (passes == 2)
+
+
+@pytest.mark.parametrize("regularization", [0.02, 0.5, 5.0])
+def test_an_epoch_takes_no_error_of_g_that_could_move_derived_embeddings_by_more_than_is_stated(
+    regularization: float,
+) -> None:
+    """c' = M⁻¹TᵀG c with M = λ_r I + TᵀGT moves by at most ‖M⁻¹Tᵀ‖·‖E‖·‖c − T c'‖, which may be 1e-4 of ‖c'‖."""
+    gram = gram_matrix(dict(enumerate_weights(rows_with_spectrum(3000, 32, 1.0).double())))
+    concepts, kept = pairs(1, 5, 32), prompts(3, 5, 32, 5)
+    settings = RECESettings(epochs=1, regularization=regularization)
+
+    def with_error(error: float) -> Erasure:
+        return iterate(gram, concepts, kept, settings, kept, {}, gram_error=error)
+
+    first = with_error(0.0).eraser_at(0).matrix()
+    system = regularization * torch.eye(32).double() + first.T @ gram @ first
+    tokens = concepts[0].concept
+    derived = torch.linalg.solve(system, first.T @ gram @ tokens.T).T
+    missed = (tokens - derived @ first.T).norm()
+    most = 1e-4 * derived.norm() / (missed * torch.linalg.matrix_norm(torch.linalg.solve(system, first.T), 2))
+    with_error(float(most) * 0.98)
+    with pytest.raises(_GramTooRough):
+        with_error(float(most) * 1.02)
 
 
 def test_what_a_first_edit_of_few_outputs_left_can_be_measured_with_little_regularization() -> None:

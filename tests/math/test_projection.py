@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 import torch
-from bounds import assert_same_up_to, orthogonal, projection_rounding, solve
+from bounds import assert_same_up_to, gamma, orthogonal, product, projection_rounding, solve
 from hypothesis import given
 from random_examples import pairs, prompts, stack
 from rece_pack.rece_ops import (
@@ -339,3 +339,15 @@ def test_what_examples_have_without_the_concept_counts_as_much_as_neutral_prompt
     rounding = projection_rounding(summed) + projection_rounding(listed)
     assert_same_up_to(summed.eraser.matrix(), listed.eraser.matrix(), rounding)
     assert float((summed.eraser.matrix() - found().eraser.matrix()).norm()) > 100 * rounding
+
+
+def test_tokens_in_float32_are_summed_in_float64() -> None:
+    texts = [one.float() for one in prompts(40, TOKENS, DIMENSION)]
+    found = TokenSum(DIMENSION, texts[0].device)
+    for text in texts:
+        found.add(text)
+    rows = torch.cat(texts).double()
+    assert found.count == len(rows)
+    # Both sums have that many terms, in one order or another; then come the division and its undoing.
+    error = 2 * product(rows.T, rows, torch.float64) + gamma(2) * (rows.abs().T @ rows.abs())
+    assert (found.mean * len(rows) - rows.T @ rows).abs().le(error).all()

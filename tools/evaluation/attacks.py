@@ -45,8 +45,9 @@ class Learner:
 
     @torch.inference_mode()
     def _learned(self, model: Any) -> Any:
-        from rece_pack.nodes.host.jobs.invert import InversionSettings, invert_concept
+        from rece_pack.nodes.host.jobs.invert import invert_concept
         from rece_pack.nodes.host.session import Session
+        from rece_pack.rece_ops.attacks.inversion import InversionSettings
 
         session, images = Session.open(model, self.clip, self.vae), self.images()
         found = []

@@ -1,14 +1,18 @@
-/** ERASER sockets have a colour, and lists of files know what was just saved. */
+/** ERASER sockets have a colour, lists of files know what was just saved, and a chosen file says what it is. */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { after } from "./widgets.js";
+import { say } from "./texts.js";
+import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow } from "./textBelow.js";
+import { after, widgetOf } from "./widgets.js";
 
 const TYPE = "ERASER";
 const COLOUR = "#e06c9f";
 const SAVES = "RECE_SaveEraser";
 const LOADS = "RECE_LoadEraser";
 const LIST = "eraser_name";
+const DESCRIPTION = "rece_description";
+const HEIGHT = 68;
 
 /** A palette that does not know a type takes its colour away, whenever one is loaded: then it has ours again. */
 function keepColour(colours) {
@@ -58,10 +62,38 @@ async function refreshLists() {
   }
 }
 
+async function ask(name) {
+  const answer = await api.fetchApi(`/rece/eraser?${new URLSearchParams({ name })}`);
+  return answer.ok ? answer.json() : {};
+}
+
+/** Below the name of a file what its header says: concepts, method, model, size. */
+function addDescription(node) {
+  const text = document.createElement("div");
+  text.setAttribute("role", "status");
+  text.setAttribute("aria-label", say("file"));
+  addTextBelow(node, DESCRIPTION, text, HEIGHT, widgetOf(node, LIST));
+  let asked = 0;
+  const update = async () => {
+    const turn = ++asked;
+    const name = widgetOf(node, LIST).value;
+    const found = name ? await ask(name).catch(() => ({})) : {};
+    // Of a late answer to an earlier question, nobody wants to know.
+    if (turn !== asked || !node.graph) return;
+    text.className = `${TEXT_CLASS} ${found.error ? ERROR_CLASS : HINT_CLASS}`;
+    text.textContent = found.error ?? found.description ?? "";
+  };
+  text.className = TEXT_CLASS;
+  after(widgetOf(node, LIST), "callback", update);
+  after(node, "onConfigure", update);
+  after(node, "onAdded", update);
+}
+
 app.registerExtension({
   name: "RECE.Erasers",
   setup: giveColour,
   nodeCreated(node) {
     if (node.comfyClass === SAVES) after(node, "onExecuted", refreshLists);
+    if (node.comfyClass === LOADS) addDescription(node);
   },
 });

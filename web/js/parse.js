@@ -3,28 +3,19 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { say } from "./texts.js";
-import { after, changeWidgets, placeBelow, widgetOf } from "./widgets.js";
+import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow } from "./textBelow.js";
+import { after, widgetOf } from "./widgets.js";
 
 const NODES = ["RECE_EraseConcepts", "RECE_ErasureReport"];
 const NAME = "rece_parse";
 const FIELDS = ["concepts", "preserve", "preset", "target"];
 const EXPLAINED = "rece_explained";
 const WAIT = 200;
-const MARGIN = 4;
 /** Of a height that does not change, so that nothing below moves while a person types or clicks; it scrolls. */
 const HEIGHT = 40;
 const HEIGHT_WITH_EXPLANATIONS = 84;
 
 const STYLE = `
-.rece-parse {
-  box-sizing: border-box;
-  contain: size;
-  overflow: auto;
-  padding: 2px 6px;
-  color: var(--input-text);
-  font: 12px/16px sans-serif;
-  overflow-wrap: anywhere;
-}
 .rece-parse select {
   float: right;
   max-width: 6.5em;
@@ -35,8 +26,6 @@ const STYLE = `
   color: var(--input-text);
   font: inherit;
 }
-.rece-parse-hint { opacity: 0.75; }
-.rece-parse-error { color: color-mix(in srgb, #e5484d 55%, var(--input-text)); }
 `;
 
 /** By the node's type: what the options of its choices are good for. */
@@ -92,37 +81,22 @@ function createMenu(node) {
 
 function addParse(node) {
   const element = document.createElement("div");
-  element.className = "rece-parse";
+  element.className = `${TEXT_CLASS} rece-parse`;
   const text = document.createElement("div");
   text.setAttribute("role", "status");
   text.setAttribute("aria-label", say("understood"));
   element.append(createMenu(node), text);
-  for (const type of ["pointerdown", "pointermove", "pointerup"]) {
-    element.addEventListener(type, (event) => event.button !== 1 && event.buttons !== 4 && event.stopPropagation());
-  }
   const explanation = explanations.get(node.comfyClass) ?? {};
   const height = Object.keys(explanation).length ? HEIGHT_WITH_EXPLANATIONS : HEIGHT;
-  element.style.minHeight = `${height}px`;
-  const add = () => {
-    const widget = node.addDOMWidget(NAME, NAME, element, {
-      serialize: false, // not sent to the server
-      margin: MARGIN,
-      getValue: () => "",
-      getMinHeight: () => height + 2 * MARGIN,
-      getMaxHeight: () => height + 2 * MARGIN,
-    });
-    widget.serialize = false; // not saved in the workflow
-    placeBelow(node, widget, widgetOf(node, "concepts"));
-  };
-  changeWidgets(node, add, true);
+  addTextBelow(node, NAME, element, height, widgetOf(node, "concepts"));
 
   const show = (found) => {
     const sentences = Object.entries(explanation).map(([name, texts]) => texts[widgetOf(node, name)?.value]);
     const lines = [
-      [found?.error?.message, "rece-parse-error"],
+      [found?.error?.message, ERROR_CLASS],
       [found?.summary, "rece-parse-summary"],
-      [found?.hint, "rece-parse-hint"],
-      ...sentences.map((sentence) => [sentence, "rece-parse-hint"]),
+      [found?.hint, HINT_CLASS],
+      ...sentences.map((sentence) => [sentence, HINT_CLASS]),
     ];
     text.replaceChildren(...lines.filter(([one]) => one).map(([one, className]) => line(one, className)));
   };

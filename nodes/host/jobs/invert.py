@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ....rece_ops import InputError
-from ....rece_ops.settings import check_count
+from ....rece_ops.attacks.inversion import InversionSettings
 from ....rece_ops.texts import quoted
 from ..errors import UnsupportedModelError
 from ..patching.schedules import check_unscheduled
@@ -27,40 +27,6 @@ from ..training.denoiser import LOSS_SCALE, Denoiser, constant_weights
 from ..training.images import checked_images
 
 _REPORTED = 20
-# What torch's generators take.
-_SEEDS = (-(2**63), 2**64 - 1)
-
-
-@dataclass(frozen=True)
-class InversionSettings:
-    """How embeddings are learned.
-
-    Attributes:
-        tokens: how many of them.
-        steps: of Adam.
-        learning_rate: relative to the root mean square of the start's token embeddings.
-        seed: of noise levels, noise, and the choice of images.
-        batch: pictures a step.
-        low_memory: keep what the backward pass needs in main memory instead of on the compute device.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-
-    tokens: int = 4
-    steps: int = 300
-    learning_rate: float = 0.05
-    seed: int = 0
-    batch: int = 1
-    low_memory: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("tokens", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: give a whole number of at least 1.")
-        check_count("seed", self.seed, *_SEEDS)
-        if not 0 < self.learning_rate <= 10:
-            raise InputError(f"learning_rate is {self.learning_rate}: give a number above 0, at most 10.")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from .reader import FROM_CONDITIONING, TextReader
 
 T = TypeVar("T")
 _STAGE = "encoding prompts"
+# Prompts between two words of the progress: what goes through a text encoder in one pass.
+_AT_A_TIME = 16
 
 
 def encode_request(
@@ -44,8 +46,8 @@ def encode_request(
         WrongConnectionError: the CLIP does not belong to the MODEL.
     """
     lines = request.prompts()
-    groups = ((EMPTY, *request.preserved), needs.tuning, HELD_OUT)
-    steps = Steps(progress, len(lines) + len(needs.calibration) + sum(map(len, groups)))
+    groups = (needs.calibration, (EMPTY, *request.preserved), needs.tuning, HELD_OUT)
+    steps = Steps(progress, len(lines) + sum(map(len, groups)))
 
     def counted(items: Iterable[T]) -> list[T]:
         found = []
@@ -54,11 +56,14 @@ def encode_request(
             steps.done(_STAGE)
         return found
 
+    def together(texts: Sequence[str]) -> dict[str, EncodedPrompt]:
+        found: dict[str, EncodedPrompt] = {}
+        for start in range(0, len(texts), _AT_A_TIME):
+            found.update(counted(encoder.encode_together(texts[start : start + _AT_A_TIME]).items()))
+        return found
+
     pairs = counted((encoder.encode(prompt), encoder.encode(line.target)) for line, prompt in lines)
-    calibration = dict(counted(encoder.encode_together(needs.calibration).items()))
-    preserved, tuning, held_out = (
-        dict(counted((prompt, encoder.encode(prompt)) for prompt in group)) for group in groups
-    )
+    calibration, preserved, tuning, held_out = map(together, groups)
 
     def of_stream(stream: TextStream) -> EncodedRequest:
         typed = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ..progress import check_cancelled
 from ..protocols import Clip
 from .conditioning import Conditioning
 from .encoded import EncodedPrompt, EncodedTokens
+from .encoded_cache import EncodedCache, cache_of
 from .reader import TextReader
 from .spans import Span, Spans, Tokenized, check_inversions, tokenize
 
@@ -54,11 +56,13 @@ class TextEncoder:
             WrongConnectionError: the CLIP makes embeddings that the MODEL does not read.
         """
         if text not in self._encoded:
-            self._encoded[text] = self._read(text, self._encode(self._tokenized(text)))
+            known = self._known.get(text)
+            self._encoded[text] = known or self._encode_alone(text)
+            self._known.put(text, self._encoded[text])
         return self._encoded[text]
 
     def encode_together(self, texts: Sequence[str]) -> dict[str, EncodedPrompt]:
-        """What `encode` gives, up to rounding, for many texts that are needed once: each is encoded once, and not kept.
+        """What `encode` gives, up to rounding, for many texts that are needed once: each is encoded once.
 
         Several go through the text encoder in one pass, where it reads every prompt in windows of one length that do not
         know of each other, and the MODEL reads nothing else of it.
@@ -66,11 +70,15 @@ class TextEncoder:
         Raises:
             InputError, WrongConnectionError: see `encode`.
         """
-        found = {text: self._encoded[text] for text in texts if text in self._encoded}
+        known = {text: self._encoded.get(text) or self._known.get(text, together=True) for text in texts}
+        found = {text: prompt for text, prompt in known.items() if prompt is not None}
         new = [text for text in dict.fromkeys(texts) if text not in found]
         together = _TOGETHER if self._reads_windows_only() else 1
         for start in range(0, len(new), together):
-            found.update(self._pass(new[start : start + together]))
+            passed = self._pass(new[start : start + together])
+            for text, prompt in passed.items():
+                self._known.put(text, prompt, together=True)
+            found.update(passed)
         return found
 
     def conditioning(self, text: str) -> Conditioning:
@@ -83,6 +91,14 @@ class TextEncoder:
             self._conditionings[text] = self._encode(self._tokenized(text))
             self._encoded[text] = self._read(text, self._conditionings[text])
         return self._conditionings[text]
+
+    @cached_property
+    def _known(self) -> EncodedCache:
+        """What earlier runs with this CLIP have encoded."""
+        return cache_of(self._clip, self.reader, self._encode_alone)
+
+    def _encode_alone(self, text: str) -> EncodedPrompt:
+        return self._read(text, self._encode(self._tokenized(text)))
 
     def _pass(self, texts: Sequence[str]) -> dict[str, EncodedPrompt]:
         """The embeddings of `texts`, the windows of all of them given to the text encoder as those of one prompt."""

@@ -1,1 +1,0 @@
-"""From which drift on do pictures change visibly?"""

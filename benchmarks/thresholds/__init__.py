@@ -1,0 +1,1 @@
+"""From which numbers on do pictures show it?"""

@@ -1,0 +1,53 @@
+/** Small text below a field, which the server has to say about what stands there. */
+
+import { app } from "../../../scripts/app.js";
+import { changeWidgets, placeBelow } from "./widgets.js";
+
+export const TEXT_CLASS = "rece-text";
+export const HINT_CLASS = "rece-text-hint";
+export const ERROR_CLASS = "rece-text-error";
+const MARGIN = 4;
+
+const STYLE = `
+.${TEXT_CLASS} {
+  box-sizing: border-box;
+  contain: size;
+  overflow: auto;
+  padding: 2px 6px;
+  color: var(--input-text);
+  font: 12px/16px sans-serif;
+  white-space: pre-wrap;
+  overflow-wrap: anywhere;
+}
+.${HINT_CLASS} { opacity: 0.75; }
+.${ERROR_CLASS} { color: color-mix(in srgb, #e5484d 55%, var(--input-text)); }
+`;
+
+/** Put `element` below the widget `above`, in a height that does not change, so that nothing below moves; it scrolls. */
+export function addTextBelow(node, name, element, height, above) {
+  for (const type of ["pointerdown", "pointermove", "pointerup"]) {
+    element.addEventListener(type, (event) => event.button !== 1 && event.buttons !== 4 && event.stopPropagation());
+  }
+  element.style.minHeight = `${height}px`;
+  const add = () => {
+    const widget = node.addDOMWidget(name, name, element, {
+      serialize: false, // not sent to the server
+      margin: MARGIN,
+      getValue: () => "",
+      getMinHeight: () => height + 2 * MARGIN,
+      getMaxHeight: () => height + 2 * MARGIN,
+    });
+    widget.serialize = false; // not saved in the workflow
+    placeBelow(node, widget, above);
+  };
+  changeWidgets(node, add, true);
+}
+
+app.registerExtension({
+  name: "RECE.TextBelow",
+  setup() {
+    const style = document.createElement("style");
+    style.textContent = STYLE;
+    document.head.append(style);
+  },
+});
