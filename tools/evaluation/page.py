@@ -118,7 +118,7 @@ def _grid(path: Path, results: Results, lines: Sequence[Line], columns: Columns)
 
 
 _STYLE = """body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#222;background:#fff}
-table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;padding:.35rem .7rem;text-align:left}
+table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;padding:.35rem .7rem;text-align:left}td{white-space:nowrap}
 img{max-width:100%}.scroll{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181a1b}img{background:#fff}}"""
 
