@@ -378,6 +378,33 @@ def test_clip_score_is_that_of_torchmetrics() -> None:
     assert min(found) == 0 < max(found)
 
 
+@pytest.mark.large
+def test_clip_is_loaded_by_the_hosts_loaders(tmp_path: Path, checkpoint: Callable[[str], Path]) -> None:
+    """Both halves of a ViT-L/14 with random weights, from files as they are published."""
+    import comfy.clip_vision
+    import comfy.sd
+
+    torch.manual_seed(0)
+    config = Path(str(comfy.clip_vision.__file__)).with_name("clip_vision_config_vitl.json")
+    weights = comfy.clip_vision.ClipVisionModel(str(config)).get_sd()
+    save_file(
+        {name: torch.randn(one.shape).half() / 50 for name, one in weights.items()}, tmp_path / "vision.safetensors"
+    )
+    _, clip, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint("sd15")), output_model=False, output_vae=False)
+    text = {name: one.clone() for name, one in clip.cond_stage_model.clip_l.transformer.state_dict().items()}
+    halves = ("--clip-vision", tmp_path / "vision.safetensors", "--clip-text", tmp_path / "text.safetensors")
+    save_file(text, tmp_path / "text.safetensors")
+    # As checkpoints of Stable Diffusion have it.
+    with pytest.raises(InputError, match="no projection of texts into the space of pictures"):
+        metrics_of("--metrics", "CLIP", *halves)
+    save_file({**text, "text_projection.weight": torch.randn(768, 768) / 768**0.5}, tmp_path / "text.safetensors")
+    (metric,) = metrics_of("--metrics", "CLIP", *halves)
+    files = saved(tmp_path / "a", 0.2, 1.0)
+    there, back = (metric._scores(one, texts) for one, texts in ((files, ["a", "b"]), (files[::-1], ["b", "a"])))
+    assert there == pytest.approx(back[::-1], rel=1e-3, abs=1e-2)
+    assert all(0 <= one < 100 for one in there)
+
+
 class Space:
     """Says of each picture how red it is."""
 
