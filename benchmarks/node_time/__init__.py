@@ -1,0 +1,1 @@
+"""How long does a whole Erase Concepts node take?"""
