@@ -33,6 +33,12 @@ from tools.evaluation.metrics.weights import read_weights
 COLUMNS = Columns(("own",), ("others",))
 
 
+@pytest.fixture(scope="module")
+def fidelity() -> None:
+    """FID and KID can be computed."""
+    pytest.importorskip("torch_fidelity", reason="the optional package torch-fidelity is not installed")
+
+
 def features(count: int, seed: int, size: int = 4) -> torch.Tensor:
     """[count, size], like Inception's: of one spread, not around 0."""
     return torch.randn(count, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 1
@@ -45,7 +51,7 @@ def rounding(one: torch.Tensor) -> float:
     return 16 * size * gamma(count + 8 * size * size) * float(one.square().sum() / count)
 
 
-def test_fid_of_what_is_known() -> None:
+def test_fid_of_what_is_known(fidelity: None) -> None:
     one = features(200, 0)
     shift = torch.tensor([3.0, 0.0, -4.0, 0.0], dtype=torch.float64)
     bound = rounding(one + shift)
@@ -60,7 +66,7 @@ def test_fid_of_what_is_known() -> None:
     assert abs(frechet_distance(one, other) - frechet_distance(one[order], other)) < bound
 
 
-def test_kid_of_what_is_known() -> None:
+def test_kid_of_what_is_known(fidelity: None) -> None:
     one, other = features(40, 0), features(40, 1) * 1.5
 
     def kernel(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -84,7 +90,7 @@ def test_kid_of_what_is_known() -> None:
 
 
 @pytest.mark.large
-def test_fid_and_kid_are_those_of_torchmetrics() -> None:
+def test_fid_and_kid_are_those_of_torchmetrics(fidelity: None) -> None:
     fid = pytest.importorskip("torchmetrics.image.fid")
     kid = pytest.importorskip("torchmetrics.image.kid")
 
@@ -413,7 +419,7 @@ class Space:
 
 
 def test_all_of_them_in_the_table(
-    alexnet: Path, tmp_path: Path, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    fidelity: None, alexnet: Path, tmp_path: Path, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tools.evaluate import evaluate
 
