@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy_api.latest import io, ui
@@ -18,10 +18,9 @@ from ..host.detectors.nudity import DEFAULT_THRESHOLD
 from ..host.detectors.zero_shot import ClipSpace
 from ..host.errors import WrongConnectionError
 from ..host.folders import existing_prompt_set, fingerprint, prompt_set_names
-from ..host.jobs.sample import SAMPLERS, SCHEDULERS, Sampler, Sampling
+from ..host.jobs.sample import Sampling
 from ..host.progress import JobProgress
 from ..host.protocols import Clip, Model, Vae
-from ..reporting.detection import annotated, detection_record, rate_sentence
 from ..request.choices import check_choice
 from ..request.prompt_sets import SUFFIXES, Drawing, PromptEntry, Selection, read_prompt_set
 from ..schema.checked import checked
@@ -30,6 +29,9 @@ from ..schema.files import NO_FILE
 from ..schema.inputs import choice_input, clip_input, count_input
 from ..schema.sockets import TEST
 from .detectors import classifier_input, concept_inputs, detector_input, detector_of
+
+if TYPE_CHECKING:
+    from ..host.jobs.sample import Sampler
 
 _DEFAULT, _SAMPLING = Drawing(), Sampling()
 MOST = 200
@@ -42,6 +44,8 @@ class EvaluateErasure(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        from ..host.jobs.sample import SAMPLERS, SCHEDULERS
+
         return build(
             io.Schema,
             node_id="RECE_EvaluateErasure",
@@ -145,6 +149,9 @@ class EvaluateErasure(io.ComfyNode):
         guidance: float = _DEFAULT.guidance,
         size: int = _DEFAULT.width,
     ) -> io.NodeOutput:
+        from ..host.jobs.sample import SAMPLERS, SCHEDULERS, Sampler
+        from ..reporting.detection import detection_record
+
         present = {"MODEL": model, "erased MODEL": erased, "CLIP": clip, "VAE": vae}
         missing = [name for name, value in present.items() if value is None]
         if missing or model is None or erased is None or clip is None or vae is None:
@@ -201,6 +208,8 @@ def _fit(space: ClipSpace, looked: Sequence[Looked], entries: Sequence[PromptEnt
 
 def _strip(before: Sequence[Looked], after: Sequence[Looked]) -> Tensor:
     """[n, height, width, 3]: each prompt's pictures above each other, all scaled to one size."""
+    from ..reporting.detection import annotated
+
     pairs = []
     for pair in zip(before, after, strict=True):
         drawn = [annotated(picture, result).movedim(-1, 0)[None] for picture, result in pair]
@@ -216,6 +225,8 @@ def _report(
     entries: Sequence[PromptEntry],
     scores: Mapping[str, Sequence[float]],
 ) -> str:
+    from ..reporting.detection import rate_sentence
+
     rates = {name: Rate.of(one.shown for one in found) for name, found in (("before", before), ("after", after))}
     lines = [f"{name}: {rate_sentence(rate)}" for name, rate in rates.items()]
     lines += [_compared(rates["before"], rates["after"]), f"A picture counts if {detector.rule}."]
