@@ -96,7 +96,9 @@ class ErasureReport(io.ComfyNode):
         assessment = assess(session, present, lines, parse_preserved(preserve, lines), plan)
         found_by = METHODS.get(present.provenance.method or "", plan.method)
         names = map(text_key, present.provenance.erased())
-        judged = verdict(assessment.measures, found_by.advice.remedies, names=names, elsewhere=True)
+        untargeted = [text_key(line.concept) for line in lines if not line.target]
+        advice = found_by.advice.remedies
+        judged = verdict(assessment.measures, advice, names=names, untargeted=untargeted, elsewhere=True)
         told = [
             eraser_description(present),
             *unmeasured(present),

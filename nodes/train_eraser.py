@@ -9,10 +9,17 @@ from torch import Tensor
 
 from ..rece_ops import EraserSet
 from ..rece_ops.settings import check_strength
-from ..rece_ops.training.settings import AS_DESCRIBED, AS_PUBLISHED, LAYERS, HardenedSettings, RecelerSettings
+from ..rece_ops.training.settings import (
+    AS_DESCRIBED,
+    AS_PUBLISHED,
+    HARDENED,
+    LAYERS,
+    STARTS,
+    HardenedSettings,
+    RecelerSettings,
+)
 from .host.errors import WrongConnectionError
 from .host.folders import existing_training, fingerprint, training_names
-from .host.jobs.train import HARDENED, STARTS
 from .host.protocols import Clip, Model, Vae
 from .request.choices import check_choice
 from .request.training_request import PLACE, PictureSettings, TrainingRequest, training_request

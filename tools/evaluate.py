@@ -3,6 +3,7 @@
     python -m tools.evaluate --pocket --concept green --out results/green
     python -m tools.evaluate --checkpoint sd15.safetensors --concepts nudity --prompts i2p.csv --keep coco.csv --out results/n
     python -m tools.evaluate --pocket --concept green --count 32 --erase RECE preset=custom epochs=3 --out results/green
+    python -m tools.evaluate --recipe artist-style --prompt-sets sets --checkpoint sd14.safetensors --alexnet alexnet.pth --out r
     python -m tools.evaluate --pocket --concept green --ray auto --out results/green
     python -m tools.evaluate --pocket --concept green --sweep RECE preset=custom epochs=0,1,3 erase_scale=1,3 --out results/sweep
 
@@ -23,6 +24,9 @@ from typing import Any
 
 from tools.console import allow_any_text
 from tools.evaluation.attacks import NAMES
+from tools.evaluation.detectors import DETECTORS
+from tools.evaluation.metrics.chosen import add_options
+from tools.evaluation.recipes import RECIPES, Recipe
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
@@ -43,9 +47,14 @@ def parser() -> argparse.ArgumentParser:
         help="of a checkpoint: prompt sets that should not show it any more",
     )
     found.add_argument("--keep", type=Path, nargs="*", default=[], help="of a checkpoint: prompt sets that should stay")
-    found.add_argument("--detector", choices=("NudeNet", "ResNet-50"), default="NudeNet")
+    found.add_argument(
+        "--category",
+        default="",
+        help="of --prompts only the prompts of this class, artist or category, and of --keep all others",
+    )
+    found.add_argument("--detector", choices=DETECTORS, default=DETECTORS[0])
     found.add_argument("--detect", nargs="*", default=[], metavar="CLASS", help="what the detector looks for")
-    found.add_argument("--threshold", type=float, default=0.6, help="of NudeNet")
+    found.add_argument("--threshold", type=float, default=0.6, help="of NudeNet and CLIP")
     found.add_argument("--classifier", type=Path, help="weights of ResNet-50, a safetensors file")
     found.add_argument("--size", type=int, default=512, help="of pictures, where the prompt set does not say")
     found.add_argument("--concept", default="green", help="a word of the pocket model's world")
@@ -88,9 +97,37 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="have a Ray cluster's processes make the pictures, one for each GPU or core; 'local' starts one here",
     )
+    found.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        help="an experiment of RECE's paper, for Stable Diffusion 1.4: "
+        + "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items()),
+    )
+    found.add_argument(
+        "--prompt-sets", type=Path, default=Path("."), help="of a recipe: the folder with its prompt sets"
+    )
+    add_options(found)
     found.add_argument("--preserve", action="store_true", help="preserve all other words")
     found.add_argument("--out", type=Path, required=True, help="the results folder")
     return found
+
+
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of a command line; a recipe's where it names one and gives none of its own.
+
+    Args:
+        given: None for this process's own.
+    """
+    options = parser()
+    first = options.parse_args(given)
+    if first.recipe:
+        if first.pocket:
+            options.error("--recipe is for a checkpoint: the pocket model has prompts of its own and takes no recipe")
+        defaults = RECIPES[first.recipe].defaults(first.prompt_sets)
+        # What a person gives would be added to these.
+        own: dict[str, Any] = {"erase": []} if first.erase or first.sweep else {}
+        options.set_defaults(**{**defaults, **own})
+    return options.parse_args(given)
 
 
 def evaluate(arguments: argparse.Namespace) -> Path:
@@ -99,32 +136,58 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     Raises:
         RECEError: an erasure cannot be made as described.
         WrongRunError: the results folder is of another run.
+        MissingPackageError: a detector or a metric needs one.
         RayError: there is no Ray, no cluster, or its processes are lost again and again.
         ValueError: the pocket model does not know the concept.
     """
     from tools.evaluation.chunks import Results
     from tools.evaluation.erasures import DEFAULTS, UNEDITED, Erasure
+    from tools.evaluation.metrics.chosen import measure, open_metrics
+    from tools.evaluation.metrics.metric import Planned
     from tools.evaluation.page import write_all
     from tools.evaluation.subjects import columns_of, open_subject
     from tools.evaluation.summary import summarise
+    from tools.evaluation.table import Told
     from tools.evaluation.work import missing_tasks
 
+    recipe = _recipe(arguments)
     given = [Erasure.parsed(words) for words in arguments.erase]
     swept = [erasure for words in arguments.sweep for erasure in Erasure.swept(words)]
     erasures = [Erasure(UNEDITED), *(given + swept or DEFAULTS)]
     _check(arguments, [erasure.name for erasure in erasures])
+    metrics = open_metrics(arguments)
     results = Results(arguments.out, _identity(arguments, erasures))
     subject, columns = open_subject(arguments), columns_of(arguments)
+    # What cannot be asked for is refused before pictures are made for an hour.
+    planned = Planned.of(columns, subject.sets)
+    for metric in metrics:
+        metric.check(planned)
     for erasure in erasures:
-        # What cannot be asked for is refused before pictures are made for an hour.
         erasure.request(subject.concepts, subject.preserve if arguments.preserve else "")
     tasks = missing_tasks(results, subject, erasures, arguments.chunk)
     if tasks:
         with _workers(arguments, subject) as work:
             make_missing(results, tasks, work)
-    lines = summarise(results, [erasure.name for erasure in erasures], columns)
+    names = [erasure.name for erasure in erasures]
+    found = measure(results, names, columns, metrics, _tell_of_metric)
+    lines = summarise(results, names, columns, found)
     erased = subject.concepts.replace("\n", ", ")
-    return write_all(results, lines, columns, f"“{erased}”, erased from {subject.name}")
+    said = tuple(metric.says for metric in metrics)
+    told = Told(f"“{erased}”, erased from {subject.name}", said)
+    return write_all(results, lines, columns, recipe.told(told) if recipe else told)
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe | None:
+    """The recipe, whose prompt sets are there."""
+    if not arguments.recipe:
+        return None
+    recipe = RECIPES[arguments.recipe]
+    recipe.check([*arguments.prompts, *arguments.keep])
+    return recipe
+
+
+def _tell_of_metric(metric: str, erasure: str) -> None:
+    print(f"[evaluate] {metric} of {erasure}", flush=True)
 
 
 def _workers(arguments: argparse.Namespace, subject: Any) -> AbstractContextManager[Any]:
@@ -174,6 +237,8 @@ def _identity(arguments: argparse.Namespace, erasures: Sequence[Any]) -> dict[st
         "concepts": list(arguments.concepts),
         "prompts": [path.name for path in arguments.prompts],
         "keep": [path.name for path in arguments.keep],
+        # Older folders have none of the first.
+        **({"category": arguments.category} if arguments.category else {}),
         "detector": [arguments.detector, arguments.threshold, *arguments.detect],
         "size": arguments.size,
         **common,
@@ -201,7 +266,7 @@ def _check(arguments: argparse.Namespace, names: Sequence[str]) -> None:
 def main(given: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     allow_any_text()
-    arguments = parser().parse_args(given)
+    arguments = parse(given)
     make_importable(prepare_comfyui())
     import_pack()
     from rece_pack.rece_ops import RECEError

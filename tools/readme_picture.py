@@ -1,6 +1,8 @@
-"""Makes the README's picture: the example workflow in the real frontend, after a run on the pocket model.
+"""Makes the README's pictures: the example workflow in the real frontend, after a run on the pocket model, and the page of
+`tools.evaluate`, after a run of it.
 
     python -m tools.readme_picture [--out docs/graph.png]
+    python -m tools.readme_picture --page results/green/index.html --out docs/evaluation.png
 
 Runs in the host's interpreter, with the requirements of the tests.
 """
@@ -33,6 +35,7 @@ SETTINGS = {
 # The sidebar, and the bars and messages at the top, in pixels.
 LEFT, TOP, MARGIN = 60, 235, 20
 WIDTH, HEIGHT = 1900, 1120
+PAGE_SIZE: Any = {"width": 1280, "height": 1000}
 SHOWN_SIDE = 256
 CONCEPT, PROMPT = "striped -> plain", "a photo of a striped red star"
 
@@ -57,7 +60,11 @@ def main() -> int:
     """Run the workflow and save what a person sees."""
     parser = argparse.ArgumentParser(description="Make the README's picture.")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "docs" / "graph.png")
+    parser.add_argument("--page", type=Path, help="an evaluation's page, of which the upper part is taken instead")
     arguments = parser.parse_args()
+    if arguments.page:
+        _take_page(arguments.page, arguments.out)
+        return 0
     comfyui = prepare_comfyui()
     make_importable(comfyui)
     from playwright.sync_api import sync_playwright
@@ -80,6 +87,23 @@ def main() -> int:
         browser.close()
     print(arguments.out)
     return 0
+
+
+def _take_page(page: Path, out: Path) -> None:
+    """What a person sees of a page at first, in few colours, so that the file is small."""
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = launch(driver, next(filter(None, map(shutil.which, CHROMIUM_NAMES))))
+        shown = browser.new_context(viewport=PAGE_SIZE, color_scheme="light").new_page()
+        shown.goto(page.resolve().as_uri())
+        shown.screenshot(path=str(out))
+        browser.close()
+    with Image.open(out) as picture:
+        few = picture.convert("RGB").quantize(128)
+    few.save(out, optimize=True)
+    print(out)
 
 
 def _for_the_pocket_model(checkpoint: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.thresholds [--out benchmarks/results] [--seconds N]
 
-The erasures that `benchmarks.efficacy` made pictures of are made again, and the numbers that the panel says of them are put
+The erasures that `benchmarks.efficacy` made pictures of, by what the node offers, are made again, and the numbers that the panel says of them are put
 beside what those pictures showed. No picture is made. Thresholds are chosen on half of the concepts and judged on the others.
 """
 
@@ -28,11 +28,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no erasure later")
     arguments = parser.parse_args()
     outcomes = read_records(RESULTS / "efficacy.json", Outcome)
-    keys = [outcome.key for outcome in outcomes if _is_erasure(outcome)]
+    offered = {(setting.name, setting.preserved) for setting in settings() if not setting.looks}
+    keys = [outcome.key for outcome in outcomes if _is_erasure(outcome) and outcome.key[:2] in offered]
     path = arguments.out / "thresholds.json"
     bench = _LateBench()
     numbers = measure_missing(path, Numbers, keys, bench.numbers, arguments.seconds)
-    found = cases(numbers, outcomes)
+    found = cases([one for one in numbers if one.key in set(keys)], outcomes)
     save_plot(found, path.with_suffix(".png"))
     write_report(found, path.with_suffix(".md"))
     return 0

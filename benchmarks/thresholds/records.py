@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.efficacy.records import Outcome
-from benchmarks.erased_models import UNEDITED, UNNAMED
+from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED
 from pocket_model.rates import Rate
 
 
@@ -81,6 +81,21 @@ def _beyond(rate: Rate, before: Rate, habit: Rate) -> float:
     return max(0.0, (rate.share - habit.share) / span) if span > 0 else math.nan
 
 
+def everything(case: Case) -> bool:
+    """All cases."""
+    return True
+
+
+def targeted(case: Case) -> bool:
+    """Those whose concept was mapped to another word."""
+    return case.numbers.setting.endswith(TARGETED)
+
+
+def untargeted(case: Case) -> bool:
+    """Those whose concept was mapped to the empty prompt, or next to other words."""
+    return not targeted(case)
+
+
 @dataclass(frozen=True)
 class Question:
     """Something that pictures show or not, and the number that should tell it.
@@ -90,37 +105,53 @@ class Question:
         number: of a case, by its name in the table.
         of: reads the number.
         shown: whether the pictures show it.
+        among: the cases that are asked about.
     """
 
     name: str
     number: str
     of: Callable[[Case], float]
     shown: Callable[[Case], bool]
+    among: Callable[[Case], bool] = everything
+
+
+def residual(case: Case) -> float:
+    """Of its concept."""
+    return case.numbers.residual
+
+
+def drift(case: Case) -> float:
+    """The largest."""
+    return case.numbers.drift
+
+
+def regeneration(case: Case) -> float:
+    """The last."""
+    return case.numbers.regeneration
 
 
 QUESTIONS = (
     Question(
-        "more than a tenth of it is left", "residual", lambda case: case.numbers.residual, lambda case: case.left > 0.1
+        "with a target, more than a tenth of it is left", "residual", residual, lambda case: case.left > 0.1, targeted
     ),
     Question(
-        "more than half of it is left", "residual", lambda case: case.numbers.residual, lambda case: case.left > 0.5
+        "with a target, more than half of it is left", "residual", residual, lambda case: case.left > 0.5, targeted
     ),
     Question(
-        "a tenth of everything else is lost", "drift", lambda case: case.numbers.drift, lambda case: case.kept < 0.9
+        "without, more than a tenth of it is left", "residual", residual, lambda case: case.left > 0.1, untargeted
     ),
-    Question("half of everything else is lost", "drift", lambda case: case.numbers.drift, lambda case: case.kept < 0.5),
+    Question("without, more than half of it is left", "residual", residual, lambda case: case.left > 0.5, untargeted),
+    Question("more than a tenth of everything else is lost", "drift", drift, lambda case: case.kept < 0.9),
+    Question("more than half of everything else is lost", "drift", drift, lambda case: case.kept < 0.5),
     Question(
-        "the derived embedding makes more than a tenth",
-        "regeneration",
-        lambda case: case.numbers.regeneration,
-        lambda case: case.returned > 0.1,
+        "the derived embedding makes more than half", "regeneration", regeneration, lambda case: case.returned > 0.5
     ),
 )
 
 
 def best_threshold(found: Sequence[Case], question: Question) -> float:
     """Above which number the pictures show it: where Youden's index, sensitivity + specificity − 1, is greatest."""
-    values = sorted({question.of(case) for case in found})
+    values = sorted({question.of(case) for case in found if question.among(case)})
     between = [0.0, *((one + other) / 2 for one, other in itertools.pairwise(values)), math.inf]
     return max(between, key=lambda threshold: _youden(found, question, threshold))
 
@@ -132,7 +163,9 @@ def _youden(found: Sequence[Case], question: Question, threshold: float) -> floa
 
 def _share(found: Sequence[Case], question: Question, threshold: float, shown: bool) -> Rate:
     """Of the cases whose pictures show it, or do not: how many have a number above the threshold."""
-    return Rate.of(question.of(case) > threshold for case in found if question.shown(case) == shown)
+    return Rate.of(
+        question.of(case) > threshold for case in found if question.among(case) and question.shown(case) == shown
+    )
 
 
 def recall(found: Sequence[Case], question: Question, threshold: float) -> Rate:
@@ -142,4 +175,4 @@ def recall(found: Sequence[Case], question: Question, threshold: float) -> Rate:
 
 def precision(found: Sequence[Case], question: Question, threshold: float) -> Rate:
     """Of the cases above the threshold, those that show it."""
-    return Rate.of(question.shown(case) for case in found if question.of(case) > threshold)
+    return Rate.of(question.shown(case) for case in found if question.among(case) and question.of(case) > threshold)

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.records import finding, machines
-from benchmarks.thresholds.records import QUESTIONS, Case, Question, best_threshold, precision, recall
+from benchmarks.thresholds.records import (
+    QUESTIONS,
+    Case,
+    Question,
+    best_threshold,
+    drift,
+    everything,
+    precision,
+    recall,
+    regeneration,
+    residual,
+    targeted,
+    untargeted,
+)
+from pocket_model.rates import Rate
+
+
+class Panel(NamedTuple):
+    """A number, and the share of pictures that it should tell.
+
+    Attributes:
+        number, shown: their names.
+        of, share: read them.
+        among: the cases that have both.
+    """
+
+    number: str
+    shown: str
+    of: Callable[[Case], float]
+    share: Callable[[Case], float]
+    among: Callable[[Case], bool] = everything
+
 
 # Written by a person who looked at the figures.
 FINDING = Path(__file__).with_name("finding.md")
 # The edges of bins of every number.
-EDGES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, float("inf"))
-PANELS: tuple[tuple[str, str, Callable[[Case], float], Callable[[Case], float]], ...] = (
-    ("residual", "own prompts: still made", lambda case: case.numbers.residual, lambda case: case.left),
-    ("drift", "everything else: kept", lambda case: case.numbers.drift, lambda case: case.kept),
-    ("regeneration", "derived embedding: makes it", lambda case: case.numbers.regeneration, lambda case: case.returned),
+EDGES = (0.0, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9, math.inf)
+PANELS = (
+    Panel("residual, with a target", "own prompts: still made", residual, lambda case: case.left, targeted),
+    Panel("residual, without", "own prompts: still made", residual, lambda case: case.left, untargeted),
+    Panel("drift", "everything else: kept", drift, lambda case: case.kept),
+    Panel("regeneration", "derived embedding: makes it", regeneration, lambda case: case.returned),
 )
 TEXT = """# From which numbers on do pictures show it?
 
@@ -39,7 +73,7 @@ precision and recall are those of {judged_on}, with 95 % Wilson intervals.
 
 ## By size of the number
 
-Mean share of pictures, and how many erasures there were.
+Mean and largest share of pictures, and how many erasures there were.
 
 | number | {bins} |
 | --- |{rule}
@@ -58,9 +92,9 @@ def write_report(found: Sequence[Case], path: Path) -> None:
         chosen_on=_names(first),
         judged_on=_names(second),
         questions="\n".join(_question_row(question, first, second) for question in QUESTIONS),
-        bins=" | ".join(f"{low:g} to {high:g}" for low, high in itertools.pairwise(EDGES)),
+        bins=" | ".join(f"{low:g} to {high:g}" for low, high in pairwise(EDGES)),
         rule=" --- |" * (len(EDGES) - 1),
-        rows="\n".join(_bin_row(f"{number}: {shown}", of, show, found) for number, shown, of, show in PANELS),
+        rows="\n".join(_bin_row(panel, found) for panel in PANELS),
     )
     path.write_text(text, encoding="utf-8", newline="\n")
 
@@ -80,30 +114,31 @@ def _names(found: Sequence[Case]) -> str:
 
 def _question_row(question: Question, first: Sequence[Case], second: Sequence[Case]) -> str:
     threshold = best_threshold(first, question)
-    shown = sum(map(question.shown, second)) / len(second) if second else 0.0
+    shown = Rate.of(question.shown(case) for case in second if question.among(case))
     rates = f"{precision(second, question, threshold)} | {recall(second, question, threshold)}"
-    return f"| {question.name} | {question.number} | {threshold:.2f} | {rates} | {shown:.0%} |"
+    return f"| {question.name} | {question.number} | {threshold:.2f} | {rates} | {shown.share:.0%} |"
 
 
-def _bin_row(name: str, of: Callable[[Case], float], shown: Callable[[Case], float], found: Sequence[Case]) -> str:
+def _bin_row(panel: Panel, found: Sequence[Case]) -> str:
     cells = []
-    for low, high in itertools.pairwise(EDGES):
-        values = [shown(case) for case in found if low <= of(case) < high and shown(case) == shown(case)]
-        cells.append(f"{sum(values) / len(values):.0%} of {len(values)}" if values else "–")
-    return f"| {name} | {' | '.join(cells)} |"
+    for low, high in pairwise(EDGES):
+        chosen = [case for case in found if panel.among(case) and low <= panel.of(case) < high]
+        values = [share for share in map(panel.share, chosen) if not math.isnan(share)]
+        cells.append(f"{sum(values) / len(values):.0%}, {max(values):.0%}, {len(values)}" if values else "–")
+    return f"| {panel.number}: {panel.shown} | {' | '.join(cells)} |"
 
 
 def save_plot(found: Sequence[Case], path: Path) -> None:
     """A panel for each number, a colour for each method."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5 * len(PANELS), 4.2), dpi=100, layout="constrained")
-    for axes, (number, shown, of, show) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+    figure = Figure(figsize=(4.6 * len(PANELS), 4.2), dpi=90, layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         for method, marker in (("UCE", "o"), ("RECE", "^"), ("projection", "s")):
-            points = [case for case in found if case.numbers.setting.startswith(method)]
-            axes.plot([of(case) for case in points], [show(case) for case in points], marker, alpha=0.4, label=method)
-        axes.set_xlabel(number)
-        axes.set_ylabel(shown)
+            points = [case for case in found if panel.among(case) and case.numbers.setting.startswith(method)]
+            axes.plot([*map(panel.of, points)], [*map(panel.share, points)], marker, alpha=0.4, label=method)
+        axes.set_xlabel(panel.number)
+        axes.set_ylabel(panel.shown)
         axes.set_ylim(-0.05, 1.25)
     figure.axes[0].legend()
     figure.savefig(path)

@@ -15,7 +15,6 @@ from ..host.detectors.nudity import DEFAULT_THRESHOLD
 from ..host.errors import WrongConnectionError
 from ..host.progress import JobProgress
 from ..host.protocols import Clip
-from ..reporting.detection import annotated, detection_record, detection_report
 from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.files import NO_FILE
@@ -92,6 +91,8 @@ class DetectConcept(io.ComfyNode):
 
 
 def _looked_at(detector: Detector, batches: Sequence[Tensor]) -> io.NodeOutput:
+    from ..reporting.detection import annotated, detection_record, detection_report
+
     progress = JobProgress(look=1)
     found: list[list[Detected]] = [
         detector.detect(batch, progress.part("look", place, len(batches))) for place, batch in enumerate(batches)

@@ -35,8 +35,12 @@ def detector_input() -> io.Input:
     )
 
 
-def concept_inputs() -> list[io.Input]:
-    """What it looks for, and from which score on."""
+def concept_inputs(clip_vision_also: str = "") -> list[io.Input]:
+    """What it looks for, and from which score on.
+
+    Args:
+        clip_vision_also: what else the node takes CLIP_VISION for, as a sentence.
+    """
     return [
         io.String.Input(
             "concept",
@@ -63,7 +67,11 @@ def concept_inputs() -> list[io.Input]:
             tooltip="The least score that counts. Papers take 0.6, 0.5 or 0.3 for NudeNet: say which. ResNet-50 does without; its "
             "likeliest class counts.",
         ),
-        io.ClipVision.Input("clip_vision", optional=True, tooltip="Only for CLIP: from 'Load CLIP Vision'."),
+        io.ClipVision.Input(
+            "clip_vision",
+            optional=True,
+            tooltip=" ".join(filter(None, ["Only for CLIP: from 'Load CLIP Vision'.", clip_vision_also])),
+        ),
     ]
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...rece_ops import InputError
+from ...rece_ops.measures.means import mean_with_error
 from ...rece_ops.measures.rates import Rate
 from ...rece_ops.texts import plain_json, printable
 from ..host.detectors.detector import Detected, Detector
 from ..host.detectors.nudity import DEFAULT_THRESHOLD
+from ..host.detectors.zero_shot import ClipSpace
 from ..host.errors import WrongConnectionError
 from ..host.folders import existing_prompt_set, fingerprint, prompt_set_names
-from ..host.jobs.sample import SAMPLERS, SCHEDULERS, Sampler, Sampling
+from ..host.jobs.sample import Sampling
 from ..host.progress import JobProgress
 from ..host.protocols import Clip, Model, Vae
-from ..reporting.detection import annotated, detection_record, rate_sentence
 from ..request.choices import check_choice
 from ..request.prompt_sets import SUFFIXES, Drawing, PromptEntry, Selection, read_prompt_set
 from ..schema.checked import checked
@@ -28,6 +29,9 @@ from ..schema.files import NO_FILE
 from ..schema.inputs import choice_input, clip_input, count_input
 from ..schema.sockets import TEST
 from .detectors import classifier_input, concept_inputs, detector_input, detector_of
+
+if TYPE_CHECKING:
+    from ..host.jobs.sample import Sampler
 
 _DEFAULT, _SAMPLING = Drawing(), Sampling()
 MOST = 200
@@ -40,6 +44,8 @@ class EvaluateErasure(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        from ..host.jobs.sample import SAMPLERS, SCHEDULERS
+
         return build(
             io.Schema,
             node_id="RECE_EvaluateErasure",
@@ -61,7 +67,7 @@ class EvaluateErasure(io.ComfyNode):
                     tooltip="A file in models/prompt_sets or in ComfyUI's input folder: see 'Load Prompt Set'.",
                 ),
                 detector_input(),
-                *concept_inputs(),
+                *concept_inputs("With detector_clip, the report also has the CLIP scores."),
                 io.Clip.Input(
                     "detector_clip",
                     optional=True,
@@ -143,6 +149,9 @@ class EvaluateErasure(io.ComfyNode):
         guidance: float = _DEFAULT.guidance,
         size: int = _DEFAULT.width,
     ) -> io.NodeOutput:
+        from ..host.jobs.sample import SAMPLERS, SCHEDULERS, Sampler
+        from ..reporting.detection import detection_record
+
         present = {"MODEL": model, "erased MODEL": erased, "CLIP": clip, "VAE": vae}
         missing = [name for name, value in present.items() if value is None]
         if missing or model is None or erased is None or clip is None or vae is None:
@@ -156,13 +165,16 @@ class EvaluateErasure(io.ComfyNode):
             Selection(category, every=every, first=first)
         )
         looks = detector_of(detector, concept, others, threshold, clip_vision, detector_clip, classifier)
+        space = None if clip_vision is None or detector_clip is None else ClipSpace(clip_vision, detector_clip)
         entries = [drawing.completed(entry) for entry in chosen.entries]
         sampled = Sampler(clip, vae, Sampling(steps, sampler, scheduler, negative))
         progress = JobProgress(before=1, after=1)
         before = _look(looks, sampled, model, entries, progress, "before")
         after = _look(looks, sampled, erased, entries, progress, "after")
-        report = _report(looks, [result for _, result in before], [result for _, result in after], entries)
+        scores = {} if space is None else {"before": _fit(space, before, entries), "after": _fit(space, after, entries)}
+        report = _report(looks, [result for _, result in before], [result for _, result in after], entries, scores)
         record = {
+            **({"clip_scores": scores} if scores else {}),
             "prompts": [{"prompt": entry.prompt, "seed": entry.seed} for entry in entries],
             "before": detection_record(looks, [result for _, result in before]),
             "after": detection_record(looks, [result for _, result in after]),
@@ -185,8 +197,19 @@ def _look(
     return found
 
 
+def _fit(space: ClipSpace, looked: Sequence[Looked], entries: Sequence[PromptEntry]) -> list[float]:
+    """Of each picture, how well it fits its prompt."""
+    return [
+        score
+        for (picture, _), entry in zip(looked, entries, strict=True)
+        for score in space.scores(picture[None], [entry.prompt])
+    ]
+
+
 def _strip(before: Sequence[Looked], after: Sequence[Looked]) -> Tensor:
     """[n, height, width, 3]: each prompt's pictures above each other, all scaled to one size."""
+    from ..reporting.detection import annotated
+
     pairs = []
     for pair in zip(before, after, strict=True):
         drawn = [annotated(picture, result).movedim(-1, 0)[None] for picture, result in pair]
@@ -196,11 +219,18 @@ def _strip(before: Sequence[Looked], after: Sequence[Looked]) -> Tensor:
 
 
 def _report(
-    detector: Detector, before: Sequence[Detected], after: Sequence[Detected], entries: Sequence[PromptEntry]
+    detector: Detector,
+    before: Sequence[Detected],
+    after: Sequence[Detected],
+    entries: Sequence[PromptEntry],
+    scores: Mapping[str, Sequence[float]],
 ) -> str:
+    from ..reporting.detection import rate_sentence
+
     rates = {name: Rate.of(one.shown for one in found) for name, found in (("before", before), ("after", after))}
     lines = [f"{name}: {rate_sentence(rate)}" for name, rate in rates.items()]
-    lines += [_compared(rates["before"], rates["after"]), f"A picture counts if {detector.rule}.", ""]
+    lines += [_compared(rates["before"], rates["after"]), f"A picture counts if {detector.rule}."]
+    lines += [_scores_sentence(scores), ""] if scores else [""]
     lines += ["| prompt | seed | before | after |", "| --- | --- | --- | --- |"]
     for entry, one, other in zip(entries, before, after, strict=True):
         prompt = printable(entry.prompt, 60).replace("|", "/")
@@ -214,6 +244,18 @@ def _compared(before: Rate, after: Rate) -> str:
     if after.interval()[1] < before.interval()[0]:
         return "The intervals lie apart: the erasure made the difference."
     return "The intervals overlap: take more prompts before you say that the erasure made a difference."
+
+
+def _scores_sentence(scores: Mapping[str, Sequence[float]]) -> str:
+    told = []
+    for name, values in scores.items():
+        mean, error = mean_with_error(values)
+        told.append(f"{name} {mean:.2f}" + ("" if error is None else f" ± {error:.2f}"))
+    count = len(scores["before"])
+    return (
+        f"CLIP score: {', '.join(told)} (100 times the cosine of picture and prompt; mean and standard error of {count} "
+        f"picture{'s' if count > 1 else ''} each). Of prompts that name the concept it should fall, of others it should not."
+    )
 
 
 def _mark(one: Detected) -> str:

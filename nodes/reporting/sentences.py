@@ -40,7 +40,10 @@ def erasure_report(request: ErasureRequest, result: ErasureResult, strength: flo
 
 def erasure_verdict(request: ErasureRequest, result: ErasureResult) -> Verdict:
     """What to see first of an erasure."""
-    return verdict(result.measures, request.plan.method.advice.remedies, _erased_before(result.upstream))
+    untargeted = [text_key(line.concept) for line in request.concepts if not line.target]
+    return verdict(
+        result.measures, request.plan.method.advice.remedies, _erased_before(result.upstream), untargeted=untargeted
+    )
 
 
 def erasure_summary(request: ErasureRequest, result: ErasureResult) -> str:

@@ -10,18 +10,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...rece_ops import ConceptMeasures, Measures
-from ...rece_ops.measures.thresholds import HIGH_RESIDUAL, RUINOUS_DRIFT, VISIBLE_DRIFT
+from ...rece_ops.measures.thresholds import (
+    HIGH_REGENERATION,
+    HIGH_RESIDUAL,
+    RUINOUS_DRIFT,
+    SMALL_RESIDUAL,
+    VISIBLE_DRIFT,
+)
 from ...rece_ops.texts import printable, quoted
 from ..request.concept_lines import text_key
 from ..request.methods import Remedies
 
-HIGH_REGENERATION = 0.5
-# Below it a residual is said in no number: it is beyond what the thresholds can tell from nothing.
-SMALL_RESIDUAL = 0.1
 _SHORT = 40
 
 GOOD, CAUTION, BAD = "good", "caution", "bad"
 LOOK = "Look at pictures before you rely on it."
+NO_TARGET = "Give it a target: 'concepts' takes 'a -> b'. Without one the model draws what it draws by habit, which may be the concept."
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ def verdict(
     remedies: Remedies,
     already: Iterable[str] = (),
     names: Iterable[str] = (),
+    untargeted: Iterable[str] = (),
     elsewhere: bool = False,
 ) -> Verdict:
     """Judge an erasure.
@@ -61,6 +66,7 @@ def verdict(
         already: concepts that an earlier erasure on the model names, of which nothing is left to be measured, by
             `text_key`.
         names: concepts that the eraser itself names, by `text_key`; all, where there are none.
+        untargeted: concepts without a target, by `text_key`: their prompts draw what the empty prompt does.
         elsewhere: whether the controls are not on the node itself, but on 'Erase Concepts'.
     """
     gone_before, named = set(already), set(names)
@@ -73,7 +79,8 @@ def verdict(
         )
     left = max(judged, key=lambda concept: concept.residual)
     back = max(judged, key=lambda concept: concept.regeneration[-1])
-    headline = " · ".join((_presence(judged, left), _moved(measures), _returned(back)))
+    nowhere = [concept for concept in judged if text_key(concept.name) in set(untargeted)]
+    headline = " · ".join((_presence(judged, left, nowhere), _moved(measures), _returned(back)))
     drifted, drift = _worst_drift(measures)
     where = "On 'Erase Concepts': " if elsewhere else ""
     if left.residual > HIGH_RESIDUAL:
@@ -86,6 +93,8 @@ def verdict(
         return Verdict(BAD, headline, f"{where}{like}{remedies.drifted}")
     if back.regeneration[-1] > HIGH_REGENERATION:
         return Verdict(CAUTION, headline, where + remedies.back)
+    if nowhere:
+        return Verdict(CAUTION, headline, where + NO_TARGET)
     return Verdict(GOOD if left.residual <= SMALL_RESIDUAL else CAUTION, headline, LOOK)
 
 
@@ -94,7 +103,10 @@ def _subject(concepts: Iterable[ConceptMeasures]) -> str:
     return printable(found[0].name, _SHORT) if len(found) == 1 else f"{len(found)} concepts"
 
 
-def _presence(concepts: list[ConceptMeasures], left: ConceptMeasures) -> str:
+def _presence(concepts: list[ConceptMeasures], left: ConceptMeasures, nowhere: list[ConceptMeasures]) -> str:
+    if left.residual <= SMALL_RESIDUAL and nowhere:
+        which = "its prompts" if len(concepts) == 1 else f"prompts of {quoted(nowhere[0].name, _SHORT)}"
+        return f"{_subject(concepts)}: {which} now draw what the empty prompt does"
     if left.residual <= SMALL_RESIDUAL:
         return f"{_subject(concepts)}: gone from {'its' if len(concepts) == 1 else 'their'} prompts"
     worst = "" if len(concepts) == 1 else f" of {quoted(left.name, _SHORT)}"
@@ -116,9 +128,8 @@ def _moved(measures: Measures) -> str:
 
 
 def _returned(back: ConceptMeasures) -> str:
-    if back.regeneration[-1] > HIGH_REGENERATION:
-        return f"derived embedding brings back {back.regeneration[-1]:.0%}"
-    return f"derived embedding blocked ({back.regeneration[-1]:.0%})"
+    """Never that it is blocked: also where it brings back a fifth of the outputs, pictures showed the concept."""
+    return f"derived embedding brings back {back.regeneration[-1]:.0%}"
 
 
 def _worst_drift(measures: Measures) -> tuple[str, float]:

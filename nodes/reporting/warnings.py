@@ -40,7 +40,7 @@ def _drifted(measures: Measures, advice: Advice) -> str:
     name = max(drifts, key=drifts.__getitem__, default="")
     if not drifts or drifts[name] <= VISIBLE_DRIFT:
         return ""
-    ruined = "will come out blank or noisy" if drifts[name] > RUINOUS_DRIFT else "will visibly change"
+    ruined = "will mostly lose what they say" if drifts[name] > RUINOUS_DRIFT else "will visibly change"
     return (
         f"Pictures of prompts that should stay {ruined}: the outputs of {quoted(name)} change by {drifts[name]:.0%}. "
         f"{advice.milder}, or preserve prompts like it."

@@ -158,6 +158,19 @@ class PromptSet:
         kept = kept[:: selection.every]
         return replace(self, entries=tuple(kept[: selection.first] if selection.first else kept))
 
+    def without(self, category: str) -> PromptSet:
+        """The prompts of every other category.
+
+        Raises:
+            InputError: there is none.
+        """
+        left = tuple(entry for entry in self.entries if not _fits(entry, Selection(category)))
+        if not left:
+            raise InputError(
+                f"All prompts of {quoted(self.name)} are of the category {quoted(category)}: give another file."
+            )
+        return replace(self, entries=left)
+
     def _told(self, selection: Selection) -> str:
         labels = sorted({label for entry in self.entries for label in entry.labels})
         has = (

@@ -93,6 +93,12 @@ class HardenedSettings:
         return asdict(self)
 
 
+HARDENED = "hardened"
+"""The method by which low-rank changes of weights are trained."""
+
+STARTS = ("projection", "RECE", "nothing")
+"""The closed-form eraser that such a training begins from, where none is connected."""
+
 AS_PUBLISHED, AS_DESCRIBED = "Receler (as published)", "Receler (as described)"
 """The methods by which adapters are trained, as people choose them and erasers tell."""
 

@@ -18,7 +18,7 @@ import torch
 from bounds import gamma
 from rece_pack.nodes.evaluation.detect_concept import DetectConcept
 from rece_pack.nodes.host.detectors.classifier import IMAGENETTE, ResNet50
-from rece_pack.nodes.host.detectors.detector import Detected, Finding
+from rece_pack.nodes.host.detectors.detector import Detected, Finding, optional
 from rece_pack.nodes.host.detectors.nudity import CLASSES, NudeNet
 from rece_pack.nodes.host.detectors.zero_shot import ClipSpace, ZeroShot
 from rece_pack.nodes.host.errors import MissingPackageError, WrongConnectionError
@@ -74,6 +74,23 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch: 
         MissingPackageError, match=r"needs the package nudenet, which .*'python -m pip install \"nudenet==3.4.2\"'"
     ):
         NudeNet()
+
+
+def test_a_package_that_lacks_one_of_its_own_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_there.py").write_text("import nowhere_to_be_found\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        MissingPackageError, match=r"half_there, which cannot be loaded \(No module named 'nowhere_to_be_found'\)"
+    ):
+        optional("half_there", "It", "half-there")
+
+
+def test_findings_are_told_from_the_surest_on() -> None:
+    found = Detected.by_threshold([Finding(str(score), score) for score in (0.2, 0.9, 0.5)], 0.4)
+    assert [finding.score for finding in found.findings] == [0.9, 0.5]
+    assert (found.shown, found.score) == (True, 0.9)
 
 
 def test_the_real_nudenet_sees_nothing_in_plain_pictures() -> None:
@@ -195,7 +212,10 @@ def test_resnet_counts_its_likeliest_class(resnet: Path) -> None:
     assert (one.shown, one.findings[0].label) == (True, "church")
     assert one.score == pytest.approx(math.exp(8) / (math.exp(8) + 999), rel=gamma(1000 + 8, torch.float32))
     assert (other.shown, other.score < 0.01) == (False, True)
-    assert len(ResNet50(IMAGENETTE, resnet).detect(pictures(0.1, 0.2, side=32))) == 2
+    told: list[tuple[int, int, str]] = []
+    many = ResNet50(IMAGENETTE, resnet).detect(pictures(*[0.1] * 17, side=32), lambda *step: told.append(step))
+    assert told == [(16, 17, "ResNet-50"), (17, 17, "ResNet-50")]
+    assert [len(one.findings) for one in many] == [3] * 17
 
 
 def test_resnet_says_what_it_cannot_use(resnet: Path, tmp_path: Path) -> None:

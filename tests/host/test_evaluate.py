@@ -7,18 +7,20 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rece_pack.rece_ops import InputError
 
-from tools.evaluate import evaluate, parser
+from tools.evaluate import evaluate, parse
 
 
 def run(*arguments: object) -> Path:
-    return evaluate(parser().parse_args([str(one) for one in arguments]))
+    return evaluate(parse([str(one) for one in arguments]))
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -44,6 +46,26 @@ def test_the_pocket_model(tmp_path: Path) -> None:
     assert (lost / "00001.png").read_bytes() == before
     assert (tmp_path / "pictures" / "UCE" / "own_prompts" / "0000" / "rows.json").stat().st_mtime_ns == kept
     assert rows(tmp_path) == found
+
+
+def test_a_picture_is_right_if_it_shows_what_its_prompt_says() -> None:
+    """As everywhere else on the pocket model; of what a prompt leaves open, anything is right."""
+    from pocket_model.rendering import PLACES, render
+    from pocket_model.trials import concept_named, trials
+    from tools.evaluation.pocket import OTHERS, Pocket, Prompts
+
+    subject = Pocket.__new__(Pocket)
+    subject.concept = concept_named("green")
+    captions = trials(subject.concept, 6, 6).others
+    subject.sets = {OTHERS: Prompts(captions)}
+    assert any(caption.says.style is None or caption.says.identity is None for caption in captions)
+    random = Random(0)
+    drawn = [render(caption.says.completed(random), PLACES[0]) for caption in captions]
+    pictures = torch.stack(drawn).movedim(1, -1)
+    rows = subject.rows(OTHERS, range(6), pictures)
+    assert [(row["right"], row["shown"]) for row in rows] == [(True, False)] * 6
+    swapped = subject.rows(OTHERS, range(6), pictures.roll(1, dims=0))
+    assert not all(row["right"] for row in swapped)
 
 
 def test_a_checkpoint(tmp_path: Path, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:

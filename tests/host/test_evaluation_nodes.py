@@ -50,6 +50,27 @@ def test_lists_of_a_prompt_set(folders: Path) -> None:
     assert lists == [True] * 6 + [False] * 2
 
 
+class Reads:
+    """A CLIP whose embedding of every text is one direction."""
+
+    def tokenize(self, text: str) -> str:
+        return text
+
+    def encode_from_tokens_scheduled(self, text: str) -> list[list[Any]]:
+        return [[None, {"pooled_output": torch.tensor([[3.0, 0.0]])}]]
+
+
+class Looks:
+    """A CLIP_VISION for which the first two pictures lie at an angle of 60° to every text, and the others across."""
+
+    def __init__(self) -> None:
+        self._looked = 0
+
+    def encode_image(self, picture: torch.Tensor) -> dict[str, torch.Tensor]:
+        self._looked += 1
+        return {"image_embeds": torch.tensor([[1.0, 3**0.5]] if self._looked <= 2 else [[-1.0, 1.0]])}
+
+
 def test_an_erasure_is_evaluated(
     folders: Path, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,13 +90,16 @@ def test_an_erasure_is_evaluated(
         model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(checkpoint("sd15")))
         erased = EraseConcepts.execute(model, clip, "church", preset="UCE only").args[0]
         given = (model, erased, clip, vae, "a.csv", "NudeNet", "FEET_EXPOSED")
-        report, strip, text = EvaluateErasure.execute(*given, first=2, steps=1, size=32).args
+        halves = {"clip_vision": Looks(), "detector_clip": Reads()}
+        report, strip, text = EvaluateErasure.execute(*given, first=2, steps=1, size=32, **halves).args
     lines = report.splitlines()
     assert lines[0].startswith("before: 2 of 2 pictures show the concept: 100%")
     assert lines[1].startswith("after: 0 of 2 pictures show the concept: 0%")
     assert lines[-2:] == ["| a church (old) | 5 | shown 0.90 | – 0.10 |", "| a dog | 6 | shown 0.90 | – 0.10 |"]
+    assert lines[4].startswith("CLIP score: before 50.00 ± 0.00, after 0.00 ± 0.00 (")
     assert strip.shape == (2, 512, 256, 3)
     record = json.loads(text)
+    assert record["clip_scores"] == {"before": pytest.approx([50.0, 50.0]), "after": [0.0, 0.0]}
     assert (record["before"]["hits"], record["after"]["hits"], record["prompts"][1]["seed"]) == (2, 0, 6)
     # The prompt that names the concept changes, with the same seed.
     assert [one.shape for one in seen] == [(32, 32, 3)] * 4

@@ -13,8 +13,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rece_pack.nodes import save_eraser_as_lora
 from rece_pack.nodes.host import folders as host_folders
+from rece_pack.nodes.host import session as session_module
+from rece_pack.nodes.host.jobs import export_lora
 from rece_pack.nodes.load_eraser import LoadEraser
 from rece_pack.nodes.save_eraser import SaveEraser
 from rece_pack.nodes.save_eraser_as_lora import SaveEraserAsLoRA
@@ -48,6 +49,14 @@ def write(folder: Path, name: str, suffix: str) -> None:
     path = folder / f"{name}{suffix}"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"x")
+
+
+def test_a_file_is_imported_from_the_folders_of_models_alone(folders: Path) -> None:
+    write(folders / "erasers", "theirs", ".safetensors")
+    assert host_folders.existing_importable("erasers/theirs.safetensors") == folders / "erasers" / "theirs.safetensors"
+    for name in ("loras/theirs.safetensors", "theirs.safetensors", "../erasers/theirs.safetensors", "vae"):
+        with pytest.raises(InputError, match=r"is in none of the folders models/.*choose a file from the list"):
+            host_folders.existing_importable(name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
@@ -132,7 +141,7 @@ def test_a_name_is_refused_before_any_work(folders: Path, monkeypatch: pytest.Mo
     def work(*_: Any) -> None:
         raise AssertionError("work was done first")
 
-    monkeypatch.setattr(save_eraser_as_lora, "lora_tensors", work)
+    monkeypatch.setattr(export_lora, "lora_tensors", work)
     for attempt in (lambda: save(name, REPLACE), lambda: SaveEraser.execute(eraser(), name, REPLACE)):
         with pytest.raises(InputError, match="file name"):
             attempt()
@@ -163,7 +172,7 @@ def test_an_old_file_says_so_in_its_description(folders: Path, root: Path) -> No
 def _saving_a_lora(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Save Eraser as LoRA for a model that is not there."""
     session = SimpleNamespace(architecture=None)
-    monkeypatch.setattr(save_eraser_as_lora, "Session", SimpleNamespace(open=lambda model: session))
-    monkeypatch.setattr(save_eraser_as_lora, "lora_metadata", lambda architecture, eraser: {"format": "pt"})
-    monkeypatch.setattr(save_eraser_as_lora, "lora_tensors", lambda *_: {"x.lora_up.weight": torch.ones(2, 1)})
+    monkeypatch.setattr(session_module, "Session", SimpleNamespace(open=lambda model: session))
+    monkeypatch.setattr(export_lora, "lora_metadata", lambda architecture, eraser: {"format": "pt"})
+    monkeypatch.setattr(export_lora, "lora_tensors", lambda *_: {"x.lora_up.weight": torch.ones(2, 1)})
     return lambda name, how: SaveEraserAsLoRA.execute(None, eraser(), name, how, 1.0, 0, "float32")

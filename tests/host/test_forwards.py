@@ -27,7 +27,7 @@ from rece_pack.nodes.host.patching.forwards import ErasedForward, add_forwards
 from rece_pack.nodes.host.patching.weight_patch import add_weight_patches
 from rece_pack.nodes.host.patching.weights import EffectiveWeights
 from rece_pack.nodes.host.session import Session
-from rece_pack.rece_ops import Eraser, EraserSet
+from rece_pack.rece_ops import Eraser, EraserSet, LowRank, WeightChange
 from safetensors.torch import load_file
 from small_models import CPU, SMALL, SmallModel, denoised
 from torch import Tensor
@@ -278,6 +278,16 @@ def test_fp8_weights_are_not_rounded_again(unet: State, stored: Callable[[State]
     errors = error(inside), error(erased_in_weights(quantised, eraser))
     print(f"{stored.__name__}: {errors[0]:.2g} inside the forward, {errors[1]:.2g} by a patch")
     assert 10 * errors[0] < errors[1]
+
+
+def test_changes_of_other_weights_are_refused_where_a_patch_would_round_them_again(unet: State) -> None:
+    quantised, _ = as_fp8(unet)
+    parts = {
+        "text": random_eraser(768, 20),
+        "trained": WeightChange({"diffusion_model.out.2.weight": LowRank(torch.ones(4, 1), torch.ones(1, 2880))}),
+    }
+    with pytest.raises(UnsupportedModelError, match=r"changes more weights .* put it on the model in half precision"):
+        apply_eraser(Session.open(quantised), EraserSet(parts, {"architecture": "SD1"}), 1.0)
 
 
 @torch.no_grad()

@@ -296,6 +296,17 @@ def test_what_brings_a_concept_back_is_derived_for_every_stream(name: str) -> No
         assert not torch.equal(values["conditioning_llama3"], original[1]["conditioning_llama3"])
 
 
+def test_what_cannot_be_derived_is_said_before_anything_is_computed() -> None:
+    model, clip, result, _ = erased("Flux", plan=plan_with(RECESettings(epochs=0)))
+    session, other = Session.open(model, clip), Session.open(erased("Mochi")[0])
+    with pytest.raises(InputError, match="The concept is empty"):
+        derive_conditioning(session, " \n", 0.1, result.eraser, None)
+    with pytest.raises(
+        WrongConnectionError, match=r"The original is Mochi, but MODEL is Flux: connect the model that was"
+    ):
+        derive_conditioning(session, "cat", 0.1, None, other)
+
+
 def test_hunyuandit_has_no_embedding_to_give_back() -> None:
     model, clip, result, _ = erased("HunyuanDiT")
     with pytest.raises(UnsupportedModelError, match="through a network, so there is no embedding"):

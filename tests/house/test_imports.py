@@ -169,3 +169,29 @@ def _circle(name: str, graph: Mapping[str, set[str]], path: list[str], done: set
             return found
     done.add(name)
     return None
+
+
+LATE = ("nodes.host.jobs", "nodes.host.session", "nodes.reporting")
+"""What a node needs only when it runs. Imported with the node, it would keep everybody waiting who starts ComfyUI."""
+
+EARLY = {"nodes.host.jobs.sample"}
+"""Has the samplers and defaults that inputs show."""
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "nodes").glob("*.py")) + sorted((ROOT / "nodes").glob("[ae]*/*.py")), ids=str
+)
+def test_a_node_imports_its_work_when_it_runs(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    early = {name for statement in tree.body for name in _imported(module, statement)}
+    late = {name for name in early if name.startswith(LATE)} - EARLY
+    assert late == set()
+
+
+def _imported(module: str, statement: ast.stmt) -> set[str]:
+    """The modules of this repository that a statement imports; what only the type checker reads is not imported."""
+    if not isinstance(statement, ast.ImportFrom) or not statement.level:
+        return set()
+    package = module.split(".")[: -statement.level]
+    return {".".join([*package, statement.module or ""])}

@@ -46,9 +46,7 @@ NODES = (
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")
-ONLY_ENGLISH = ("RECE_LoadPromptSet", "RECE_DetectConcept", "RECE_EvaluateErasure")
-"""Nodes whose help pages wait for their translations; the frontend shows the English page until then."""
-PAGES = [(node, locale) for node in NODES for locale in LOCALES if locale == "en" or node not in ONLY_ENGLISH]
+PAGES = [(node, locale) for node in NODES for locale in LOCALES]
 HEADINGS = {
     "en": {"start": "Quick start", "inputs": "Inputs", "outputs": "Outputs", "troubles": "Troubleshooting"},
     "zh": {"start": "快速开始", "inputs": "输入", "outputs": "输出", "troubles": "疑难解答"},
@@ -90,7 +88,7 @@ def test_the_schemas_leave_no_text_out(schema_texts: Texts) -> None:
 
 def test_every_page_and_locale_is_known_here(root: Path) -> None:
     pages = {path.relative_to(root / "web" / "docs").as_posix() for path in (root / "web" / "docs").rglob("*.md")}
-    translated = {f"{node}/{locale}.md" for node in NODES if node not in ONLY_ENGLISH for locale in TRANSLATIONS}
+    translated = {f"{node}/{locale}.md" for node in NODES for locale in TRANSLATIONS}
     assert pages == {f"{node}.md" for node in NODES} | translated
     assert {path.name for path in (root / "locales").iterdir()} == set(LOCALES)
 
@@ -160,11 +158,10 @@ def test_a_translated_page_has_the_same_code_and_the_same_numbers(root: Path, lo
     verbatim = re.compile(r"`[^`]+`|\d+ %|\d+\.\d+")
     lost = {}
     for node in NODES:
-        if node not in ONLY_ENGLISH:
-            missing = set(verbatim.findall(_page(root, node))) - set(verbatim.findall(_page(root, node, locale)))
-            output_names = {f"`{name}`" for name in _locale(root, "en").values()}
-            if missing - output_names:
-                lost[node] = sorted(missing - output_names)
+        missing = set(verbatim.findall(_page(root, node))) - set(verbatim.findall(_page(root, node, locale)))
+        output_names = {f"`{name}`" for name in _locale(root, "en").values()}
+        if missing - output_names:
+            lost[node] = sorted(missing - output_names)
     assert lost == {}
 
 

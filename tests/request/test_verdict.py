@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 
 import pytest
-from rece_pack.nodes.reporting.verdict import BAD, CAUTION, GOOD, LOOK, Verdict, verdict
+from rece_pack.nodes.reporting.verdict import BAD, CAUTION, GOOD, LOOK, NO_TARGET, Verdict, verdict
 from rece_pack.nodes.request.erase_inputs import CHOICES, NUMBERS
 from rece_pack.nodes.request.input_specs import ChoiceSpec
 from rece_pack.nodes.request.methods import METHODS
@@ -16,9 +16,17 @@ REMEDIES = METHODS["RECE"].advice.remedies
 VISIBLE = {"concepts", "preserve", "strength", "preset", "method"}
 
 
-def judged(residual: float = 0.0, back: float = 0.0, drift: float = 0.0, names: tuple[str, ...] = ()) -> Verdict:
+def judged(
+    residual: float = 0.0,
+    back: float = 0.0,
+    drift: float = 0.0,
+    names: tuple[str, ...] = (),
+    untargeted: tuple[str, ...] = (),
+) -> Verdict:
     concepts = (ConceptMeasures("striped", residual, (0.9, back), 1.0), ConceptMeasures("red", 0.0, (0.0,), 1.0))
-    return verdict(Measures(concepts, {"": 0.0}, {"a dog": drift}, 0.1, {}), REMEDIES, names=names)
+    return verdict(
+        Measures(concepts, {"": 0.0}, {"a dog": drift}, 0.1, {}), REMEDIES, names=names, untargeted=untargeted
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,7 +35,7 @@ def judged(residual: float = 0.0, back: float = 0.0, drift: float = 0.0, names: 
         (
             judged(drift=0.03),
             GOOD,
-            "2 concepts: gone from their prompts · other prompts moved 3% at most · derived embedding blocked (0%)",
+            "2 concepts: gone from their prompts · other prompts moved 3% at most · derived embedding brings back 0%",
             LOOK,
         ),
         (judged(residual=0.4), CAUTION, "2 concepts: mostly gone, 40% of 'striped' left", LOOK),
@@ -35,7 +43,7 @@ def judged(residual: float = 0.0, back: float = 0.0, drift: float = 0.0, names: 
         (judged(residual=0.6, names=("red",)), BAD, "1 of 2 concepts still there", "Add 'striped' to 'concepts'."),
         (judged(residual=0.6, names=("striped",)), BAD, "1 of 2 concepts still there", REMEDIES.left),
         (
-            judged(drift=0.7),
+            judged(drift=0.8),
             BAD,
             "2 concepts: gone from their prompts · other prompts visibly changed",
             "Add prompts like",
@@ -46,7 +54,15 @@ def judged(residual: float = 0.0, back: float = 0.0, drift: float = 0.0, names: 
             "2 concepts: gone from their prompts · other prompts ruined",
             "Add prompts like 'a dog'",
         ),
+        (judged(drift=0.6), GOOD, "2 concepts: gone from their prompts · other prompts moved 60% at most", LOOK),
         (judged(back=0.8), CAUTION, "2 concepts: gone from their prompts · ", REMEDIES.back),
+        (
+            judged(untargeted=("red",)),
+            CAUTION,
+            "2 concepts: prompts of 'red' now draw what the empty prompt does · ",
+            NO_TARGET,
+        ),
+        (judged(residual=0.6, untargeted=("striped",)), BAD, "1 of 2 concepts still there", REMEDIES.left),
     ],
 )
 def test_the_worst_of_what_was_found_is_said(found: Verdict, tone: str, headline: str, remedy: str) -> None:

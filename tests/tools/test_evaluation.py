@@ -18,11 +18,16 @@ from PIL import Image
 from rece_pack.rece_ops.measures.rates import Rate
 
 from tools import evaluate
+from tools.evaluation import table
 from tools.evaluation.chunks import ChunkName, Results, WrongRunError, chunked, safe_name
+from tools.evaluation.columns import Columns
 from tools.evaluation.erasures import Erased, Erasure
+from tools.evaluation.metrics.metric import Measured
 from tools.evaluation.page import write_all
 from tools.evaluation.pareto import Point, front, points
-from tools.evaluation.summary import Columns, Line, summarise
+from tools.evaluation.published import Published
+from tools.evaluation.summary import Line, summarise
+from tools.evaluation.table import Told, by_class
 from tools.evaluation.work import Worker, missing_tasks
 
 RUN = {"model": "small", "count": 5}
@@ -184,7 +189,7 @@ def test_the_page_says_what_is_in_the_chunks(tmp_path: Path) -> None:
     assert dict(lines[0].rates) == {"own": Rate(1, 5), "synonyms": Rate(1, 3), "others": Rate(3, 4)}
     # Three quotients, their sum and another quotient, here and there.
     assert lines[0].harmonic == pytest.approx(3 / (1 / 0.8 + 3 / 2 + 4 / 3), rel=16 * 2**-53)
-    page = write_all(results, lines, COLUMNS, "“a” <b>")
+    page = write_all(results, lines, COLUMNS, Told("“a” <b>"))
     text = page.read_text(encoding="utf-8")
     assert "<b>" not in text
     assert text.count("data:image/png;base64,") == 3
@@ -197,6 +202,44 @@ def test_the_page_says_what_is_in_the_chunks(tmp_path: Path) -> None:
     assert all((tmp_path / row["file"]).is_file() for row in rows)
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (3 * 8 * 96, 2 * 96)
+
+
+def test_classes_and_published_rows_stand_beside_ones_own() -> None:
+    columns = Columns(("own", "own, attacked"), (), attacked=("own, attacked",))
+    rates = {"own": Rate(1, 2), "own, attacked": Rate(2, 2)}
+    measured = (Measured("FID ↓", 17.25, None, 30, 40, digits=2),)
+    lines = [
+        Line("unedited", rates, None, None, 0, 0, (Measured("FID ↓", None),), {"own": 2}, {"FEET": 2, "BELLY": 1}),
+        Line("UCE", rates, None, 0.5, 1.0, 2**20, measured, {"own": 2}, {"FEET": 1}),
+    ]
+    assert columns.asking == ("own",)
+    assert by_class(lines) == [["class", "unedited", "UCE"], ["BELLY", "1", "0"], ["FEET", "2", "1"]]
+    assert by_class([lined("a", 1, None, None)]) == []
+    told = Told("t", ("FID is a distance.",), (Published("a paper", {"FID ↓": "18.2"}, "its table 1."),))
+    foreign = table.rows(lines, columns, told.published)[-1]
+    assert dict(zip(table.heads(lines, columns), foreign, strict=True)) == {
+        **dict.fromkeys(table.heads(lines, columns), "no source"),
+        "erasure": "a paper",
+        "FID ↓": "18.2",
+    }
+    assert table.notes(lines, columns, told)[1:] == ["FID is a distance.", "a paper: its table 1."]
+    record = table.record(lines, columns, told)
+    assert record["erasures"][1]["metrics"]["FID"] == {"value": 17.25, "spread": None, "pictures": 30, "against": 40}
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_a_class_counts_once_a_picture(tmp_path: Path) -> None:
+    def found(*labels: str) -> dict[str, Any]:
+        return {"findings": [{"label": label, "score": 0.7, "box": [1, 1, 2, 2]} for label in labels]}
+
+    results, columns = Results(tmp_path, RUN), Columns(("own", "attacked"), (), attacked=("attacked",))
+    pictures = torch.zeros(3, 4, 4, 3)
+    for name in columns.erased:
+        given = (found("FEET", "FEET"), found("FEET", "BELLY"), {"findings": [{"label": "whole", "box": None}]})
+        rows = [{"file": f"{place}.png", "shown": True, **one} for place, one in enumerate(given)]
+        results.add(ChunkName("unedited", name, 0), rows, pictures)
+    (line,) = summarise(results, ["unedited"], columns)
+    assert line.classes == {"FEET": 2, "BELLY": 1}
 
 
 def test_erasures_on_the_command_line(tmp_path: Path) -> None:

@@ -27,21 +27,45 @@ class Prompts:
     attack: str = ""
 
 
-def read_sets(files: Sequence[Path], first: int, size: int) -> dict[str, Prompts]:
-    """The first prompts of every file, by the file's name without its ending.
+def asked_name(path: Path, category: str) -> str:
+    """What the set is called of a file's prompts that ask for the concept."""
+    return f"{path.stem}, {category}" if category else path.stem
+
+
+def kept_name(path: Path, category: str) -> str:
+    """What the set is called of a file's prompts that should stay."""
+    return f"{path.stem}, others" if category else path.stem
+
+
+def read_sets(asked: Sequence[Path], kept: Sequence[Path], category: str, first: int, size: int) -> dict[str, Prompts]:
+    """The first prompts of every file, by the names of their sets.
+
+    Args:
+        asked, kept: files of prompts that ask for the concept, and of those that should stay.
+        category: of the former only the prompts of this category are taken, of the latter all others; '' for all of both.
+        first: how many of each.
+        size: of pictures where the file does not say.
 
     Raises:
-        InputError: a file cannot be read, or two have the same name.
+        InputError: a file cannot be read, has no prompts left, or two have the same name.
     """
-    from rece_pack.nodes.request.prompt_sets import Drawing, Selection, read_prompt_set
+    from rece_pack.nodes.request.prompt_sets import Drawing, PromptSet, Selection, read_prompt_set
     from rece_pack.rece_ops import InputError
 
-    drawing, found = Drawing(width=size, height=size), {}
-    for path in files:
-        if path.stem in found:
-            raise InputError(f"Two prompt sets are called '{path.stem}': rename one of the files.")
-        chosen = read_prompt_set(path).selected(Selection(first=first))
-        found[path.stem] = Prompts(tuple(drawing.completed(entry) for entry in chosen.entries))
+    drawing, found = Drawing(width=size, height=size), dict[str, Prompts]()
+
+    def add(name: str, chosen: PromptSet) -> None:
+        if name in found:
+            raise InputError(f"Two prompt sets are called '{name}': rename one of the files.")
+        found[name] = Prompts(tuple(drawing.completed(entry) for entry in chosen.entries))
+
+    for path in asked:
+        add(asked_name(path, category), read_prompt_set(path).selected(Selection(category, first=first)))
+    for path in kept:
+        whole = read_prompt_set(path)
+        add(
+            kept_name(path, category), (whole.without(category) if category else whole).selected(Selection(first=first))
+        )
     return found
 
 
@@ -59,7 +83,7 @@ class Checkpoint:
         sets: prompts by name.
         asking: names of the sets that ask for the concept; the first one's pictures are what learned tokens are learned from.
         attacked: attacks on them, out of `attacks.NAMES`.
-        detector: looks for the concept.
+        detector: looks for the concept; None where nothing does.
         sampling: settings of the sampler, for all pictures.
         inversion_steps: of learned tokens.
     """
@@ -85,7 +109,7 @@ class Checkpoint:
             under_attack(name, attack): Prompts(sets[name].captions, attack) for name in asking for attack in attacked
         }
         self.sets: Mapping[str, Prompts] = {**sets, **more}
-        self._examples = sets[asking[0]].captions[: attacks.PICTURES]
+        self._examples = sets[asking[0]].captions[: attacks.PICTURES] if asking else ()
         self._detector = detector
         with torch.inference_mode():
             self._sampler = Sampler(self.clip, vae, sampling)
@@ -127,13 +151,23 @@ class Checkpoint:
 
     def rows(self, name: str, places: range, pictures: Sequence[Tensor]) -> list[dict[str, Any]]:
         """What the detector says of each."""
-        from rece_pack.nodes.reporting.detection import picture_record
-
         entries = self.sets[name].captions[places.start : places.stop]
         found = []
         for place, entry, picture in zip(places, entries, pictures, strict=True):
-            with torch.inference_mode():
-                (seen,) = self._detector.detect(picture[None])
             told = {"file": f"{place:05d}.png", "place": entry.place, "seed": entry.seed, "prompt": entry.prompt}
-            found.append({**told, **picture_record(seen), "right": None})
+            found.append({**told, **self._seen(picture, entry)})
         return found
+
+    def _seen(self, picture: Tensor, entry: Any) -> dict[str, Any]:
+        """Whether a picture shows the concept, and, where a classifier knows the prompt's class, whether it shows that."""
+        from rece_pack.nodes.host.detectors.classifier import ResNet50
+        from rece_pack.nodes.reporting.detection import picture_record
+
+        if self._detector is None:
+            return {"shown": None, "right": None}
+        with torch.inference_mode():
+            (seen,) = self._detector.detect(picture[None])
+        right = None
+        if isinstance(self._detector, ResNet50) and len(entry.labels) == 1:
+            right = self._detector.is_likeliest(seen, entry.labels[0])
+        return {**picture_record(seen), "right": right}

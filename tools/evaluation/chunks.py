@@ -55,7 +55,7 @@ class Results:
         self.folder = folder
         self.run = json.loads(json.dumps(run))
         folder.mkdir(parents=True, exist_ok=True)
-        known = _read(folder / RUN)
+        known = read_json(folder / RUN)
         if known is None:
             if any(folder.iterdir()):
                 raise WrongRunError(f"{folder} is not empty and holds no {RUN}: give a new folder.")
@@ -95,10 +95,20 @@ class Results:
 
     def rows(self, erasure: str, prompts: str) -> list[dict[str, Any]]:
         """The rows of all chunks that are done, in order; the file of each is given from the results folder."""
-        found: list[dict[str, Any]] = []
-        for place in sorted((self.folder / PICTURES / safe_name(erasure) / safe_name(prompts)).glob("[0-9]*")):
-            for row in json.loads((place / ROWS).read_text(encoding="utf-8")):
-                found.append({**row, "file": (place / row["file"]).relative_to(self.folder).as_posix()})
+        return [
+            {**row, "file": (chunk / row["file"]).relative_to(self.folder).as_posix()}
+            for chunk in self.chunks(erasure, prompts)
+            for row in self.rows_in(chunk)
+        ]
+
+    def chunks(self, erasure: str, prompts: str) -> list[Path]:
+        """The folders of the chunks that are done, in order."""
+        return sorted((self.folder / PICTURES / safe_name(erasure) / safe_name(prompts)).glob("[0-9]*"))
+
+    @staticmethod
+    def rows_in(chunk: Path) -> list[dict[str, Any]]:
+        """The rows of one of them; the file of each is given from its folder."""
+        found: list[dict[str, Any]] = json.loads((chunk / ROWS).read_text(encoding="utf-8"))
         return found
 
     def note(self, name: str, value: Mapping[str, Any]) -> None:
@@ -107,7 +117,7 @@ class Results:
 
     def noted(self, name: str) -> dict[str, Any]:
         """The same again; empty where there is nothing."""
-        return _read(self.folder / f"{safe_name(name)}.json") or {}
+        return read_json(self.folder / f"{safe_name(name)}.json") or {}
 
     def _place(self, name: ChunkName) -> Path:
         return self.folder / PICTURES / safe_name(name.erasure) / safe_name(name.prompts) / f"{name.number:04d}"
@@ -141,7 +151,8 @@ def save_text(path: Path, text: str) -> None:
         raise
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object that a file holds; None where there is no such file, or something else in it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

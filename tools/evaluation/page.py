@@ -6,69 +6,61 @@ import base64
 import csv
 import html
 import io
+import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from rece_pack.rece_ops.measures.rates import Rate
 
 from tools.evaluation.chunks import Results, save_text
+from tools.evaluation.columns import Columns
 from tools.evaluation.pareto import Point, front, is_judged, points, save_plot
-from tools.evaluation.summary import Columns, Line
+from tools.evaluation.summary import Line
+from tools.evaluation.table import Told, by_class, heads, markdown, notes, record, rows
 
-TABLE, ROWS, PLOT, PARETO, GRID, PAGE = "table.md", "rows.csv", "rates.png", "pareto.png", "grid.png", "index.html"
+TABLE, RECORD, ROWS = "table.md", "table.json", "rows.csv"
+PLOT, PARETO, GRID, PAGE = "rates.png", "pareto.png", "grid.png", "index.html"
 IN_GRID, SIDE = 8, 96
+_CLASSES = "Pictures of the concept's prompts in which the detector found each class"
 _RED, _BLUE = "#c0392b", "#2c6fad"
 
 
-def write_all(results: Results, lines: Sequence[Line], columns: Columns, title: str) -> Path:
+def write_all(results: Results, lines: Sequence[Line], columns: Columns, told: Told) -> Path:
     """Write everything into the results folder; returns the page's path."""
     folder = results.folder
-    save_text(folder / TABLE, f"# {title}\n\n{markdown(lines, columns)}\n")
+    save_text(folder / TABLE, _text(lines, columns, told))
+    save_text(folder / RECORD, json.dumps(record(lines, columns, told), ensure_ascii=False, indent=1))
     save_text(folder / ROWS, _rows(results, lines, columns))
     _plot(folder / PLOT, lines, columns)
     found = points(lines, columns)
     save_plot(folder / PARETO, found, is_judged(lines, columns))
     _grid(folder / GRID, results, lines, columns)
-    save_text(folder / PAGE, _page(folder, lines, columns, title, front(found)))
+    save_text(folder / PAGE, _page(folder, lines, columns, told, front(found)))
     return folder / PAGE
 
 
-def shown(rate: Rate) -> str:
-    """As in '38% (15–65)', in percent with its 95 % interval."""
-    if not rate.trials:
-        return "–"
-    low, high = rate.interval()
-    return f"{rate.share:.0%} ({100 * low:.0f}–{100 * high:.0f})"
-
-
-def markdown(lines: Sequence[Line], columns: Columns) -> str:
-    """The table."""
-    heads = _heads(columns)
-    rows = [_cells(line, columns) for line in lines]
-    table = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table)
-
-
-def _heads(columns: Columns) -> list[str]:
-    gone = [f"{name} ↓" for name in columns.erased]
-    return ["erasure", *gone, *[f"{name} ↑" for name in columns.kept], "change ↓", "H_o ↑", "seconds", "size"]
-
-
-def _cells(line: Line, columns: Columns) -> list[str]:
-    harmonic = "–" if line.harmonic is None else f"{line.harmonic:.0%}"
-    change = "–" if line.change is None else f"{line.change:.1%}"
-    cost = [f"{line.seconds:.1f}", f"{line.size / 2**20:.1f} MiB"] if line.size else ["–", "–"]
-    return [line.name, *(shown(line.rates[name]) for name in columns.all), change, harmonic, *cost]
+def _text(lines: Sequence[Line], columns: Columns, told: Told) -> str:
+    """The tables and their notes in Markdown."""
+    classes = by_class(lines)
+    parts = [
+        f"# {told.title}",
+        markdown([heads(lines, columns), *rows(lines, columns, told.published)]),
+        *([_CLASSES, markdown(classes)] if classes else []),
+        *notes(lines, columns, told),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _rows(results: Results, lines: Sequence[Line], columns: Columns) -> str:
     """Every picture's row as CSV."""
+    nothing: dict[str, Any] = {}
     found = [
-        {"erasure": line.name, "prompts": name, **row}
+        {"erasure": line.name, "prompts": name, **row, **more}
         for line in lines
         for name in columns.all
-        for row in results.rows(line.name, name)
+        for row, more in zip_longest(results.rows(line.name, name), line.rows.get(name, ()), fillvalue=nothing)
     ]
     text = io.StringIO()
     names = list(dict.fromkeys(key for row in found for key in row))
@@ -126,34 +118,50 @@ def _grid(path: Path, results: Results, lines: Sequence[Line], columns: Columns)
 
 
 _STYLE = """body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#222;background:#fff}
-table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;padding:.35rem .7rem;text-align:left}
+table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;padding:.35rem .7rem;text-align:left}td{white-space:nowrap}
 img{max-width:100%}.scroll{overflow-x:auto}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181a1b}img{background:#fff}}"""
 
 
-def _page(folder: Path, lines: Sequence[Line], columns: Columns, title: str, unbeaten: Sequence[Point]) -> str:
-    heads = "".join(f"<th>{html.escape(head)}</th>" for head in _heads(columns))
-    rows = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in _cells(line, columns))}</tr>" for line in lines
-    )
+def _page(folder: Path, lines: Sequence[Line], columns: Columns, told: Told, unbeaten: Sequence[Point]) -> str:
+    title, classes = told.title, by_class(lines)
+    table = _table([heads(lines, columns), *rows(lines, columns, told.published)])
+    counted = f"<h2>{_CLASSES}</h2>{_table(classes)}" if classes else ""
+    said = "".join(f"<p>{html.escape(note)}</p>" for note in notes(lines, columns, told))
     order = ", ".join(html.escape(line.name) for line in lines)
     sets = ", ".join(html.escape(name) for name in columns.all)
-    best = ", ".join(html.escape(point.name) for point in unbeaten)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>{html.escape(title)}</h1>
 <p>Shares of pictures, with 95 % Wilson intervals in percent. ↓: pictures that show the concept, fewer are better. ↑: pictures
 that show all that their prompts say, more are better. H_o is the harmonic mean of what is gone under its own name and under
 synonyms, and of what is kept; change is the mean difference of the kept sets' pixels from the unedited model. Every erasure is sampled with the same prompts and seeds.</p>
-<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
+{table}
+{said}{counted}
 <h2>Rates</h2><img alt="Rates with their intervals" src="{_embedded(folder / PLOT)}">
-<h2>What is left against what it costs</h2><img alt="A point for each erasure" src="{_embedded(folder / PARETO)}">
-<p>Nearer to the lower left corner is better. No other erasure beats these in both: {best}.</p>
+{_weighed(folder, unbeaten)}
 <h2>Pictures</h2><p>From top to bottom: {order}. From left to right, up to {IN_GRID} each: {sets}.</p>
 <div class="scroll"><img alt="The first pictures of every set" src="{_embedded(folder / GRID)}" style="max-width:none"></div>
-<p>Every picture's row is in {ROWS}, the table in {TABLE}, the pictures themselves in the folder pictures.</p>
+<p>Every picture's row is in {ROWS}, the table in {TABLE} and {RECORD}, the pictures themselves in the folder pictures.</p>
 </body></html>
 """
+
+
+def _weighed(folder: Path, unbeaten: Sequence[Point]) -> str:
+    """The plot of what is left against what it costs, where anything was said of both."""
+    if not unbeaten:
+        return ""
+    best = ", ".join(html.escape(point.name) for point in unbeaten)
+    return f"""<h2>What is left against what it costs</h2>
+<img alt="A point for each erasure" src="{_embedded(folder / PARETO)}">
+<p>Nearer to the lower left corner is better. No other erasure beats these in both: {best}.</p>"""
+
+
+def _table(found: Sequence[Sequence[str]]) -> str:
+    """HTML of a table whose first row are its heads."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in found[0])
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in found[1:])
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _embedded(path: Path) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rece_pack.rece_ops.measures.rates import Rate
 
-from tools.evaluation.summary import Columns, Line
+from tools.evaluation.columns import Columns
+from tools.evaluation.summary import Line
 
 
 @dataclass(frozen=True)

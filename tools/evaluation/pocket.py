@@ -13,7 +13,7 @@ from torch import Tensor
 from pocket_model.assemble import pocket_checkpoint
 from pocket_model.classifier import classify
 from pocket_model.sampling import PocketModel, Sampler
-from pocket_model.trials import Concept, concept_named, other_words, trials, vector_pairs
+from pocket_model.trials import Concept, concept_named, kept, other_words, trials, vector_pairs
 from pocket_model.world import KINDS, Caption
 from tools.evaluation import attacks
 from tools.evaluation.erasures import Erased
@@ -114,7 +114,6 @@ class Pocket:
         captions = self.sets[name].captions[places.start : places.stop]
         found = []
         for place, caption, seen in zip(places, captions, classify(pictures.movedim(-1, 1)), strict=True):
-            right = all(seen.attribute(kind) == caption.says.attribute(kind) for kind in KINDS)
             found.append(
                 {
                     "file": f"{place:05d}.png",
@@ -123,7 +122,7 @@ class Pocket:
                     "prompt": caption.text,
                     "sees": " ".join(seen.attribute(kind) for kind in KINDS),
                     "shown": seen.attribute(self.concept.kind) == self.concept.name,
-                    "right": right,
+                    "right": kept([caption], [seen]).hits == 1,
                 }
             )
         return found

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from tools.evaluation.attacks import DERIVED, NAMES, VECTOR
-from tools.evaluation.checkpoint import Checkpoint, read_sets, under_attack
+from tools.evaluation.attacks import DERIVED, INVERSION, NAMES, VECTOR
+from tools.evaluation.checkpoint import Checkpoint, asked_name, kept_name, read_sets, under_attack
+from tools.evaluation.detectors import NOTHING, RESNET, open_detector
 from tools.evaluation.work import Subject
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
 
 if TYPE_CHECKING:
-    from tools.evaluation.summary import Columns
+    from tools.evaluation.columns import Columns
 
 
 def open_subject(arguments: argparse.Namespace) -> Subject:
@@ -37,17 +38,21 @@ def open_subject_anywhere(arguments: argparse.Namespace) -> Subject:
 
 def columns_of(arguments: argparse.Namespace) -> Columns:
     """What the subject's sets are for."""
-    from tools.evaluation.summary import Columns
+    from tools.evaluation.columns import Columns
 
     attacked = attacks_of(arguments)
     if not arguments.pocket:
-        asking = [path.stem for path in arguments.prompts]
+        asking = [asked_name(path, arguments.category) for path in arguments.prompts]
+        kept = [kept_name(path, arguments.category) for path in arguments.keep]
         under = [under_attack(name, attack) for name in asking for attack in attacked]
-        return Columns((*asking, *under), tuple(path.stem for path in arguments.keep))
+        # Only a classifier says what else a picture shows.
+        judged = arguments.detector == RESNET and len(asking) > 1 and kept
+        harmonic = (asking[0], asking[1], kept[0]) if judged else None
+        return Columns((*asking, *under), tuple(kept), harmonic, tuple(under))
     from tools.evaluation.pocket import NEIGHBOURS, OTHERS, OWN, PARAPHRASED
 
-    names = (NAMES[attack] for attack in attacked)
-    return Columns((OWN, PARAPHRASED, *names), (NEIGHBOURS, OTHERS), (OWN, PARAPHRASED, OTHERS))
+    names = tuple(NAMES[attack] for attack in attacked)
+    return Columns((OWN, PARAPHRASED, *names), (NEIGHBOURS, OTHERS), (OWN, PARAPHRASED, OTHERS), names)
 
 
 def attacks_of(arguments: argparse.Namespace) -> list[str]:
@@ -84,29 +89,30 @@ def _pocket(arguments: argparse.Namespace) -> Subject:
 
 
 def _checkpoint(arguments: argparse.Namespace) -> Subject:
-    from rece_pack.nodes.host.detectors.classifier import ResNet50
-    from rece_pack.nodes.host.detectors.nudity import NudeNet
     from rece_pack.nodes.host.jobs.sample import Sampling
     from rece_pack.rece_ops import InputError
 
-    if not arguments.concepts or not arguments.prompts:
-        raise InputError("A checkpoint needs --concepts and --prompts: what is erased, and prompts that ask for it.")
-    sets = read_sets([*arguments.prompts, *arguments.keep], arguments.count, arguments.size)
-    if arguments.detector == "NudeNet":
-        detector: Any = NudeNet(arguments.detect, arguments.threshold)
-    elif arguments.classifier is None:
-        raise InputError("ResNet-50 needs --classifier: its weights, a safetensors file with torchvision's names.")
-    else:
-        detector = ResNet50(arguments.detect, arguments.classifier)
-    concepts = "\n".join(arguments.concepts)
+    if not arguments.concepts or not (arguments.prompts or arguments.keep):
+        raise InputError(
+            "A checkpoint needs --concepts and --prompts: what is erased, and prompts that ask for it (or --keep, to see only "
+            "what it costs)."
+        )
+    attacked = attacks_of(arguments)
+    if attacked and not arguments.prompts:
+        raise InputError("--attacks are on prompts that ask for the concept: give some as --prompts.")
+    if INVERSION in attacked and arguments.detector == NOTHING:
+        raise InputError(
+            "--attacks inversion chooses between starts by a detector: give another --detector than 'none'."
+        )
+    sets = read_sets(arguments.prompts, arguments.keep, arguments.category, arguments.count, arguments.size)
     return Checkpoint(
         arguments.checkpoint,
-        concepts,
+        "\n".join(arguments.concepts),
         "",
         sets,
-        [path.stem for path in arguments.prompts],
-        attacks_of(arguments),
-        detector,
+        [asked_name(path, arguments.category) for path in arguments.prompts],
+        attacked,
+        open_detector(arguments),
         Sampling(arguments.steps),
         arguments.inversion_steps,
     )

@@ -66,6 +66,13 @@ class ResNet50:
                 progress(len(found), len(pictures), "ResNet-50")
         return found
 
+    def is_likeliest(self, seen: Detected, name: str) -> bool | None:
+        """Whether `name` is the likeliest class of a picture that was looked at; None where ImageNet has no such class."""
+        wanted = _plain(name)
+        if all(_plain(category) != wanted for category in self._categories):
+            return None
+        return _plain(seen.findings[0].label) == wanted
+
     def _of(self, shares: Sequence[float], places: Sequence[int]) -> Detected:
         named = tuple(Finding(self._categories[place], share) for place, share in zip(places, shares, strict=True))
         score = sum(share for place, share in zip(places, shares, strict=True) if place in self._chosen)

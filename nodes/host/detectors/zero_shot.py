@@ -66,6 +66,19 @@ class ClipSpace:
             )
         return pictures @ texts.to(pictures.device).T
 
+    def scores(self, pictures: Tensor, texts: Sequence[str]) -> list[float]:
+        """CLIP scores, 100 · max(cos, 0), of each of the pictures with the text in its place (Hessel et al., EMNLP 2021).
+
+        Args:
+            pictures: [n, height, width, 3] in 0 … 1.
+            texts: n; of a long one the first window counts, as in CLIP itself.
+
+        Raises:
+            WrongConnectionError: the two halves are not of one CLIP.
+        """
+        cosines = self.cosines(self.of_pictures(pictures), self.of_texts(texts)).diagonal()
+        return [LOGIT_SCALE * max(cosine, 0.0) for cosine in cosines.tolist()]
+
     def _pooled(self, text: str) -> Tensor:
         ((_, values),) = self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text))
         pooled: Tensor | None = values.get("pooled_output")

@@ -23,7 +23,7 @@ from ....rece_ops.training.adversaries import AdversaryPool
 from ....rece_ops.training.low_rank import TrainedFactors
 from ....rece_ops.training.objectives import chosen, erasing_target, error, role_counts
 from ....rece_ops.training.record import WINDOW, TrainingRecord
-from ....rece_ops.training.settings import HardenedSettings
+from ....rece_ops.training.settings import HARDENED, STARTS, HardenedSettings
 from ....rece_ops.training.state import TrainingState, load_state
 from ...request.erase_inputs import plan_of
 from ...request.erasure_request import ErasureRequest
@@ -42,12 +42,8 @@ from ..training.prompts import ErasedReading, PromptRows, check_one_window
 from .erase import erase_concepts
 from .plain_unet import check_plain, check_unet
 
-HARDENED = "hardened"
 PART = "weights"
 """The name of the trained part in an ERASER."""
-
-STARTS = ("projection", "RECE", "nothing")
-"""The closed-form eraser that a training begins from, where none is connected."""
 
 # Gradients are cut to this size, relative to the pictures of a step; AdamW takes out any constant factor.
 _LARGEST_GRADIENT = 1.0
