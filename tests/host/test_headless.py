@@ -14,6 +14,7 @@ import pytest
 import torch
 from rece_pack.nodes.erase_concepts import EraseConcepts
 from rece_pack.nodes.host.errors import UnsupportedModelError
+from rece_pack.nodes.host.jobs import rewrite
 from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.jobs.rewrite import NOTE, rewrite_file
 from rece_pack.nodes.host.session import Session
@@ -152,7 +153,7 @@ def test_a_shape_is_written_by_weight_and_its_steps_are_refused(
 
 
 def test_a_diffusers_folder_is_what_the_node_makes(
-    checkpoint: Callable[[str], Path], by_the_node: Path, tmp_path: Path
+    checkpoint: Callable[[str], Path], by_the_node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The UNet of the small checkpoint under diffusers' names, in two files with an index, and its text encoder."""
     source, folder, out = checkpoint("sd15"), tmp_path / "folder", tmp_path / "out"
@@ -190,6 +191,15 @@ def test_a_diffusers_folder_is_what_the_node_makes(
     assert_same_but(folder / "text_encoder/model.safetensors", out / "text_encoder/model.safetensors", set())
     with pytest.raises(InputError, match=r"there is a '.*out' already"):
         erase("--checkpoint", folder, "--concepts", "church", "--out", out, "--replace")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rewrite, "_copy", full)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(OSError, match="No space left"):
+        erase("--checkpoint", folder, "--concepts", "church", "--out", tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_diffusers_own_models(tmp_path: Path) -> None:
