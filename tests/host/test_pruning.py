@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from bounds import gamma
+from pocket_in_fp8 import pocket_in_fp8
 from rece_pack.nodes.combine_erasers import CombineErasers
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
@@ -295,16 +296,8 @@ def test_what_cannot_be_pruned_is_refused_before_any_work(session: Session) -> N
 
 
 def test_fp8_is_refused(session: Session) -> None:
-    prefix = "model.diffusion_model."
-    unet = {
-        key.removeprefix(prefix): value
-        for key, value in comfy.utils.load_torch_file(str(pocket_checkpoint())).items()
-        if key.startswith(prefix)
-    }
-    with torch.inference_mode(False):
-        model = comfy.sd.load_diffusion_model_state_dict(unet, model_options={"dtype": torch.float8_e4m3fn})
     with pytest.raises(UnsupportedModelError, match="quantised \\(float8_e4m3fn\\)"):
-        prune(Session.open(model, session.connected_clip))
+        prune(Session.open(pocket_in_fp8(), session.connected_clip))
 
 
 def test_a_model_that_reads_no_text_is_refused(session: Session) -> None:

@@ -14,6 +14,7 @@ import folder_paths
 import numpy as np
 import pytest
 import torch
+from pocket_in_fp8 import pocket_in_fp8
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
 from rece_pack.nodes.host.jobs import train_receler as job
@@ -270,13 +271,7 @@ def test_quantised_models_are_refused_and_take_adapters(loaded: Loaded, publishe
     other = replace(session, architecture=replace(session.architecture, family=flux))
     with pytest.raises(UnsupportedModelError, match="This MODEL is Flux"):
         train_receler(other, asked())
-    prefix = "model.diffusion_model."
-    unet = {
-        key.removeprefix(prefix): value
-        for key, value in comfy.utils.load_torch_file(str(pocket_checkpoint())).items()
-        if key.startswith(prefix)
-    }
-    model = comfy.sd.load_diffusion_model_state_dict(unet, model_options={"dtype": torch.float8_e4m3fn})
+    model = pocket_in_fp8()
     with pytest.raises(UnsupportedModelError, match="quantised \\(float8_e4m3fn\\)"):
         train((model, loaded[1]))
     patched = apply_eraser(Session.open(model), published.eraser, 1.0)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from bounds import gamma
+from pocket_in_fp8 import pocket_in_fp8
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
 from rece_pack.nodes.host.jobs import train as job
@@ -255,15 +256,8 @@ def test_other_architectures_and_fp8_are_refused_before_any_work(loaded: Loaded)
     other = replace(session, architecture=replace(session.architecture, family=flux))
     with pytest.raises(UnsupportedModelError, match="This MODEL is Flux"):
         train_eraser(other, asked())
-    prefix = "model.diffusion_model."
-    unet = {
-        key.removeprefix(prefix): value
-        for key, value in comfy.utils.load_torch_file(str(pocket_checkpoint())).items()
-        if key.startswith(prefix)
-    }
-    model = comfy.sd.load_diffusion_model_state_dict(unet, model_options={"dtype": torch.float8_e4m3fn})
     with pytest.raises(UnsupportedModelError, match="quantised \\(float8_e4m3fn\\)"):
-        train((model, *loaded[1:]))
+        train((pocket_in_fp8(), *loaded[1:]))
 
 
 def test_the_choices_of_layers_are_what_they_say(loaded: Loaded) -> None:

@@ -13,6 +13,7 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
+from pocket_in_fp8 import pocket_in_fp8
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
 from rece_pack.nodes.host.jobs import unlearn as job
@@ -109,6 +110,11 @@ def test_the_error_rises_with_all_layers_and_all_that_came_in_stays(session: Ses
     assert torch.equal(encoded(session.clip, "a red circle"), plain)
     report = unlearning_report(asked(), found)
     assert report.startswith("Unlearned 1 concept in 2 steps on 1 pictures of it: 24 feed-forward and 4 self-attention")
+
+
+def test_fp8_is_refused(session: Session) -> None:
+    with pytest.raises(UnsupportedModelError, match="quantised \\(float8_e4m3fn\\)"):
+        unlearn(Session.open(pocket_in_fp8(), session.connected_clip, session.connected_vae))
 
 
 def test_the_patched_clip_encodes_as_the_hooks_did(session: Session) -> None:
