@@ -104,6 +104,14 @@ def test_a_clone_and_its_source_take_turns_without_a_trace(model: Any) -> None:
     assert torch.equal(denoised(model.model, CASE.prompt(seed=1), CASE.latent), before)
 
 
+def test_every_weight_that_is_read_is_a_chance_to_cancel(model: Any) -> None:
+    weights = EffectiveWeights(model, keys_of(model), CPU)
+    comfy.model_management.interrupt_current_processing()
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        weights[keys_of(model)[0]]
+    assert len([*weights.values()]) == len(keys_of(model))
+
+
 def test_the_source_is_itself_again_when_the_loaded_clone_is_gone(model: Any) -> None:
     before = loaded_output(model)
     patched = erased_inside(model, random_eraser(40))
