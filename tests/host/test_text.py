@@ -131,14 +131,14 @@ def forget_everything() -> None:
 
 
 def counted_passes(clip: Any, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What goes through the text encoder from now on."""
+    """What goes through the text encoder's network from now on."""
     passes: list[object] = []
-    encode = clip.encode_from_tokens_scheduled
-    monkeypatch.setattr(clip, "encode_from_tokens_scheduled", lambda tokens: (passes.append(tokens), encode(tokens))[1])
+    network, encode = clip.cond_stage_model, clip.cond_stage_model.encode_token_weights
+    monkeypatch.setattr(network, "encode_token_weights", lambda tokens: (passes.append(tokens), encode(tokens))[1])
     return passes
 
 
-def test_a_later_run_encodes_the_empty_prompt_and_what_is_new(
+def test_a_later_run_encodes_two_prompts_again_and_what_is_new(
     loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, clip = loaded
@@ -149,11 +149,11 @@ def test_a_later_run_encodes_the_empty_prompt_and_what_is_new(
     later = encoder_of(clip, model)
     assert later.encode("cat") is before["cat"]
     assert later.encode_together(["bird", "cat", "dog"]) == {text: before[text] for text in ("bird", "cat", "dog")}
-    assert len(passes) == 1
+    assert len(passes) == len(encoded_cache.PROBES)
     later.encode("fish")
     # What sampling gets is not what was encoded with others, which differs by roundings.
     assert torch.equal(encoded(later, "dog").tokens, as_sampled(clip, "dog"))
-    assert len(passes) >= 3
+    assert len(passes) >= len(encoded_cache.PROBES) + 2
 
 
 @pytest.mark.parametrize("changed", ["clip skip", "patched", "in place"])
@@ -177,13 +177,29 @@ def test_a_text_encoder_that_changed_encodes_anew(loaded: tuple[Any, Any], chang
         weight.copy_(kept)
 
 
+def test_what_a_wrapped_text_encoder_says_is_not_remembered_without_it(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, clip = loaded
+    forget_everything()
+    encoder_of(clip, model).encode("cat")
+    encode = clip.encode_from_tokens_scheduled
+    with monkeypatch.context() as wrapped:
+        # The same for everything but what is looked at again.
+        answers = {text: encode(clip.tokenize(text)) for text in (*encoded_cache.PROBES, "dog")}
+        known = {str(clip.tokenize(text)): answer for text, answer in answers.items()}
+        wrapped.setattr(clip, "encode_from_tokens_scheduled", lambda tokens: known.get(str(tokens), answers["dog"]))
+        encoder_of(clip, model).encode("cat")
+    assert torch.equal(encoded(encoder_of(clip, model), "cat").tokens, as_sampled(clip, "cat"))
+
+
 def test_what_lies_in_a_file_is_not_remembered(loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model, clip = loaded
     forget_everything()
     encoder_of(clip, model).encode("embedding:my_style")
     passes = counted_passes(clip, monkeypatch)
     encoder_of(clip, model).encode("embedding:my_style")
-    assert len(passes) == 2
+    assert len(passes) == len(encoded_cache.PROBES) + 1
 
 
 def test_only_so_much_is_remembered(loaded: tuple[Any, Any]) -> None:
@@ -212,7 +228,7 @@ def test_texts_encoded_together_are_those_encoded_alone(
     together = encoder.encode_together(["cat", *PROMPTS, "nudity"])
     pooled = architecture_of(model).name == "SDXL"
     assert PROMPTS[0] == "", "is encoded when a run begins"
-    assert len(passes) == 2 + (len(PROMPTS[1:]) if pooled else 1)
+    assert len(passes) == len(encoded_cache.PROBES) + 1 + (len(PROMPTS[1:]) if pooled else 1)
     assert list(together) == ["cat", *PROMPTS]
     assert together["cat"] is known
     for text in PROMPTS:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
+from ...request.everyday_prompts import HELD_OUT
 from ..protocols import Clip
-from .encoded import EncodedPrompt
+from .encoded import EncodedPrompt, EncodedTokens
 from .reader import TextReader
 
 MOST_BYTES = 128 * 2**20
 """Of the tokens that are kept for one text encoder: a few hundred prompts of SD1, or a few dozens of a large T5."""
-PROBE = ""
+PROBES = ("", HELD_OUT[0])
+"""Two that every erasure needs."""
 # A file that can change between two runs.
 _OF_FILES = "embedding:"
 
@@ -48,7 +50,7 @@ class EncodedCache:
             return
         self._kept[key] = prompt
         self._bytes += _size(prompt)
-        # The probe was asked for when the run began, so that it is never the first.
+        # The probes were asked for when the run began, so that they are not the first to go.
         while self._bytes > self._most:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
 
@@ -59,34 +61,47 @@ _caches: WeakKeyDictionary[Any, tuple[tuple[Any, ...], EncodedCache]] = WeakKeyD
 def cache_of(clip: Clip, reader: TextReader, encode: Callable[[str], EncodedPrompt]) -> EncodedCache:
     """What is known of the text encoders of `clip` as they are patched now; nothing where MODEL has a part in what is read.
 
-    The empty prompt is encoded again, with `encode`, and must come out as it is known, to the bit: other packs may have changed the
+    Two prompts are encoded again, with `encode`, and must come out as they are known, to the bit: other packs may have changed the
     network itself, which no id tells.
     """
+    fresh = {text: encode(text) for text in PROBES}
+    cache = EncodedCache()
+    for text, prompt in fresh.items():
+        cache.put(text, prompt)
     network = getattr(clip, "cond_stage_model", None)
-    fresh, cache = encode(PROBE), EncodedCache()
-    cache.put(PROBE, fresh)
     if not isinstance(network, torch.nn.Module) or any(map(reader.staged, reader.architecture.streams)):
         return cache
+    key, known = _key(clip, reader), _caches.get(network)
+    if known is None or known[0] != key or not all(_same(known[1].get(text), fresh[text]) for text in PROBES):
+        known = _caches[network] = (key, cache)
+    return known[1]
+
+
+def _key(clip: Any, reader: TextReader) -> tuple[Any, ...]:
+    """What must be the same, beside the probes, for a prompt to be known."""
     patcher = getattr(clip, "patcher", None)
-    key = (
+    methods = (getattr(clip, name, None) for name in ("tokenize", "encode_from_tokens_scheduled"))
+    return (
         type(clip),
+        # Other packs put functions of their own there; held here, they could hold the network.
+        tuple(id(getattr(method, "__func__", method)) for method in methods),
         getattr(patcher, "patches_uuid", None),
         getattr(patcher, "forced_hooks", None),
         getattr(clip, "layer_idx", None),
         repr(getattr(clip, "tokenizer_options", None)),
         reader.architecture.name,
     )
-    known = _caches.get(network)
-    if known is None or known[0] != key or not _same(known[1].get(PROBE), fresh):
-        known = _caches[network] = (key, cache)
-    return known[1]
 
 
 def _same(one: EncodedPrompt | None, other: EncodedPrompt) -> bool:
     if one is None or one.streams.keys() != other.streams.keys():
         return False
-    pairs = [pair for name in one.streams for pair in zip(one.streams[name], other.streams[name], strict=False)]
-    return all(torch.equal(left.tokens, right.tokens) for left, right in pairs)
+    return all(_same_parts(parts, other.streams[name]) for name, parts in one.streams.items())
+
+
+def _same_parts(ones: Sequence[EncodedTokens], others: Sequence[EncodedTokens]) -> bool:
+    pairs = zip(ones, others, strict=False)
+    return len(ones) == len(others) and all(torch.equal(one.tokens, other.tokens) for one, other in pairs)
 
 
 def _size(prompt: EncodedPrompt) -> int:
