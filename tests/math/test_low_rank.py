@@ -8,7 +8,7 @@ from bounds import Rounded, as_lora, assert_within, orthogonal, unit
 from hypothesis import given
 from hypothesis import strategies as st
 from random_examples import pairs, stack
-from rece_pack.rece_ops import InputError, RECESettings, erase, lora_factors
+from rece_pack.rece_ops import Eraser, InputError, RECESettings, erase, lora_factors
 from rece_pack.rece_ops.low_rank import nearest_of_rank
 
 
@@ -20,6 +20,14 @@ def test_the_lora_is_the_erasure(concepts: int, dimension: int, out: int) -> Non
     up, down = lora_factors(weight, eraser)
     assert_within((up.double() @ down.double()), as_lora(up, down, Rounded(weight.double() @ eraser.difference())))
     assert up.shape[1] == down.shape[0] <= min(out, dimension)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_what_counts_as_a_direction_does_not_depend_on_the_size_of_the_weight(scale: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    left, right = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((24, 4), (4, 24)))
+    weight = scale * torch.randn(30, 24, generator=generator, dtype=torch.float64)
+    assert lora_factors(weight, Eraser(left, right))[0].shape == (30, 4)
 
 
 def test_a_smaller_rank_is_the_closest_of_that_rank() -> None:
