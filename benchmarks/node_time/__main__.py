@@ -85,13 +85,13 @@ def _timed(bench: Bench, method: str, runs: int) -> Timed:
     from rece_pack.nodes.host.text import encoded_cache, encoder
 
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    closed_form, usual = [], encoder._TOGETHER
+    closed_form, usual = [], encoder.TOGETHER
     concepts = iter(CONCEPTS)
     for _ in range(runs):
         for way in WAYS:
             if way != LATER:
                 encoded_cache._caches.clear()
-            encoder._TOGETHER = 1 if way == ALONE else usual
+            encoder.TOGETHER = 1 if way == ALONE else usual
             started = time.perf_counter()
             result = _erase(bench, method, next(concepts))
             seconds[way].append(time.perf_counter() - started)

@@ -33,7 +33,8 @@ def main() -> int:
     path = arguments.out / "thresholds.json"
     bench = _LateBench()
     numbers = measure_missing(path, Numbers, keys, bench.numbers, arguments.seconds)
-    found = cases([one for one in numbers if one.key in set(keys)], outcomes)
+    wanted = set(keys)
+    found = cases([one for one in numbers if one.key in wanted], outcomes)
     save_plot(found, path.with_suffix(".png"))
     write_report(found, path.with_suffix(".md"))
     return 0

@@ -19,13 +19,11 @@ from ..architectures.detection import TextStream
 from .alignment import pair_tokens, repeat_to_length
 from .conditioning import Entry
 from .encoded import EncodedPrompt, part_label
-from .encoder import TextEncoder
+from .encoder import TOGETHER, TextEncoder
 from .reader import FROM_CONDITIONING, TextReader
 
 T = TypeVar("T")
 _STAGE = "encoding prompts"
-# Prompts between two words of the progress: what goes through a text encoder in one pass.
-_AT_A_TIME = 16
 
 
 def encode_request(
@@ -58,8 +56,8 @@ def encode_request(
 
     def together(texts: Sequence[str]) -> dict[str, EncodedPrompt]:
         found: dict[str, EncodedPrompt] = {}
-        for start in range(0, len(texts), _AT_A_TIME):
-            found.update(counted(encoder.encode_together(texts[start : start + _AT_A_TIME]).items()))
+        for start in range(0, len(texts), TOGETHER):
+            found.update(counted(encoder.encode_together(texts[start : start + TOGETHER]).items()))
         return found
 
     pairs = counted((encoder.encode(prompt), encoder.encode(line.target)) for line, prompt in lines)

@@ -64,13 +64,12 @@ def cache_of(clip: Clip, reader: TextReader, encode: Callable[[str], EncodedProm
     Two prompts are encoded again, with `encode`, and must come out as they are known, to the bit: other packs may have changed the
     network itself, which no id tells.
     """
-    fresh = {text: encode(text) for text in PROBES}
-    cache = EncodedCache()
-    for text, prompt in fresh.items():
-        cache.put(text, prompt)
-    network = getattr(clip, "cond_stage_model", None)
+    cache, network = EncodedCache(), getattr(clip, "cond_stage_model", None)
     if not isinstance(network, torch.nn.Module) or any(map(reader.staged, reader.architecture.streams)):
         return cache
+    fresh = {text: encode(text) for text in PROBES}
+    for text, prompt in fresh.items():
+        cache.put(text, prompt)
     key, known = _key(clip, reader), _caches.get(network)
     if known is None or known[0] != key or not all(_same(known[1].get(text), fresh[text]) for text in PROBES):
         known = _caches[network] = (key, cache)

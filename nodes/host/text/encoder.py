@@ -26,8 +26,8 @@ from .spans import Span, Spans, Tokenized, check_inversions, tokenize
 _MAX_WINDOWS = 8
 # Of a text encoder without windows, which has no limit of its own: as many as CLIP's windows hold.
 _MAX_TOKENS = 77 * _MAX_WINDOWS
-# Prompts to a pass of the text encoder: enough to keep a device busy, few enough to cancel soon.
-_TOGETHER = 16
+TOGETHER = 16
+"""Prompts to a pass of the text encoder: enough to keep a device busy, few enough to cancel soon."""
 
 
 class TextEncoder:
@@ -73,7 +73,7 @@ class TextEncoder:
         known = {text: self._encoded.get(text) or self._known.get(text, together=True) for text in texts}
         found = {text: prompt for text, prompt in known.items() if prompt is not None}
         new = [text for text in dict.fromkeys(texts) if text not in found]
-        together = _TOGETHER if self._reads_windows_only() else 1
+        together = TOGETHER if self._reads_windows_only() else 1
         for start in range(0, len(new), together):
             passed = self._pass(new[start : start + together])
             for text, prompt in passed.items():

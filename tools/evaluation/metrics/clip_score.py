@@ -13,7 +13,7 @@ from torch import Tensor
 from tools.evaluation.chunks import Results
 from tools.evaluation.columns import Columns
 from tools.evaluation.metrics.metric import Found, Measured, Planned, kept_numbers
-from tools.evaluation.metrics.pictures import BATCH, read_picture
+from tools.evaluation.metrics.pictures import read_picture
 from tools.evaluation.metrics.weights import identity
 
 HEAD = "CLIP ↑"
@@ -60,12 +60,9 @@ class ClipScore:
 
     @torch.inference_mode()
     def _scores(self, files: Sequence[Path], texts: Sequence[str]) -> list[float]:
-        found: list[float] = []
-        for start in range(0, len(files), BATCH):
-            pictures = [_in_unit(read_picture(path)) for path in files[start : start + BATCH]]
-            for picture, text in zip(pictures, texts[start : start + BATCH], strict=True):
-                found += self._space.scores(picture, [text])
-        return found
+        # One by one: their sizes may differ.
+        pairs = zip(files, texts, strict=True)
+        return [score for path, text in pairs for score in self._space.scores(_in_unit(read_picture(path)), [text])]
 
 
 def open_clip_score(vision: Path | None, text: Path | None) -> ClipScore:
