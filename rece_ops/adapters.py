@@ -121,12 +121,7 @@ class Adapters:
 
     def stored(self) -> StoredPart:
         """As a file holds them."""
-        named = {
-            f"{layer}/{name}": tensor
-            for layer, adapter in self.adapters.items()
-            for name, tensor in adapter._asdict().items()
-        }
-        return StoredPart(self.kind, named)
+        return StoredPart(self.kind, named_tensors(self.adapters))
 
     @classmethod
     def from_stored(cls, part: StoredPart) -> Adapters:
@@ -139,6 +134,11 @@ class Adapters:
         count = len(self.adapters)
         widest = max(adapter.width for adapter in self.adapters.values())
         return f"after {count} cross-attention{'s' if count > 1 else ''}, width {widest} at most"
+
+
+def named_tensors(adapters: Mapping[str, Adapter]) -> dict[str, Tensor]:
+    """All tensors by the name of the layer and their own."""
+    return {f"{layer}/{name}": one for layer, adapter in adapters.items() for name, one in adapter._asdict().items()}
 
 
 def _check(layer: str, adapter: Adapter) -> None:

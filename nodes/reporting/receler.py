@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ...rece_ops.training.record import RecelerRecord, first, recent
 from ...rece_ops.training.settings import RecelerSettings
 from ..host.jobs.train_receler import TrainedReceler
 from ..request.training_request import TrainingRequest
-from .figure import MISSING, picture_of_sentence
-from .training import NO_PROOF, drawn, how_it_ended
+from .training import NO_PROOF, curves, how_it_ended
 
 _EVERYWHERE = 0.95
 """Masks that hold more of the picture than this for the concept leave little to keep."""
@@ -61,16 +62,11 @@ def _losses(record: RecelerRecord, attacked: bool) -> list[str]:
 
 def receler_curves(record: RecelerRecord) -> Tensor:
     """One picture [1, height, width, 3] in 0 … 1 of the losses, step by step."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return picture_of_sentence(MISSING)
-    drawing = Figure(figsize=(12, 4), dpi=100, layout="constrained")
-    erasing, localized = drawing.subplots(1, 2)
-    erasing.plot(record.erasing, label="erasing loss")
-    erasing.plot(record.unedited, label="unedited model's", linewidth=1)
-    erasing.plot(record.attacking, label="distance from the concept", linewidth=1)
-    erasing.set_title("The concept")
-    localized.plot(record.localized, label="added outside its place")
-    localized.set_title("What should stay")
-    return drawn(drawing, (erasing, localized), 1e-5)
+
+    def plot(concept: Any, rest: Any) -> None:
+        concept.plot(record.erasing, label="erasing loss")
+        concept.plot(record.unedited, label="unedited model's", linewidth=1)
+        concept.plot(record.attacking, label="distance from the concept", linewidth=1)
+        rest.plot(record.localized, label="added outside its place")
+
+    return curves(plot, 1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -67,25 +67,33 @@ def _losses(record: TrainingRecord, attacked: bool) -> list[str]:
 
 def training_curves(record: TrainingRecord) -> Tensor:
     """One picture [1, height, width, 3] in 0 … 1 of the losses, step by step."""
+
+    def plot(concept: Any, rest: Any) -> None:
+        concept.plot(record.erasing, label="erasing loss")
+        concept.plot(record.attacking, label="adversaries' error")
+        concept.plot(record.unedited_concept, label="unedited model's error, own prompt", linewidth=1)
+        rest.plot(record.retaining, label="retain loss")
+        rest.plot(record.unedited_rest, label="unedited model's error", linewidth=1)
+
+    return curves(plot, 1e-4)
+
+
+def curves(plot: Callable[[Any, Any], None], smallest: float) -> Tensor:
+    """Losses as a picture, [1, height, width, 3] in 0 … 1.
+
+    Args:
+        plot: draws those of the concept, and those of what should stay, each into its own axes.
+        smallest: from which on the scale is logarithmic.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return picture_of_sentence(MISSING)
     drawing = Figure(figsize=(12, 4), dpi=100, layout="constrained")
-    erasing, retaining = drawing.subplots(1, 2)
-    erasing.plot(record.erasing, label="erasing loss")
-    erasing.plot(record.attacking, label="adversaries' error")
-    erasing.plot(record.unedited_concept, label="unedited model's error, own prompt", linewidth=1)
-    erasing.set_title("The concept")
-    retaining.plot(record.retaining, label="retain loss")
-    retaining.plot(record.unedited_rest, label="unedited model's error", linewidth=1)
-    retaining.set_title("What should stay")
-    return drawn(drawing, (erasing, retaining), 1e-4)
-
-
-def drawn(drawing: Any, plots: Sequence[Any], smallest: float) -> Tensor:
-    """Curves of losses as a picture, on a scale that is logarithmic from `smallest` on."""
-    for axes in plots:
+    concept, rest = drawing.subplots(1, 2)
+    plot(concept, rest)
+    for axes, title in ((concept, "The concept"), (rest, "What should stay")):
+        axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_yscale("symlog", linthresh=smallest)
         axes.set_ylim(bottom=0)

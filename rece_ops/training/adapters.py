@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..adapters import Adapter, Adapters
+from ..adapters import Adapter, Adapters, named_tensors
 
 
 class TrainedAdapters:
@@ -38,11 +38,7 @@ class TrainedAdapters:
 
     def named(self) -> dict[str, Tensor]:
         """All tensors by the name of the layer and their own."""
-        return {
-            f"{layer}/{name}": tensor
-            for layer, adapter in self.adapters.items()
-            for name, tensor in adapter._asdict().items()
-        }
+        return named_tensors(self.adapters)
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:

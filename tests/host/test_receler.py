@@ -23,7 +23,7 @@ from rece_pack.nodes.host.jobs.train import train_eraser
 from rece_pack.nodes.host.jobs.train_receler import TrainedReceler, train_receler
 from rece_pack.nodes.host.patching.adapters import OUTPUT_PATCH, Attention
 from rece_pack.nodes.host.session import Session
-from rece_pack.nodes.host.training.adapters import ConceptMaps, TrainedPatch
+from rece_pack.nodes.host.training.adapters import ConceptMaps, TrainedPatch, attention_layers
 from rece_pack.nodes.host.training.denoiser import Denoiser
 from rece_pack.nodes.host.training.prompts import placed_phrases
 from rece_pack.nodes.host.training.sampling import sampled_until
@@ -144,12 +144,12 @@ def test_the_eraser_does_to_a_model_what_the_training_did(loaded: Loaded, publis
         assert torch.equal(erased.denoised(noised, rows, {}), in_training)
         assert not torch.equal(denoiser.denoised(noised, rows, {}), in_training)
         # Where the maps are looked at, the prediction is what it is elsewhere.
-        maps = ConceptMaps(model, slice(1, 3))
+        maps = ConceptMaps(attention_layers(model), slice(1, 3))
         assert torch.equal(denoiser.denoised(noised, rows, {}, maps.patches()), denoiser.denoised(noised, rows, {}))
         assert {tuple(share.shape) for share in maps.shares.values()} == {(2, 64)}
         assert len(maps.shares) == 4
         assert all(share.min() > 0 and share.max() < 1 for share in maps.shares.values())
-        everything = ConceptMaps(model, slice(0, 77))
+        everything = ConceptMaps(attention_layers(model), slice(0, 77))
         denoiser.denoised(noised, rows, {}, everything.patches())
     for share in everything.shares.values():
         assert (share * 77 - 1).abs().max() < 1e-4

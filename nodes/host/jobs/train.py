@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,17 @@ from ..session import Session
 from ..training.adapters import fixed_patches
 from ..training.denoiser import LOSS_SCALE, Denoiser, Noised, constant_weights
 from ..training.layers import TrainedLayers, trained_shapes, with_changes_of
-from ..training.loop import moments_of, provenance_of, run_steps, take_moments, told_of, update, within
+from ..training.loop import (
+    moments_of,
+    provenance_of,
+    run_steps,
+    shapes_of,
+    step_generator,
+    take_moments,
+    told_of,
+    update,
+    within,
+)
 from ..training.material import TrainingPictures, TrainingPrompts, check_pictures, pictures_of, prompts_of
 from ..training.prompts import ErasedReading, PromptRows, check_one_window
 from .erase import erase_concepts
@@ -123,7 +133,7 @@ def train_eraser(
             retained_images=_digest(retained_images),
         )
         if resume:
-            training.go_on(load_state(existing_training(resume), told, training.shapes(), TrainingRecord))
+            training.go_on(load_state(existing_training(resume), told, shapes_of(training), TrainingRecord))
         started = time.perf_counter()
         training.run(progress.part("train"), told)
         change = training.factors.change()
@@ -181,14 +191,8 @@ class _Training:
 
     def run(self, progress: PictureProgress, told: Mapping[str, Any]) -> None:
         """All steps that are left."""
-        with ExitStack() as stack:
-            stack.enter_context(constant_weights(self._model.model))
-            stack.enter_context(self._layers.attached())
+        with constant_weights(self._model.model), self._layers.attached():
             run_steps(self, self._settings.steps, told, progress)
-
-    def shapes(self) -> dict[str, torch.Size]:
-        """Of all tensors of a state."""
-        return {name: tensor.shape for name, tensor in self.tensors().items()}
 
     def go_on(self, state: TrainingState[TrainingRecord]) -> None:
         """Take up a training that was cancelled."""
@@ -287,8 +291,7 @@ class _Training:
         }
 
     def _generator(self, turn: int) -> torch.Generator:
-        """Of one step: what it draws does not depend on the steps before it, so that a training can be gone on with."""
-        return torch.Generator().manual_seed((self._settings.seed * 1_000_003 + turn) % 2**63)
+        return step_generator(self._settings.seed, turn)
 
 
 def _checked_shapes(session: Session, settings: HardenedSettings) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +36,20 @@ from ..folders import existing_training
 from ..patching.adapters import OUTPUT_PATCH, Attention, cross_attentions
 from ..progress import JobProgress, PictureProgress, check_cancelled
 from ..session import Session
-from ..training.adapters import ConceptMaps, TrainedPatch, fixed_adapters
+from ..training.adapters import ConceptMaps, TrainedPatch, attention_layers, fixed_adapters
 from ..training.denoiser import LOSS_SCALE, NO_PATCHES, Denoiser, Patches, constant_weights
 from ..training.layers import TrainedLayers, with_changes_of
-from ..training.loop import moments_of, provenance_of, run_steps, take_moments, told_of, update, within
+from ..training.loop import (
+    moments_of,
+    provenance_of,
+    run_steps,
+    shapes_of,
+    step_generator,
+    take_moments,
+    told_of,
+    update,
+    within,
+)
 from ..training.prompts import ErasedReading, PlacedPhrase, PromptRows, check_one_window, placed_phrases
 from ..training.sampling import sampled_until
 from .plain_unet import check_plain, check_unet
@@ -106,7 +116,7 @@ def train_receler(
         begun = "" if eraser is None else eraser.provenance.as_json()
         told = told_of(session, request, method="Receler", eraser=begun)
         if resume:
-            training.go_on(load_state(existing_training(resume), told, training.shapes(), RecelerRecord))
+            training.go_on(load_state(existing_training(resume), told, shapes_of(training), RecelerRecord))
         started = time.perf_counter()
         training.run(progress.part("train"), told)
         adapters = training.adapters.part()
@@ -164,6 +174,7 @@ class _Training:
         self._empty = self._prompts.places([""])
         self._reading = ErasedReading(begun, device)
         self._layers = TrainedLayers(self._model, with_changes_of(self._model, {}, begun, device))
+        self._attentions = attention_layers(self._model)
         generator = self._generator(0)
         self.adapters = TrainedAdapters(layers, self._settings.adapter_width, generator, device)
         by_place = {Attention.named(layer): adapter for layer, adapter in self.adapters.adapters.items()}
@@ -179,14 +190,8 @@ class _Training:
 
     def run(self, progress: PictureProgress, told: Mapping[str, Any]) -> None:
         """All steps that are left."""
-        with ExitStack() as stack:
-            stack.enter_context(constant_weights(self._model.model))
-            stack.enter_context(self._layers.attached())
+        with constant_weights(self._model.model), self._layers.attached():
             run_steps(self, self._settings.steps, told, progress)
-
-    def shapes(self) -> dict[str, torch.Size]:
-        """Of all tensors of a state."""
-        return {name: tensor.shape for name, tensor in self.tensors().items()}
 
     def go_on(self, state: TrainingState[RecelerRecord]) -> None:
         """Take up a training that was cancelled."""
@@ -267,7 +272,7 @@ class _Training:
 
     @torch.no_grad()
     def _taught(self, phrase: PlacedPhrase, noisy: Tensor, level: Tensor) -> _Taught:
-        maps = ConceptMaps(self._model, slice(phrase.first, phrase.end))
+        maps = ConceptMaps(self._attentions, slice(phrase.first, phrase.end))
         anchor = self._predicted(noisy, level, self._prompts.places([phrase.anchor]))
         concept = self._predicted(noisy, level, self._prompts.places([phrase.concept]), maps.patches())
         latent = (noisy.shape[2], noisy.shape[3])
@@ -309,8 +314,7 @@ class _Training:
         return _noise(noisy, level, self._denoiser.denoised_at(noisy, level, rows, conditions, patches))
 
     def _generator(self, turn: int) -> torch.Generator:
-        """Of one step: what it draws does not depend on the steps before it, so that a training can be gone on with."""
-        return torch.Generator().manual_seed((self._settings.seed * 1_000_003 + turn) % 2**63)
+        return step_generator(self._settings.seed, turn)
 
 
 class _Adversary:

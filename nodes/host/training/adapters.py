@@ -46,22 +46,24 @@ class TrainedPatch:
         return (changed.float() + self.outputs[place]).to(written.dtype)
 
 
+def attention_layers(model: Model) -> dict[Attention | None, Any]:
+    """The cross-attentions of a UNet by where they are."""
+    return {Attention.named(layer): comfy.utils.get_attr(model.model, layer) for layer in cross_attentions(model)}
+
+
 class ConceptMaps:
     """How much of each token's cross-attention goes to some tokens of the text.
 
     Args:
-        model: a UNet.
+        layers: the cross-attentions by where they are, see `attention_layers`.
         places: of the text's tokens.
 
     Attributes:
         shares: [b, tokens] of every cross-attention in the last call.
     """
 
-    def __init__(self, model: Model, places: slice) -> None:
-        self._places = places
-        self._layers = {
-            Attention.named(layer): comfy.utils.get_attr(model.model, layer) for layer in cross_attentions(model)
-        }
+    def __init__(self, layers: Mapping[Attention | None, Any], places: slice) -> None:
+        self._layers, self._places = layers, places
         self.shares: dict[Attention, Tensor] = {}
 
     def __call__(

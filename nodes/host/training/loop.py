@@ -75,6 +75,16 @@ def run_steps(training: Training, steps: int, told: Mapping[str, Any], progress:
         ) from None
 
 
+def shapes_of(training: Training) -> dict[str, torch.Size]:
+    """Of all tensors of its state."""
+    return {name: tensor.shape for name, tensor in training.tensors().items()}
+
+
+def step_generator(seed: int, turn: int) -> torch.Generator:
+    """Of one step: what it draws does not depend on the steps before it, so that a training can be gone on with."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + turn) % 2**63)
+
+
 def update(
     optimizer: torch.optim.Optimizer, losses: Tensor, record: Record, rate: float, largest: float = math.inf
 ) -> None:
