@@ -66,7 +66,7 @@ def verdict(
         already: concepts that an earlier erasure on the model names, of which nothing is left to be measured, by
             `text_key`.
         names: concepts that the eraser itself names, by `text_key`; all, where there are none.
-        untargeted: concepts without a target, by `text_key`: their prompts draw what the empty prompt does.
+        untargeted: concepts without a target, by `text_key`: their prompts draw what the model draws by habit.
         elsewhere: whether the controls are not on the node itself, but on 'Erase Concepts'.
     """
     gone_before, named = set(already), set(names)
@@ -106,7 +106,7 @@ def _subject(concepts: Iterable[ConceptMeasures]) -> str:
 def _presence(concepts: list[ConceptMeasures], left: ConceptMeasures, nowhere: list[ConceptMeasures]) -> str:
     if left.residual <= SMALL_RESIDUAL and nowhere:
         which = "its prompts" if len(concepts) == 1 else f"prompts of {quoted(nowhere[0].name, _SHORT)}"
-        return f"{_subject(concepts)}: {which} now draw what the empty prompt does"
+        return f"{_subject(concepts)}: {which} now draw what the model draws by habit"
     if left.residual <= SMALL_RESIDUAL:
         return f"{_subject(concepts)}: gone from {'its' if len(concepts) == 1 else 'their'} prompts"
     worst = "" if len(concepts) == 1 else f" of {quoted(left.name, _SHORT)}"

@@ -59,7 +59,7 @@ def judged(
         (
             judged(untargeted=("red",)),
             CAUTION,
-            "2 concepts: prompts of 'red' now draw what the empty prompt does · ",
+            "2 concepts: prompts of 'red' now draw what the model draws by habit · ",
             NO_TARGET,
         ),
         (judged(residual=0.6, untargeted=("striped",)), BAD, "1 of 2 concepts still there", REMEDIES.left),
