@@ -140,7 +140,7 @@ def evaluate(arguments: argparse.Namespace) -> Path:
         RayError: there is no Ray, no cluster, or its processes are lost again and again.
         ValueError: the pocket model does not know the concept.
     """
-    from tools.evaluation.chunks import Results
+    from tools.evaluation.chunks import Results, check_run
     from tools.evaluation.erasures import DEFAULTS, UNEDITED, Erasure
     from tools.evaluation.metrics.chosen import measure, open_metrics
     from tools.evaluation.metrics.metric import Planned
@@ -156,7 +156,8 @@ def evaluate(arguments: argparse.Namespace) -> Path:
     erasures = [Erasure(UNEDITED), *(given + swept or DEFAULTS)]
     _check(arguments, [erasure.name for erasure in erasures])
     metrics = open_metrics(arguments)
-    results = Results(arguments.out, _identity(arguments, erasures))
+    identity = _identity(arguments, erasures)
+    check_run(arguments.out, identity)
     subject, columns = open_subject(arguments), columns_of(arguments)
     # What cannot be asked for is refused before pictures are made for an hour.
     planned = Planned.of(columns, subject.sets)
@@ -164,6 +165,8 @@ def evaluate(arguments: argparse.Namespace) -> Path:
         metric.check(planned)
     for erasure in erasures:
         erasure.request(subject.concepts, subject.preserve if arguments.preserve else "")
+    # From here on the folder is this run's: what was refused before leaves none that the corrected command could not use.
+    results = Results(arguments.out, identity)
     tasks = missing_tasks(results, subject, erasures, arguments.chunk)
     if tasks:
         with _workers(arguments, subject) as work:

@@ -141,3 +141,9 @@ def test_what_cannot_be_evaluated_says_why(tmp_path: Path, checkpoint: Callable[
         with pytest.raises(InputError, match=message):
             run(*arguments)
     assert not list(tmp_path.glob("*/pictures")), "no picture was made before"
+
+
+def test_a_refused_command_leaves_no_folder_that_the_corrected_one_could_not_use(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not know 'greeen'"):
+        evaluate(parse(["--pocket", "--concept", "greeen", "--out", str(tmp_path / "results")]))
+    assert not (tmp_path / "results").exists()

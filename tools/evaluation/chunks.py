@@ -40,6 +40,25 @@ class ChunkName:
     number: int
 
 
+def check_run(folder: Path, run: Mapping[str, Any]) -> bool:
+    """Whether the folder is this run's already; False where it is new or empty. Nothing is written.
+
+    Raises:
+        WrongRunError: it holds another run, or something else.
+    """
+    known, wanted = read_json(folder / RUN), json.loads(json.dumps(run))
+    if known is None:
+        if folder.exists() and any(folder.iterdir()):
+            raise WrongRunError(f"{folder} is not empty and holds no {RUN}: give a new folder.")
+        return False
+    if known != wanted:
+        names = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
+        raise WrongRunError(
+            f"{folder} holds another run, which differs in {', '.join(names)}: give another folder, or the same settings."
+        )
+    return True
+
+
 class Results:
     """A results folder that is this run's.
 
@@ -54,17 +73,9 @@ class Results:
     def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
         self.folder = folder
         self.run = json.loads(json.dumps(run))
-        folder.mkdir(parents=True, exist_ok=True)
-        known = read_json(folder / RUN)
-        if known is None:
-            if any(folder.iterdir()):
-                raise WrongRunError(f"{folder} is not empty and holds no {RUN}: give a new folder.")
+        if not check_run(folder, self.run):
+            folder.mkdir(parents=True, exist_ok=True)
             save_text(folder / RUN, json.dumps(self.run, ensure_ascii=False, indent=1))
-        elif known != self.run:
-            names = sorted(name for name in {*known, *self.run} if known.get(name) != self.run.get(name))
-            raise WrongRunError(
-                f"{folder} holds another run, which differs in {', '.join(names)}: give another folder, or the same settings."
-            )
         self._sweep()
 
     def has(self, name: ChunkName) -> bool:

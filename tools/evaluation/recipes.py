@@ -72,7 +72,7 @@ class Recipe:
 
         missing = [path for path in files if not path.is_file()]
         if missing:
-            names = ", ".join(path.name for path in missing)
+            names = ", ".join(dict.fromkeys(path.name for path in missing))
             raise InputError(
                 f"The recipe needs {names} in '{missing[0].parent}': they are in {SOURCE}. Put them into a folder and give it as "
                 "--prompt-sets."
