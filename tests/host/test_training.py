@@ -28,6 +28,7 @@ from rece_pack.nodes.request.training_request import PictureSettings, TrainingRe
 from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank, SparseChange, SparseNumbers
 from rece_pack.rece_ops.sparse_change import dense_change
 from rece_pack.rece_ops.training.settings import LAYERS, HardenedSettings
+from spoiled import spoil
 from untouched import assert_untouched, state_of
 
 from pocket_model.assemble import pocket_checkpoint
@@ -158,13 +159,8 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
 def test_a_loss_that_is_no_number_keeps_what_was_learned_before(
     loaded: Loaded, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, turns, sound = state_of(loaded[0].model), [], job.erasing_target
-
-    def spoiled(*predictions: Any) -> torch.Tensor:
-        turns.append(1)
-        return sound(*predictions) * (float("nan") if len(turns) == 3 else 1.0)
-
-    monkeypatch.setattr(job, "erasing_target", spoiled)
+    before = state_of(loaded[0].model)
+    spoil(monkeypatch, job, "erasing_target", 3)
     found = train(loaded)
     assert "no finite number" in found.record.stopped
     assert found.record.erasing == trained.record.erasing[:2]

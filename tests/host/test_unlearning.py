@@ -24,6 +24,7 @@ from rece_pack.nodes.reporting.unlearning import unlearning_report
 from rece_pack.nodes.request.training_request import PictureSettings, TrainingRequest, training_request
 from rece_pack.rece_ops import InputError
 from rece_pack.rece_ops.training.settings import UnlearningSettings
+from spoiled import spoil
 from untouched import assert_untouched, state_of
 
 from pocket_model.assemble import pocket_checkpoint
@@ -200,13 +201,7 @@ def test_it_is_cancelled_without_a_trace(session: Session) -> None:
 
 
 def test_a_loss_that_is_no_number_keeps_what_was_learned(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns, sound = [], job.bounded_ascent
-
-    def spoiled(*sides: torch.Tensor) -> torch.Tensor:
-        turns.append(1)
-        return sound(*sides) * (float("nan") if len(turns) == 2 else 1.0)
-
-    monkeypatch.setattr(job, "bounded_ascent", spoiled)
+    spoil(monkeypatch, job, "bounded_ascent", 2)
     found = unlearn(session)
     assert "no finite number" in found.record.stopped
     assert len(found.record.concept) == 1
