@@ -132,7 +132,8 @@ def unmeasured(eraser: EraserSet) -> list[str]:
 def _made_from(told: Provenance, depth: int = 0) -> str:
     if told.method == "combined":
         parts = () if depth == _DEEPEST else told.parts or ()
-        return "Combined, one after the other: " + _some([_made_from(part, depth + 1) for part in parts], "; then ")
+        made = [_made_from(part, depth + 1).removesuffix(".") for part in parts]
+        return f"Combined, one after the other: {_some(made, '; then ')}."
     pairs = zip(told.concepts or (), told.targets or (), strict=False)
     erased = [_arrow(concept, target) for concept, target in pairs]
     kept = f", preserving {_some([*map(printable, told.preserve)])}" if told.preserve else ""
