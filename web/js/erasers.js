@@ -3,7 +3,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { say } from "./texts.js";
-import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow } from "./textBelow.js";
+import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow, asking } from "./textBelow.js";
 import { after, widgetOf } from "./widgets.js";
 
 const TYPE = "ERASER";
@@ -63,6 +63,7 @@ async function refreshLists() {
 }
 
 async function ask(name) {
+  if (!name) return {};
   const answer = await api.fetchApi(`/rece/eraser?${new URLSearchParams({ name })}`);
   return answer.ok ? answer.json() : {};
 }
@@ -73,16 +74,11 @@ function addDescription(node) {
   text.setAttribute("role", "status");
   text.setAttribute("aria-label", say("file"));
   addTextBelow(node, DESCRIPTION, text, HEIGHT, widgetOf(node, LIST));
-  let asked = 0;
-  const update = async () => {
-    const turn = ++asked;
-    const name = widgetOf(node, LIST).value;
-    const found = name ? await ask(name).catch(() => ({})) : {};
-    // Of a late answer to an earlier question, nobody wants to know.
-    if (turn !== asked || !node.graph) return;
-    text.className = `${TEXT_CLASS} ${found.error ? ERROR_CLASS : HINT_CLASS}`;
-    text.textContent = found.error ?? found.description ?? "";
-  };
+  const askAndShow = asking(node, ask, (found) => {
+    text.className = `${TEXT_CLASS} ${found?.error ? ERROR_CLASS : HINT_CLASS}`;
+    text.textContent = found?.error ?? found?.description ?? "";
+  });
+  const update = () => askAndShow(widgetOf(node, LIST).value);
   text.className = TEXT_CLASS;
   after(widgetOf(node, LIST), "callback", update);
   after(node, "onConfigure", update);

@@ -3,7 +3,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { say } from "./texts.js";
-import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow } from "./textBelow.js";
+import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow, asking } from "./textBelow.js";
 import { after, widgetOf } from "./widgets.js";
 
 const NODES = ["RECE_EraseConcepts", "RECE_ErasureReport"];
@@ -100,15 +100,13 @@ function addParse(node) {
     ];
     text.replaceChildren(...lines.filter(([one]) => one).map(([one, className]) => line(one, className)));
   };
-  let timer, asked = 0;
+  const askAndShow = asking(node, ask, show);
+  let timer;
   const update = () => {
     clearTimeout(timer);
-    timer = setTimeout(async () => {
-      const turn = ++asked;
+    timer = setTimeout(() => {
       const fields = FIELDS.map((name) => [name, widgetOf(node, name)?.value]).filter(([, value]) => value !== undefined);
-      const found = await ask(Object.fromEntries(fields)).catch(() => undefined);
-      // Of a late answer to an earlier question, nobody wants to know.
-      if (turn === asked && node.graph) show(found);
+      askAndShow(Object.fromEntries(fields));
     }, WAIT);
   };
   for (const name of [...FIELDS, ...Object.keys(explanation)]) {

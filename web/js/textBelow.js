@@ -43,6 +43,16 @@ export function addTextBelow(node, name, element, height, above) {
   changeWidgets(node, add, true);
 }
 
+/** A function that asks the server and shows what it says; of a late answer to an earlier question, nobody wants to know. */
+export function asking(node, ask, show) {
+  let asked = 0;
+  return async (question) => {
+    const turn = ++asked;
+    const found = await ask(question).catch(() => undefined);
+    if (turn === asked && node.graph) show(found);
+  };
+}
+
 app.registerExtension({
   name: "RECE.TextBelow",
   setup() {
