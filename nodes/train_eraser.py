@@ -182,6 +182,13 @@ class TrainEraser(io.ComfyNode):
                 ),
                 strength_input("strength", "How much of the eraser goes into the model.", optional=True),
                 *receler_inputs(_RECELER),
+                count_input(
+                    "adversary_updates",
+                    _SETTINGS.adversary_updates,
+                    "Updates of each adversary for one of the weights. More make stronger adversaries, and each step longer.",
+                    low=1,
+                    high=1000,
+                ),
             ],
             outputs=[
                 io.Model.Output(

@@ -17,6 +17,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hardened, three times the learning rate": {"learning_rate": 1.5e-3},
     "hardened, all but cross-attention": {"layers": "all but cross-attention"},
     "hardened, rank 4": {"rank": 4},
+    "hardened, stronger adversaries": {"adversary_updates": 5, "steps": 600},
 }
 """What they change of the standard settings."""
 PRUNINGS: dict[str, dict[str, Any]] = {

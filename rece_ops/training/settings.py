@@ -24,6 +24,7 @@ _COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "batch": (1, 256),
         "retained_batch": (1, 256),
         "adversaries": (0, 1024),
+        "adversary_updates": (1, 1000),
         "seed": (0, MAX_SEED),
     }
 )
@@ -43,6 +44,7 @@ class HardenedSettings:
         push: how far beyond the anchor the prediction is pulled, in units of what sets the concept apart from it.
         adversaries: contexts that are kept and learned against the weights; 0 trains without any.
         adversary_rate: of Adam for them, relative to the root mean square of their start.
+        adversary_updates: of each adversary that a step uses, before the weights are updated against it.
         retain_limit: training stops where the retain loss, relative to the error that the MODEL itself makes on what is
             retained, stays above it; 0 never stops.
         seed: of pictures, noise and adversaries.
@@ -62,6 +64,7 @@ class HardenedSettings:
     push: float = 1.0
     adversaries: int = 24
     adversary_rate: float = 0.05
+    adversary_updates: int = 1
     retain_limit: float = 0.0
     seed: int = 0
     low_memory: bool = False

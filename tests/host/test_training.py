@@ -27,8 +27,10 @@ from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.training_request import PictureSettings, TrainingRequest, training_request
 from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank, SparseChange, SparseNumbers
 from rece_pack.rece_ops.sparse_change import dense_change
+from rece_pack.rece_ops.training.adversaries import AdversaryPool
 from rece_pack.rece_ops.training.settings import LAYERS, HardenedSettings
 from spoiled import spoil
+from torch import Tensor
 from untouched import assert_untouched, state_of
 
 from pocket_model.assemble import pocket_checkpoint
@@ -154,6 +156,24 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
         train(loaded, asked(replace(FEW_STEPS, learning_rate=1e-3)), resume=state.name)
     with pytest.raises(InputError, match="no cancelled training"):
         train(loaded, resume="another")
+
+
+def test_adversaries_are_made_stronger_before_the_weights_learn_from_them(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, Tensor]] = []
+    update = AdversaryPool.update
+
+    def spied(pool: AdversaryPool, places: Tensor, slopes: Tensor, generator: torch.Generator) -> None:
+        before = pool.contexts.clone()
+        update(pool, places, slopes, generator)
+        seen.append((len(places), (pool.contexts - before).abs().amax()))
+
+    monkeypatch.setattr(AdversaryPool, "update", spied)
+    found = train(loaded, asked(replace(FEW_STEPS, steps=2, adversary_updates=4)))
+    assert [count for count, _ in seen] == [1] * 8
+    assert all(moved > 0 for _, moved in seen)
+    assert found.record.steps == 2
 
 
 def test_a_loss_that_is_no_number_keeps_what_was_learned_before(

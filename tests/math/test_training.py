@@ -145,6 +145,7 @@ def test_the_learning_rate_rises_and_falls_to_zero() -> None:
         {"batch": 257},
         {"batch": 1},
         {"adversaries": -1},
+        {"adversary_updates": 0},
         {"learning_rate": 0.0},
         {"learning_rate": 11.0},
         {"adversary_rate": float("nan")},

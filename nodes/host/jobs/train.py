@@ -217,22 +217,39 @@ class _Training:
         target = erasing_target(concept, anchor, settings.push)
 
         adversaries = torch.randperm(len(self._pool), generator=generator)[:attacked]
-        contexts = self._pool.contexts[adversaries.to(self._pool.contexts.device)].clone().requires_grad_()
+        for _ in range(settings.adversary_updates - 1 if attacked else 0):
+            self._strengthen(adversaries, generator)
+        contexts = self._contexts(adversaries)
         own = torch.cat([self._named[phrases[: attacked + named]], self._empty.expand(empty)])
-        predicted = self._learned(erased, retained, contexts, own, prompts)
+        predicted = self._learned(Noised.joined([erased, retained]), contexts, torch.cat([own, prompts]))
         attack = error(predicted[:attacked], erased.noise[:attacked]) if attacked else predicted.new_zeros(())
         erasing = error(predicted[: len(places)], target)
         retaining = error(predicted[len(places) :], kept)
         if attacked:
-            # Summed, not averaged: each adversary has a loss of its own.
-            (slopes,) = torch.autograd.grad(attack * (attacked * LOSS_SCALE), contexts, retain_graph=True)
-            self._pool.update(adversaries, slopes, generator)
+            self._descend(adversaries, contexts, attack, generator)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward((erasing + settings.retain_weight * retaining) * LOSS_SCALE)
         unedited = error(concept, erased.noise), error(kept, retained.noise)
         losses = torch.stack([erasing, retaining, attack, *unedited]).detach()
         update(self._optimizer, losses, self.record, settings.rate_at(self.record.steps), _LARGEST_GRADIENT)
         self._look_at_limit()
+
+    def _strengthen(self, adversaries: Tensor, generator: torch.Generator) -> None:
+        """One update of those adversaries against the weights as they stand, on pictures of its own."""
+        places = chosen(generator, len(self._concept), len(adversaries))
+        noised = self._denoiser.noised(self._concept[places.to(self._concept.device)], generator)
+        contexts = self._contexts(adversaries)
+        predicted = self._learned(noised, contexts, self._named[self._shown[places]])
+        self._descend(adversaries, contexts, error(predicted, noised.noise), generator)
+
+    def _contexts(self, adversaries: Tensor) -> Tensor:
+        return self._pool.contexts[adversaries.to(self._pool.contexts.device)].clone().requires_grad_()
+
+    def _descend(self, adversaries: Tensor, contexts: Tensor, attack: Tensor, generator: torch.Generator) -> None:
+        # Summed, not averaged: each adversary has a loss of its own.
+        scale = len(adversaries) * LOSS_SCALE
+        (slopes,) = torch.autograd.grad(attack * scale, contexts, retain_graph=True)
+        self._pool.update(adversaries, slopes, generator)
 
     def _look_at_limit(self) -> None:
         record, limit = self.record, self._settings.retain_limit
@@ -250,16 +267,17 @@ class _Training:
         predicted = whole.predicted_noise(denoised)
         return torch.split(predicted, [len(erased.noise), len(erased.noise), len(retained.noise)])
 
-    def _learned(self, erased: Noised, retained: Noised, contexts: Tensor, own: Tensor, prompts: Tensor) -> Tensor:
-        """What the MODEL with the eraser as it stands predicts of all pictures, those with adversaries first."""
-        whole = Noised.joined([erased, retained])
-        # An adversary replaces the token embeddings; what else the prompt says (SDXL's pooled embedding) stays.
-        places = torch.cat([own, prompts])
+    def _learned(self, noised: Noised, contexts: Tensor, places: Tensor) -> Tensor:
+        """What the MODEL with the eraser as it stands predicts: first with `contexts`, then with the prompts at `places`.
+
+        `places` has an entry for each picture: an adversary replaces the token embeddings of a prompt, and what else the prompt
+        says (SDXL's pooled embedding) stays.
+        """
         rows = torch.cat([contexts, self._prompts.rows(places[len(contexts) :])])
         conditions = self._reading.conditions(self._prompts.conditions(places))
         with self._layers.on(), torch.autograd.graph.save_on_cpu() if self._settings.low_memory else nullcontext():
-            denoised = self._denoiser.denoised(whole, self._reading.contexts(rows), conditions, self._adapters)
-        return whole.predicted_noise(denoised)
+            denoised = self._denoiser.denoised(noised, self._reading.contexts(rows), conditions, self._adapters)
+        return noised.predicted_noise(denoised)
 
     @torch.no_grad()
     def check(self) -> None:
