@@ -18,6 +18,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hardened, all but cross-attention": {"layers": "all but cross-attention"},
     "hardened, rank 4": {"rank": 4},
     "hardened, stronger adversaries": {"adversary_updates": 5, "steps": 600},
+    "hardened, stronger adversaries, 300 steps": {"adversary_updates": 5, "steps": 300},
 }
 """What they change of the standard settings."""
 PRUNINGS: dict[str, dict[str, Any]] = {

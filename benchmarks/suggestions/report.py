@@ -19,13 +19,14 @@ def write_report(outcomes: Sequence[Outcome], path: Path, measured_on: str) -> N
     page = "\n\n".join(
         [
             "# What Suggest Concepts finds on the pocket model",
-            f"Measured by `python -m benchmarks.suggestions` on {measured_on}; the limits were chosen on the tuning words alone. "
+            f"Measured by `python -m benchmarks.suggestions` on {measured_on}; the limits of likeness were chosen on the tuning words, "
+            "the limit of kinds with all of them before the eyes. "
             "*Precision*: of the words suggested for erasure, how many are synonyms of the concept or words out of one. "
             "*Recall*: of its synonyms that the vocabulary holds as one word, how many were suggested. *Neighbour*: whether its "
             "nearest neighbour is among the words suggested for preservation.",
             finding(Path(__file__).with_name("finding.md")),
             _summary(outcomes),
-            "## Pictures, erased by the suggestions alone (projection, β 30)",
+            "## Pictures, erased by the suggestions alone (UCE)",
             _pictures(sampled),
             "## By word",
             _words(outcomes),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.erased_models import BETA, Bench
+from benchmarks.erased_models import Bench
 from pocket_model.classifier import classify
 from pocket_model.rates import Rate
 from pocket_model.trials import Concept, kept, made, trials
@@ -75,26 +75,27 @@ class Suggesting:
 
     def scan(self, concept: Concept) -> Any:
         """What Suggest Concepts finds, by its defaults."""
-        from rece_pack.nodes.host.jobs.suggest import compare
+        from rece_pack.nodes.host.jobs.suggest import compare, told_kinds
         from rece_pack.nodes.request.concept_lines import ConceptLine
         from rece_pack.nodes.request.suggestion_request import SuggestionRequest
 
         request = SuggestionRequest([ConceptLine(concept.name, "")])
         own = [self._tokens([concept.name])[0]]
-        return compare(request, own, self._words, self._space, None, lambda done, total, stage: None)
+        kinds = told_kinds(self._session, request, own, self._words, lambda done, total, stage: None)
+        return compare(request, own, self._words, self._space, kinds, None, lambda done, total, stage: None)
 
     def eraser(self, suggestions: Any) -> Any:
-        """The projection of all lines that were suggested, preserving what was suggested."""
+        """The erasure by UCE of all lines that were suggested, preserving what was suggested."""
         from rece_pack.nodes.host.jobs.erase import erase_concepts
         from rece_pack.nodes.reporting.suggestions import concept_lines, preserve_lines
         from rece_pack.nodes.request.concept_lines import parse_concepts, parse_preserved
         from rece_pack.nodes.request.erasure_request import ErasureRequest
         from rece_pack.nodes.request.methods import plan_with
-        from rece_pack.rece_ops import ProjectionSettings
+        from rece_pack.rece_ops import RECESettings
 
         lines = parse_concepts(concept_lines(suggestions))
         preserved = parse_preserved(preserve_lines(suggestions), lines)
-        plan = plan_with(ProjectionSettings(robustness=BETA))
+        plan = plan_with(RECESettings(epochs=0))
         with torch.inference_mode():
             return erase_concepts(self._session, ErasureRequest(lines, preserved, plan)).eraser
 

@@ -29,8 +29,10 @@ def concept_lines(suggestions: Suggestions) -> str:
 
 
 def preserve_lines(suggestions: Suggestions) -> str:
-    """The neighbours of all concepts, each once; none that a line cannot hold."""
-    words = {text_key(found.word): found.word for one in suggestions.found for found in one.neighbours}
+    """The neighbours and kin of all concepts, each once; none that a line cannot hold."""
+    words = {
+        text_key(found.word): found.word for one in suggestions.found for found in (*one.neighbours, *(one.kin or ()))
+    }
     return "\n".join(word for word in words.values() if "#" not in word)
 
 
@@ -72,15 +74,25 @@ def _told(request: SuggestionRequest, one: Suggestion) -> Iterator[str]:
     yield f"{quoted(one.line.concept)}:"
     yield f"  to erase with it (likeness at least {request.alike:.0%}): {_listed(one.synonyms)}"
     yield f"  to preserve (likeness at least {request.near:.0%}): {_listed(one.neighbours)}"
-    if one.line.target:
-        yield f"  target: {quoted(one.line.target)}, as typed"
-    elif one.target is None:
-        yield "  target: none of the common words comes near; the empty prompt"
-    else:
-        yield f"  target: {quoted(one.target.word)}, which has {one.target.share:.0%} of it"
+    if one.kin is not None:
+        yield f"  to preserve, as words of the same kind: {_listed(one.kin)}"
+    yield f"  target: {_target(one)}"
     if one.left is not None:
         yield f"  after the eraser: {one.left:.0%} of it is left in its own word"
         yield f"  words that still have at least {request.leak:.0%} of it: {_listed(one.leaks, share=True)}"
+
+
+def _target(one: Suggestion) -> str:
+    if one.line.target:
+        return f"{quoted(one.line.target)}, as typed"
+    if one.target is None:
+        return "none of the common words comes near; the empty prompt"
+    told = f"{quoted(one.target.word)}, which has {max(0.0, one.target.share):.0%} of it"
+    if one.kin is None:
+        return f"{told}; what kind of word it is cannot be told here, so look at pictures, or type a target of the same kind"
+    if not one.kin:
+        return f"{told}; no word of the same kind was found, so look at pictures, or type a target of the same kind"
+    return f"{told} and is of the same kind"
 
 
 def _listed(found: Sequence[Found], share: bool = False) -> str:

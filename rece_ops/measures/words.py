@@ -11,10 +11,10 @@ counts most. Of a word w and a concept c:
     likeness = ⟨z_w, z_c⟩ / (‖z_w‖ ‖z_c‖)      how alike the two are, −1 … 1
     share    = ⟨z_w, z_c⟩ / ⟨z_c, z_c⟩          how much of what sets the concept apart is in the word
 
-The *synonyms* of a concept are the words whose likeness is at least a limit, its *neighbours* the likest of the others. Its best
-*target* is the likest common word of a likeness up to `TARGET_LIKENESS` that has no more than `TARGET_SHARE` of the concept: near enough that a picture of it is a
-picture of the same sort, far enough that the concept is gone. A word *leaks* through an erasure T if T x still has a share of the
-concept above a limit.
+The *synonyms* of a concept are the words whose likeness is at least a limit, its *neighbours* the likest of the others. What may be a
+*target* has a likeness of at most `TARGET_LIKENESS` and at most `TARGET_SHARE` of the concept: far enough that the concept is gone. Which
+of these draws a picture of the same sort, `kinds` tells. A word *leaks* through an erasure T if T x still has a share of the concept
+above a limit.
 """
 
 from __future__ import annotations
@@ -128,15 +128,14 @@ def likest(likeness: Tensor, most: int, above: float, below: float = float("inf"
     return [int(place) for place in chosen[order]]
 
 
-def best_target(standing: Standing, common: Tensor, least: float) -> int | None:
-    """The place of the best target (see the module's head); None where no word comes near.
+def best_target(standing: Standing, allowed: Tensor, least: float) -> int | None:
+    """The place of the likest word that may be a target; None where none comes near.
 
     Args:
         standing: of the words.
-        common: [n] whether a word may be a target.
+        allowed: [n] which words may be: common ones, with at most `TARGET_SHARE` and `TARGET_LIKENESS`.
         least: its likeness, at least.
     """
-    allowed = common & (standing.share <= TARGET_SHARE) & (standing.likeness <= TARGET_LIKENESS)
     return next(iter(likest(standing.likeness.where(allowed, float("-inf")), 1, least)), None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,22 @@ def test_suggestions_can_be_wired_into_an_erasure(loaded: tuple[Any, Any]) -> No
     assert "Price: through the eraser, half of all words drift by more than" in held[3]
     assert "words that still have at least 30% of it: cap 9" in leaking[3]
     assert [line.concept for line in parse_concepts(leaking[0])] == ["hat", "cap"]
+
+
+def test_words_of_the_same_kind_are_preserved_and_one_is_the_target(loaded: tuple[Any, Any]) -> None:
+    words = "\n".join(whole_words(loaded[1])[:300])
+    erase, keep, targets, report, _ = run(loaded, concepts="church", words=words, most_preserved=5)
+    (line,) = parse_concepts(targets)
+    assert line.target in words.splitlines()
+    assert re.search(rf"target: '{line.target}', which has \d+% of it( and is of the same kind|; no word)", report)
+    assert {one.target for one in parse_concepts(erase)} == {line.target}
+    same = re.search(r"as words of the same kind: (.*)", report)
+    assert same
+    told = [entry.rsplit(" ", 1)[0] for entry in same[1].split(", ")]
+    assert told == ["none"] or set(told) <= set(keep.splitlines())
+    few = run(loaded, concepts="church", words=words[:40])[3]
+    assert "what kind of word it is cannot be told here" in few or "the empty prompt" in few
+    assert "of the same kind:" not in few
 
 
 def test_a_concept_that_reads_as_the_empty_prompt_is_refused(loaded: tuple[Any, Any]) -> None:

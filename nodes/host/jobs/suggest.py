@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ....rece_ops import Eraser, EraserSet, InputError, gram_matrix
-from ....rece_ops.measures.words import Standing, WordSpace, best_target, is_told_from, likest
+from ....rece_ops.measures.kinds import can_tell_kinds, kind_distances, nearest_kin, target_of_kind
+from ....rece_ops.measures.words import (
+    TARGET_LIKENESS,
+    TARGET_SHARE,
+    Standing,
+    WordSpace,
+    best_target,
+    is_told_from,
+    likest,
+)
 from ....rece_ops.progress import Progress
 from ....rece_ops.texts import quoted
 from ...request.concept_lines import ConceptLine, text_key
@@ -38,6 +47,7 @@ class Suggestion:
         line: as it was typed.
         synonyms: to erase with it, likest first.
         neighbours: to preserve, likest first.
+        kin: other words of its kind, to preserve as well, nearest first; None where kinds cannot be told.
         target: where to send it, where the line says nothing; None where no word will do.
         leaks: with an eraser: words that still have a share of the concept, the most first.
         left: with an eraser: the concept's own share after it.
@@ -47,6 +57,7 @@ class Suggestion:
     synonyms: tuple[Found, ...]
     neighbours: tuple[Found, ...]
     target: Found | None
+    kin: tuple[Found, ...] | None = None
     leaks: tuple[Found, ...] = ()
     left: float | None = None
 
@@ -81,7 +92,7 @@ def suggest(session: Session, request: SuggestionRequest, eraser: EraserSet | No
         InputError: there are no words, a concept reads as the empty prompt does, or see `TextEncoder.encode`.
         WrongConnectionError: CLIP, MODEL and ERASER do not belong together.
     """
-    progress = JobProgress(read=2, encode=10, compare=1)
+    progress = JobProgress(read=2, encode=10, kinds=2, compare=1)
     stream = main_stream(session)
     if eraser is not None:
         session.transformed_streams(eraser)
@@ -90,7 +101,19 @@ def suggest(session: Session, request: SuggestionRequest, eraser: EraserSet | No
     own = [_own_tokens(session, line.concept, gram) for line in request.concepts]
     vocabulary = whole_words(session.connected_clip)[: request.vocabulary]
     words = encode_words(session, [*vocabulary, *request.words], progress.part("encode"))
-    return compare(request, own, words, WordSpace(gram, words.tokens), transform, progress.part("compare"))
+    kinds = told_kinds(session, request, own, words, progress.part("kinds"))
+    return compare(request, own, words, WordSpace(gram, words.tokens), kinds, transform, progress.part("compare"))
+
+
+def told_kinds(
+    session: Session, request: SuggestionRequest, own: Sequence[Tensor], words: Words, progress: Progress
+) -> Tensor | None:
+    """How far the common words are from each concept in kind [c, n]; None where this MODEL, or so few words, cannot tell."""
+    stream = main_stream(session)
+    common = words.tokens[: request.common]
+    if not can_tell_kinds(len(stream.keys), len(common)):
+        return None
+    return kind_distances(session.weights(stream), common, torch.stack(list(own)), progress)
 
 
 def compare(
@@ -98,6 +121,7 @@ def compare(
     own: Sequence[Tensor],
     words: Words,
     space: WordSpace,
+    kinds: Tensor | None,
     transform: Eraser | None,
     progress: Progress,
 ) -> Suggestions:
@@ -108,16 +132,17 @@ def compare(
         own: tokens [m, d] of each concept.
         words: of the vocabulary.
         space: of the same words.
+        kinds: as `told_kinds` gives them.
         transform: of the eraser.
         progress: called for every concept.
     """
     erased = {text_key(line.concept) for line in request.concepts}
     others = torch.tensor([text_key(word) not in erased for word in words.words])
-    common = others & (torch.arange(len(words.words)) < request.common)
     found = []
     for done, (line, concept) in enumerate(zip(request.concepts, own, strict=True), start=1):
         standing = space.standing(words.tokens, concept)
-        one = _suggestion(request, line, words.words, standing, others, common)
+        distances = None if kinds is None else kinds[done - 1]
+        one = _suggestion(request, line, words.words, standing, distances, others)
         if transform is not None:
             after = space.standing(words.tokens, concept, transform)
             left = float(space.standing(concept[None], concept, transform).share)
@@ -146,20 +171,29 @@ def _suggestion(
     line: ConceptLine,
     words: Sequence[str],
     standing: Standing,
+    distances: Tensor | None,
     others: Tensor,
-    common: Tensor,
 ) -> Suggestion:
     likeness = standing.likeness.where(others, float("-inf"))
 
-    def chosen(most: int, above: float, below: float = float("inf")) -> tuple[Found, ...]:
-        return tuple(_found(words, standing, place) for place in likest(likeness, most, above, below))
+    def chosen(places: Sequence[int]) -> tuple[Found, ...]:
+        return tuple(_found(words, standing, place) for place in places)
 
-    target = None if line.target else best_target(standing, common, request.near)
+    # What says something else, and is common.
+    apart = others & (standing.share <= TARGET_SHARE) & (standing.likeness <= min(TARGET_LIKENESS, request.alike))
+    apart[request.common :] = False
+    if distances is None:
+        target, kin = best_target(standing, apart, request.near), None
+    else:
+        apart = apart[: len(distances)]
+        target = target_of_kind(distances, apart)
+        kin = chosen(nearest_kin(distances, apart, request.most_neighbours))
     return Suggestion(
         line,
-        chosen(request.most_synonyms, request.alike),
-        chosen(request.most_neighbours, request.near, request.alike),
-        None if target is None else _found(words, standing, target),
+        chosen(likest(likeness, request.most_synonyms, request.alike)),
+        chosen(likest(likeness, request.most_neighbours, request.near, request.alike)),
+        None if line.target or target is None else _found(words, standing, target),
+        kin,
     )
 
 
@@ -186,8 +220,13 @@ def _apart(found: Sequence[Suggestion]) -> tuple[Suggestion, ...]:
     return tuple(
         replace(
             one,
-            neighbours=tuple(near for near in one.neighbours if text_key(near.word) not in erased),
+            neighbours=_without(one.neighbours, erased),
+            kin=None if one.kin is None else _without(one.kin, erased),
             target=one.target if one.target is None or text_key(one.target.word) not in erased else None,
         )
         for one in found
     )
+
+
+def _without(found: Sequence[Found], erased: Collection[str]) -> tuple[Found, ...]:
+    return tuple(one for one in found if text_key(one.word) not in erased)
