@@ -8,7 +8,7 @@ from ..rece_ops import EraserSet, InputError, Provenance
 from ..rece_ops.settings import DEFAULT_SETTINGS
 from ..rece_ops.texts import plain_json
 from .host.protocols import Clip, Model
-from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
+from .request.concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes, text_key
 from .request.methods import METHODS, assessment_plan
 from .schema.checked import checked
 from .schema.compat import build
@@ -103,6 +103,7 @@ class ErasureReport(io.ComfyNode):
             eraser_description(present),
             *unmeasured(present),
             measured_against(lines),
+            *(f"Note: {note}" for note in preserved_notes(preserve, lines)),
             *measured_lines(assessment, plan),
         ]
         details = "\n".join([*upstream_lines(upstream_erasures(session.model)), *told])

@@ -30,6 +30,7 @@ def training_report(request: TrainingRequest[HardenedSettings], trained: Trained
         f"{'them' if count > 1 else 'it'} and {trained.retained} of other things: {trained.weights} weights, rank "
         f"{settings.rank} at most, {trained.seconds:.0f} s on {trained.device.type}."
     ]
+    lines += [f"Note: {note}" for note in request.notes]
     lines += how_it_ended(record)
     if record.steps:
         lines += _losses(record, settings.adversaries > 0)

@@ -22,6 +22,7 @@ def unlearning_report(request: TrainingRequest[UnlearningSettings], unlearned: U
         f"{'them' if count > 1 else 'it'}{held}: {unlearned.feed_forward} feed-forward and {unlearned.attention} self-attention "
         f"weights of the text encoder, {unlearned.seconds:.0f} s on {unlearned.device.type}."
     ]
+    lines += [f"Note: {note}" for note in request.notes]
     if record.stopped:
         lines.append(f"Warning: It stopped after step {len(record.concept)}: {record.stopped}.")
     if record.concept:

@@ -83,19 +83,26 @@ def numbered_concepts(
 def parse_preserved(text: str, concepts: Sequence[ConceptLine]) -> list[str]:
     """The preserved prompts of a text field, without repetitions; a comma is part of a prompt.
 
-    Raises:
-        LineError: a prompt is also to be erased.
+    What is to be erased is left out: lists of a thousand names hold it as well. `preserved_notes` tells it.
     """
-    erased = {text_key(line.concept) for line in concepts}
     prompts: dict[str, str] = {}
-    for number, prompt in content_lines("preserve", text):
-        if text_key(prompt) in erased:
-            raise LineError(
-                number,
-                f"Line {number} of 'preserve' ({quoted(prompt)}) is also a concept to erase: take it out of one of the two.",
-            )
+    for _, prompt in content_lines("preserve", text):
         prompts.setdefault(text_key(prompt), prompt)
+    for line in concepts:
+        prompts.pop(text_key(line.concept), None)
     return list(prompts.values())
+
+
+def preserved_notes(text: str, concepts: Sequence[ConceptLine]) -> list[str]:
+    """What of the preserved prompts is erased all the same, as a sentence."""
+    erased = {text_key(line.concept) for line in concepts}
+    both = {text_key(prompt): prompt for _, prompt in content_lines("preserve", text) if text_key(prompt) in erased}
+    if not both:
+        return []
+    more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+    return [
+        f"{quoted(next(iter(both.values())))}{more} of 'preserve' is also to be erased: it is erased, and not preserved."
+    ]
 
 
 def text_key(text: str) -> str:

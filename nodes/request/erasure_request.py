@@ -12,7 +12,7 @@ from ...rece_ops import InputError, ProjectionSettings, Provenance, RECESettings
 from ...rece_ops.provenance import cleaned
 from .choices import check_choice
 from .concept_examples import Example, parse_examples
-from .concept_lines import ConceptLine, parse_concepts, parse_preserved
+from .concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes
 from .erase_inputs import plan_of
 from .methods import METHODS, Needs, Plan
 from .presets import NAMES, default_target
@@ -122,7 +122,10 @@ def request_of(
         inputs.get("templates", "none"),
         embeddings,
         inputs.get("pooled", True),
-        [note for name, text in texts.items() for note in format_notes(name, text)],
+        [
+            *(note for name, text in texts.items() for note in format_notes(name, text)),
+            *preserved_notes(texts["preserve"], lines),
+        ],
         examples,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...rece_ops import InputError
 from ...rece_ops.texts import printable
-from .concept_lines import ConceptLine, numbered_concepts, parse_concepts, parse_preserved, text_key
+from .concept_lines import ConceptLine, numbered_concepts, parse_concepts, preserved_notes, text_key
 from .concept_lists import LISTS
 from .presets import NAMES, default_target
 from .typed_text import LineError, format_notes
@@ -42,11 +42,11 @@ def understand(fields: Mapping[str, Any]) -> dict[str, Any]:
     found: list[ConceptLine] = []
     try:
         found += (line for _, line in numbered_concepts(texts["concepts"], default))
-        parse_preserved(texts["preserve"], found)
+        notes = preserved_notes(texts["preserve"], found)
     except InputError as error:
         return _told(_summary(found), str(error), error.line if isinstance(error, LineError) else 0)
     left_out = [note for name in ("concepts", "preserve") for note in format_notes(name, texts[name])]
-    return {"summary": _summary(found), "hint": " ".join(left_out) or _hint(found), "error": None}
+    return {"summary": _summary(found), "hint": " ".join([*left_out, *notes]) or _hint(found), "error": None}
 
 
 def _told(summary: str, message: str, line: int) -> dict[str, Any]:

@@ -26,6 +26,8 @@ SIDES = (16, 16_384)
 PROMPT_COLUMNS = (
     *(PROMPT, "adv_prompt", WITH, "target_prompt", "text", "original", "noun"),
     *(WITHOUT, "clean_prompt", "sanitized_adv_prompt", "spanish", "french", "german", "italian", "portuguese"),
+    # Names, for lists of what to preserve.
+    "artist",
 )
 SEED_COLUMNS = ("evaluation_seed", "sd_seed", "seed")
 GUIDANCE_COLUMNS = ("evaluation_guidance", "sd_guidance_scale", "guidance")
@@ -40,9 +42,13 @@ _OTHERS = (
     *(_HARD, "case_number", "image_id", "coco_id", "index", "lexica_url", "sd_model", "source", "base"),
     "success_against_sanitization_defense",
 )
-KNOWN = (
-    *(*PROMPT_COLUMNS, *SEED_COLUMNS, *GUIDANCE_COLUMNS, *SIZE_COLUMNS),
-    *(*LABEL_COLUMNS, *MEASURE_COLUMNS, *_OTHERS),
+KNOWN = tuple(
+    dict.fromkeys(
+        (
+            *(*PROMPT_COLUMNS, *SEED_COLUMNS, *GUIDANCE_COLUMNS, *SIZE_COLUMNS),
+            *(*LABEL_COLUMNS, *MEASURE_COLUMNS, *_OTHERS),
+        )
+    )
 )
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 

@@ -10,7 +10,7 @@ from ...rece_ops import InputError
 from ...rece_ops.settings import check_count
 from ...rece_ops.texts import quoted
 from ...rece_ops.training.settings import HardenedSettings, RecelerSettings, UnlearningSettings
-from .concept_lines import ConceptLine, parse_concepts, parse_preserved, text_key
+from .concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes, text_key
 from .everyday_prompts import CALIBRATION, CONTEXTS
 from .typed_text import content_lines
 
@@ -69,6 +69,7 @@ class TrainingRequest(Generic[Settings]):
         preserved: prompts that should stay, from the person.
         settings: of the training.
         pictures: that the MODEL makes where none are connected.
+        notes: what was read otherwise than it was typed, as sentences.
     """
 
     concepts: Sequence[ConceptLine]
@@ -76,6 +77,7 @@ class TrainingRequest(Generic[Settings]):
     preserved: Sequence[str]
     settings: Settings
     pictures: PictureSettings
+    notes: Sequence[str] = ()
 
     def phrases(self) -> list[Phrase]:
         """Every concept in every context, concepts in turn."""
@@ -101,7 +103,8 @@ def training_request(
         InputError: a line cannot be understood, or a context has no place for the concept.
     """
     lines = parse_concepts(concepts)
-    return TrainingRequest(lines, contexts_of(contexts), parse_preserved(preserve, lines), settings, pictures)
+    preserved, notes = parse_preserved(preserve, lines), preserved_notes(preserve, lines)
+    return TrainingRequest(lines, contexts_of(contexts), preserved, settings, pictures, notes)
 
 
 def contexts_of(text: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved
+from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes
 from rece_pack.nodes.request.concept_lists import LISTS
 from rece_pack.nodes.request.presets import NAMES, default_target, settings_of
 from rece_pack.nodes.request.templates import TEMPLATES, expand_templates
@@ -77,9 +77,6 @@ def test_an_error_knows_its_line() -> None:
     with pytest.raises(LineError) as caught:
         parse_concepts("cat\n\n-> art")
     assert caught.value.line == 3
-    with pytest.raises(LineError) as caught:
-        parse_preserved("dog\ncat", parse_concepts("cat"))
-    assert caught.value.line == 2
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -144,8 +141,12 @@ def test_preserved_prompts() -> None:
     concepts = parse_concepts("nudity\nVan Gogh -> art")
     assert parse_preserved("Monet\n# x\n\nmonet\n a dog ", concepts) == ["Monet", "a dog"]
     assert parse_preserved("", concepts) == []
-    with pytest.raises(InputError, match="Line 2 of 'preserve' \\('NUDITY'\\) is also a concept to erase"):
-        parse_preserved("Monet\nNUDITY", concepts)
+    # A list of every artist holds the one that is erased.
+    assert parse_preserved("Monet\nNUDITY\nvan  gogh", concepts) == ["Monet"]
+    assert preserved_notes("Monet\nNUDITY\nNUDITY\nvan  gogh", concepts) == [
+        "'NUDITY' and 1 more of 'preserve' is also to be erased: it is erased, and not preserved."
+    ]
+    assert preserved_notes("Monet", concepts) == []
 
 
 def test_presets_carry_the_authors_numbers() -> None:

@@ -36,7 +36,6 @@ def test_a_long_list_is_shown_in_part() -> None:
     ("fields", "line", "message", "summary"),
     [
         ({"concepts": "red\n\n-> art"}, 3, "has no concept", "1 concept · red"),
-        ({"concepts": "red", "preserve": "blue\nRed"}, 2, "of 'preserve'", "1 concept · red"),
         ({"concepts": "x" * (MAX_LIVE + 1)}, 0, "too long to be checked while you type", ""),
         ({"concepts": ["red"]}, 0, "too long to be checked", ""),
         ({"concepts": "\ud800"}, 0, "half a character", ""),
@@ -54,6 +53,12 @@ def test_invisible_characters_are_told_of() -> None:
     found = understand({"concepts": "\ufeffcir\u200bcle -> star"})
     assert found["summary"] == "1 concept · circle → star"
     assert found["hint"].startswith("'concepts' held invisible characters (U+FEFF, U+200B), left out")
+
+
+def test_what_is_erased_and_preserved_is_told_of() -> None:
+    found = understand({"concepts": "red", "preserve": "blue\nRed"})
+    assert found["summary"] == "1 concept · red"
+    assert found["hint"] == "'Red' of 'preserve' is also to be erased: it is erased, and not preserved."
 
 
 def test_a_target_is_suggested_where_there_is_none() -> None:

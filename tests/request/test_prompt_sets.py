@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rece_pack.nodes.request import prompt_tables
+from rece_pack.nodes.request.concept_lines import parse_concepts, parse_preserved
 from rece_pack.nodes.request.prompt_sets import (
     AUTOMATIC,
     MAX_SEED,
@@ -91,6 +92,16 @@ def test_a_column_can_be_chosen(tmp_path: Path) -> None:
         InputError, match=r"no column 'french', only 'original', 'spanish', 'index'\. Known columns of prompts"
     ):
         read(tmp_path, text, column="french")
+
+
+def test_the_names_of_artists_are_a_list_to_preserve(tmp_path: Path) -> None:
+    rows = ("a house by Ann Lee", "1", "Ann Lee"), ("a hat by Ann Lee", "2", "Ann Lee"), ("a cat by Bo", "3", "Bo")
+    lines = ["prompt,evaluation_seed,artist", *map(",".join, rows)]
+    path = tmp_path / "artists.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert [entry.prompt for entry in read_prompt_set(path).entries][2] == "a cat by Bo"
+    names = read_prompt_set(path, "artist").examples
+    assert parse_preserved(names, parse_concepts("bo -> art")) == ["Ann Lee"]
 
 
 def test_a_file_without_headings(tmp_path: Path) -> None:
