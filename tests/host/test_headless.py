@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,13 @@ def assert_as_the_node(found: Mapping[str, Tensor], node: Path, name: Callable[[
     saved = load_file(node)
     compared = [key for key in saved if is_read(key)]
     assert len(compared) == 8
-    for key in compared:
+    assert_close(found, saved, compared, name)
+
+
+def assert_close(
+    found: Mapping[str, Tensor], saved: Mapping[str, Tensor], keys: Iterable[str], name: Callable[[str], str] = str
+) -> None:
+    for key in keys:
         ours, theirs = found[name(key)], saved[key]
         # Either may be rounded to half precision; T itself is the same to float32, whose share is far below.
         close = (ours.double() - theirs.double()).abs() <= 1.01 * 2**-10 * theirs.double().abs() + 2**-24
@@ -128,6 +134,24 @@ def test_a_checkpoint_is_what_the_node_and_checkpoint_save_make(
     assert_same_but(source, out, {key for key in found if is_read(key)})
     with safe_open(out, "pt") as file:
         assert json.loads(file.metadata()[NOTE])["concepts"] == ["church", "Van Gogh"]
+
+
+@pytest.mark.large
+def test_an_sdxl_checkpoint_is_what_the_node_and_checkpoint_save_make(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source, node, out = checkpoint("sdxl"), tmp_path / "node.safetensors", tmp_path / "out.safetensors"
+    with torch.inference_mode():
+        model, clip, vae, *_ = comfy.sd.load_checkpoint_guess_config(str(source))
+        patched = EraseConcepts.execute(model, clip, "\n".join(CONCEPTS), preset="easy object").args[0]
+        comfy.sd.save_checkpoint(str(node), patched, clip, vae)
+    report = erase("--checkpoint", source, "--concepts", *CONCEPTS, "--preset", "easy object", "--out", out)
+    assert "Erased 2 concepts from this SDXL model" in report
+    before, found, saved = map(load_file, (source, out, node))
+    changed = [key for key in before if not torch.equal(before[key], found[key])]
+    label = f"{UNET}label_emb.0.0.weight"
+    assert {*changed} == {*filter(is_read, before), label}
+    assert_close(found, saved, changed)
 
 
 def test_a_shape_is_written_by_weight_and_its_steps_are_refused(
