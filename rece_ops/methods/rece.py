@@ -38,6 +38,8 @@ _MILDER_EDIT = "Raise 'edit_regularization', or lower 'erase_scale' and 'preserv
 # How far the error of G may take derived embeddings, as a share of their size. W·T − W follows by less than that in all
 # measurements (`benchmarks.erase_benchmark.gram_error`), and float16 rounds weights by five times as much.
 _GRAM_ERROR = 1e-4
+# One or two weights (Flux's) have hardly more rows than columns: G in float64 is less work than the solves, and needed by them.
+_FEW_WEIGHTS = 2
 # ‖T‖² of a transform that changes much.
 _MODERATE = 10.0
 # So many concepts are enough to tell that by.
@@ -199,8 +201,8 @@ def erase(
     """Erase concepts from all key and value weights at once: the first edit, then `settings.epochs` epochs of RECE.
 
     Every weight W [out, d] becomes W·T with one T [d, d] (see `Eraser`); the key and value weights are read
-    once, for their Gram matrix, and are not changed. Unless they are float64 its products are computed in float32; where
-    the epochs need it more precisely, the weights are read again, in float64. An epoch edits what the one before left, as published, or
+    once, for their Gram matrix, and are not changed. Unless they are float64, or only one or two, its products are computed in
+    float32; where the epochs need it more precisely, the weights are read again, in float64. An epoch edits what the one before left, as published, or
     the original weights with all pairs known so far (`RECESettings.anchored`). All solves run in float64 on the device
     of the key and value weights, or on the CPU where that has no float64.
 
@@ -230,10 +232,11 @@ def erase(
         check_reads(gram, dimension)
         return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done, error)
 
-    # What float32 left of G may be indefinite, which is a NumericalError.
-    with suppress(_GramTooRough, NumericalError):
-        return attempt(exact=False)
-    steps.restart()
+    if len(weights) > _FEW_WEIGHTS:
+        # What float32 left of G may be indefinite, which is a NumericalError.
+        with suppress(_GramTooRough, NumericalError):
+            return attempt(exact=False)
+        steps.restart()
     return attempt(exact=True)
 
 
