@@ -20,7 +20,7 @@ from pocket_model.assemble import pocket_checkpoint
 from pocket_model.classifier import Seen, classify
 from pocket_model.precision import quicker_dtype
 from pocket_model.rates import Rate
-from pocket_model.sampling import PocketModel, Sampler
+from pocket_model.sampling import Begun, PocketModel, Sampler
 from pocket_model.trials import Concept, Trials, kept, made, other_words
 from pocket_model.world import Caption
 from tools.host import prepare_comfyui
@@ -223,9 +223,14 @@ class Bench:
         """One picture [3, 64, 64] a caption, with its place in the list as the seed."""
         return self.sample(model, self.embeddings(captions), range(len(captions)))
 
-    def sample(self, model: Any, embeddings: Tensor, seeds: Sequence[int]) -> Tensor:
-        """One picture [3, 64, 64] for each of `embeddings` [n, 77, 768]."""
-        return self.pocket.sample(model, embeddings, seeds, self._sampler).cpu()
+    @property
+    def steps(self) -> int:
+        """Of its sampler."""
+        return self._sampler.steps
+
+    def sample(self, model: Any, embeddings: Tensor, seeds: Sequence[int], begun: Begun | None = None) -> Tensor:
+        """One picture [3, 64, 64] for each of `embeddings` [n, 77, 768], of those that were `begun` or a new one."""
+        return self.pocket.sample(model, embeddings, seeds, self._sampler, begun).cpu()
 
     def rates(
         self,

@@ -31,10 +31,11 @@ class PruneConcept(io.ComfyNode):
             category=ERASE,
             description=(
                 "Finds the numbers in the feed-forward layers of a Stable Diffusion 1, 2 or XL model that are active for a concept "
-                "and not for its base, and takes them out (ConceptPrune). It looks at the first steps of pictures of its own; "
-                "nothing is trained. On this pack's small test model it erased nothing."
+                "and not for its base, and takes them out (ConceptPrune), or what in them tells the two apart. It looks at the "
+                "first steps of pictures of its own, and on demand also at learned contexts that bring the concept back (after "
+                "P-ESD). No weight is trained. On this pack's small test model it erased nothing."
             ),
-            search_aliases=["ConceptPrune", "Wanda", "neurons", "unlearn", "sparse"],
+            search_aliases=["ConceptPrune", "P-ESD", "Wanda", "neurons", "unlearn", "sparse"],
             inputs=[
                 model_input(),
                 clip_input(),
@@ -58,8 +59,8 @@ class PruneConcept(io.ComfyNode):
                     "fill",
                     FILLS,
                     _SETTINGS.fill,
-                    "What is put in their place: zero as published, or noise of the row's own spread, which does not show where "
-                    "the concept was.",
+                    "What is put in their place: zero as published; noise of the row's own spread, which does not show where "
+                    "the concept was; or projection, which only takes out what in them tells the concept from its base.",
                 ),
                 contexts_input(),
                 count_input(
@@ -84,6 +85,21 @@ class PruneConcept(io.ComfyNode):
                 ),
                 guidance_input(_PICTURES),
                 strength_input("strength", "How much of the eraser goes into the model.", optional=True),
+                count_input(
+                    "adversaries",
+                    _SETTINGS.adversaries,
+                    "How many contexts are learned for each concept that bring it back once it is pruned; the neurons that they "
+                    "use go too. 0 looks at prompts only. With some, whole pictures of the concept are made.",
+                    high=1024,
+                    advanced=False,
+                ),
+                count_input(
+                    "adversary_steps",
+                    _SETTINGS.adversary_steps,
+                    "Updates of each of those contexts. They take most of the time.",
+                    low=1,
+                    high=100_000,
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -117,6 +133,8 @@ class PruneConcept(io.ComfyNode):
         picture_steps: int = _PICTURES.steps,
         guidance: float = _PICTURES.guidance,
         strength: float = 1.0,
+        adversaries: int = _SETTINGS.adversaries,
+        adversary_steps: int = _SETTINGS.adversary_steps,
     ) -> io.NodeOutput:
         from .host.jobs.apply import apply_eraser
         from .host.jobs.prune import prune_concepts
@@ -127,7 +145,7 @@ class PruneConcept(io.ComfyNode):
         request = pruning_request(
             concepts,
             contexts,
-            PruningSettings(share, first_steps, fill, seed),
+            PruningSettings(share, first_steps, fill, seed, adversaries, adversary_steps),
             PictureSettings(pictures, 0, size, picture_steps, guidance),
         )
         session = Session.open(model, clip)

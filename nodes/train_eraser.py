@@ -30,6 +30,7 @@ from .schema.inputs import (
     choice_input,
     clip_input,
     count_input,
+    counting_with,
     model_input,
     number_input,
     strength_input,
@@ -66,12 +67,39 @@ _RECELER_INPUTS = (
 )
 
 
+_COUNTING = {
+    **dict.fromkeys(
+        (
+            "preserve",
+            "start",
+            "pictures",
+            "retained_pictures",
+            "picture_steps",
+            "guidance",
+            "batch",
+            "retained_batch",
+            "learning_rate",
+            "rank",
+            "layers",
+            "retain_weight",
+            "adversaries",
+            "adversary_rate",
+            "retain_limit",
+        ),
+        (HARDENED,),
+    ),
+    **dict.fromkeys(_RECELER_INPUTS, (AS_PUBLISHED, AS_DESCRIBED)),
+    **dict.fromkeys(("learned_tokens", "inner_steps"), (AS_DESCRIBED,)),
+}
+"""The methods that read an input which not all of them read; the front end hides it with the others."""
+
+
 class TrainEraser(io.ComfyNode):
     """MODEL + CLIP + VAE + concepts → trained MODEL, ERASER, report, curves."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return build(
+        schema = build(
             io.Schema,
             node_id="RECE_TrainEraser",
             display_name="Train Eraser (RECE)",
@@ -203,6 +231,10 @@ class TrainEraser(io.ComfyNode):
                 io.Image.Output("curves", display_name="curves", tooltip="All losses, step by step."),
             ],
         )
+        for one in schema.inputs:
+            if one.id in _COUNTING:
+                counting_with(one, "method", _COUNTING[one.id])
+        return schema
 
     @classmethod
     @checked

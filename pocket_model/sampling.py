@@ -6,7 +6,7 @@ ComfyUI must be importable (`make_importable`). A MODEL, CLIP and VAE here are w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,21 @@ class Sampler:
     batch: int = 32
 
 
+@dataclass(frozen=True)
+class Begun:
+    """Pictures that are gone on with instead of begun.
+
+    Attributes:
+        latents: [n, c, h, w] of them, as the VAE gives them.
+        start_step: of the sampler, at whose noise they are taken up.
+        mask: [h, w], 1 where they are made anew and 0 where they stay; None makes all anew.
+    """
+
+    latents: Tensor
+    start_step: int
+    mask: Tensor | None = None
+
+
 class PocketModel:
     """The loaded checkpoint, and the token embeddings of the prompts that were asked for.
 
@@ -58,15 +73,18 @@ class PocketModel:
             self._known.update(zip(part, encode(self.clip, part), strict=True))
         return torch.stack([self._known[prompt] for prompt in prompts])
 
-    def sample(self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
+    def sample(
+        self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler, begun: Begun | None = None
+    ) -> Tensor:
         """Pictures [n, 3, 64, 64] in 0 … 1: one for each embedding [77, 768] of `positive` and its seed.
 
         The noise that an ancestral sampler adds on the way is drawn for a whole batch, from its first seed.
         """
-        parts = [
-            self._latents(model, positive[start : start + sampler.batch], seeds[start : start + sampler.batch], sampler)
-            for start in range(0, len(seeds), sampler.batch)
-        ]
+        parts = []
+        for start in range(0, len(seeds), sampler.batch):
+            part = slice(start, start + sampler.batch)
+            held = None if begun is None else replace(begun, latents=begun.latents[part])
+            parts.append(self._latents(model, positive[part], seeds[part], sampler, held))
         with torch.inference_mode():
             pictures = [self.vae.decode(latents) for latents in parts]
         return torch.cat(pictures).movedim(-1, 1).float().clamp(0, 1)
@@ -76,7 +94,9 @@ class PocketModel:
         drawn: Tensor = self.model.model.process_latent_in(self._latents(self.model, positive, seeds, sampler))
         return drawn
 
-    def _latents(self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler) -> Tensor:
+    def _latents(
+        self, model: Any, positive: Tensor, seeds: Sequence[int], sampler: Sampler, begun: Begun | None = None
+    ) -> Tensor:
         import comfy.sample
 
         noise = torch.stack([_noise(seed) for seed in seeds])
@@ -90,7 +110,9 @@ class PocketModel:
                 sampler.scheduler,
                 [[positive, {}]],
                 [[self.embeddings([""]).expand(len(positive), -1, -1), {}]],
-                torch.zeros_like(noise),
+                torch.zeros_like(noise) if begun is None else begun.latents,
+                start_step=None if begun is None else begun.start_step,
+                noise_mask=None if begun is None or begun.mask is None else begun.mask[None, None],
                 disable_pbar=True,
                 seed=seeds[0],
             )

@@ -1,17 +1,21 @@
-"""One method on one concept, and how it did against every probe."""
+"""One method on one concept: how it did against the probes that every audit had, and against each further one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.erased_models import UNEDITED
+from benchmarks.erased_models import TARGETED, UNEDITED, UNNAMED, setting_named
 from pocket_model.rates import Rate
 from pocket_model.trials import concept_named
 
 # Of every kind one, and two styles.
 CONCEPTS = tuple(map(concept_named, ("striped", "checkered", "green", "star", "rain", "Zorro Quill")))
 PROJECTION, HARDENED = "projection to a target", "hardened"
+CLOSED_FORMS = {one: setting_named(one) for one in (f"UCE, {TARGETED}", f"RECE, 3 epochs, {TARGETED}")}
+"""As `benchmarks.efficacy` measures them for all concepts."""
+RANDOM = "random eraser"
+"""Directions drawn at random, as many and as much as the projection's."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "hardened, no adversaries": {"adversaries": 0},
     "hardened, three times the learning rate": {"learning_rate": 1.5e-3},
@@ -27,14 +31,35 @@ PRUNINGS: dict[str, dict[str, Any]] = {
     "pruned, 30 %": {"share": 0.3},
     "pruned, all that is more active": {"share": 1.0},
     "refilled, 30 %": {"share": 0.3, "fill": "noise"},
+    "pruned by projection, 30 %": {"share": 0.3, "fill": "projection"},
+    "pruned against adversaries, 10 %": {"share": 0.1, "adversaries": 2, "adversary_steps": 40},
 }
-"""Settings of ConceptPrune; all steps of the pictures are looked at."""
+"""Settings of Prune Concept; all steps of the pictures are looked at."""
+STACKS = {"projection, and pruned against adversaries": "pruned against adversaries, 10 %"}
+"""What is applied after the projection, as P-ESD prunes a model that is erased already."""
+FEW_SHOTS: dict[str, dict[str, Any]] = {
+    "few-shot, as published": {"method": "as published"},
+    "few-shot, bounded, 10 steps at 4e-5": {"method": "bounded", "steps": 10, "learning_rate": 4e-5},
+}
+"""Settings of the unlearning in the text encoder."""
 RECELERS: dict[str, dict[str, Any]] = {
     "Receler, as published": {"adversarial": False},
     "Receler, as described": {"adversarial": True},
 }
 """Settings of Receler, from the bare concept to the empty prompt as the authors train it."""
-METHODS = (UNEDITED, PROJECTION, HARDENED, *VARIANTS, *PRUNINGS, *RECELERS)
+METHODS = (
+    UNEDITED,
+    UNNAMED,
+    RANDOM,
+    *CLOSED_FORMS,
+    PROJECTION,
+    HARDENED,
+    *VARIANTS,
+    *PRUNINGS,
+    *STACKS,
+    *RECELERS,
+    *FEW_SHOTS,
+)
 TOKENS = (4, 16)
 
 
@@ -72,3 +97,29 @@ class Found:
     def key(self) -> tuple[str, str]:
         """What identifies it."""
         return self.method, self.concept
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What one probe found of one method and one concept.
+
+    Attributes:
+        method, concept, probe: which.
+        rate: pictures that show the concept.
+        numbers: what else the probe found; see its module.
+        seconds: that it took.
+        machine: that it was measured on.
+    """
+
+    method: str
+    concept: str
+    probe: str
+    rate: Rate
+    numbers: tuple[float, ...]
+    seconds: float
+    machine: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What identifies it."""
+        return self.method, self.concept, self.probe

@@ -7,7 +7,11 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from benchmarks.audit.records import METHODS, Found
+from benchmarks.audit.probes import PROBES
+from benchmarks.audit.probes.fine_tuned import BACK, steps_until_back
+from benchmarks.audit.records import METHODS, Found, Probed
+from benchmarks.audit.run import PROBES_FOLDER
+from benchmarks.erased_models import UNNAMED
 from benchmarks.records import finding, read_records
 from pocket_model.rates import Rate
 
@@ -37,24 +41,61 @@ starts; the best of them is chosen on pictures of its own and counted on others.
 ## Concept by concept
 
 {each}
+{further}"""
+FURTHER = """
+## Further probes
+
+Of one concept each, with {captions} captions of a sort where a cell is a share of pictures that show the concept. What a probe does
+is said in `benchmarks/audit/probes`. *Picture difference* is the root mean square difference of pictures that should stay from the unedited
+model's, in per cent of the range, with its 95 % interval over pictures. *Fine-tuning* is how many steps it takes until at least
+{back:.0%} of the own prompts' pictures show the concept again. *{unnamed}* is the unedited model, to which an unknown word is said in
+the concept's place: what a probe finds there it would find without the concept being known by its name.
+
+{table}
 """
 
 
 def write_report(folder: Path, path: Path) -> None:
     """Read all JSON files of `folder` and write the table."""
     found = [one for file in sorted(folder.glob("*.json")) for one in read_records(file, Found)]
+    probed = [one for file in sorted((folder / PROBES_FOLDER).glob("*.json")) for one in read_records(file, Probed)]
     text = TEXT.format(
         machine="; ".join(dict.fromkeys(one.machine for one in found)),
         starts=max((len(one.starts_4) for one in found), default=0),
         finding=finding(FINDING),
         together=_table([(method, _of(found, method)) for method in METHODS]),
         each=_table([(f"{one.concept}: {method}", [one]) for method in METHODS for one in _of(found, method)]),
+        further=_further(probed) if probed else "",
     )
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _of(found: Sequence[Found], method: str) -> list[Found]:
     return [one for one in found if one.method == method]
+
+
+def _further(probed: Sequence[Probed]) -> str:
+    """The table of what further probes found, with columns for those that have figures."""
+    named = {one.key: one for one in probed}
+    probes = [probe for probe in PROBES if any(one.probe == probe for one in probed)]
+    lines = [f"| | {' | '.join(probes)} |", "| --- |" + " --- |" * len(probes)]
+    for concept in dict.fromkeys(one.concept for one in probed):
+        for method in METHODS:
+            cells = [named.get((method, concept, probe)) for probe in probes]
+            if any(cells):
+                shown = " | ".join("–" if one is None else _cell(one) for one in cells)
+                lines.append(f"| {concept}: {method} | {shown} |")
+    captions = max((one.rate.trials for one in probed), default=0)
+    return FURTHER.format(captions=captions, back=BACK, unnamed=UNNAMED, table="\n".join(lines))
+
+
+def _cell(one: Probed) -> str:
+    if one.probe.startswith("fine-tuning"):
+        return steps_until_back(one.numbers)
+    if not one.rate.trials:
+        mean, low, high = one.numbers
+        return f"{mean:.1%} ({low:.1%}–{high:.1%})"
+    return str(one.rate)
 
 
 def _table(rows: Sequence[tuple[str, Sequence[Found]]]) -> str:

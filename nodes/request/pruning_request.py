@@ -44,6 +44,11 @@ class PruningRequest:
         phrases = phrases_of([line], self.contexts)
         return [phrases[place % len(phrases)] for place in range(self.pictures.concept)]
 
+    def prompts(self) -> list[str]:
+        """All that are looked at, of concepts and bases, none twice."""
+        pairs = [pair for line in self.concepts for pair in self.pairs(line)]
+        return list(dict.fromkeys([*(pair.concept for pair in pairs), *(pair.anchor for pair in pairs)]))
+
 
 def pruning_request(
     concepts: str, contexts: str, settings: PruningSettings, pictures: PictureSettings

@@ -117,6 +117,11 @@ def _with(made: io.Input, key: str, value: object) -> io.Input:
     return made
 
 
+def counting_with(made: io.Input, choice: str, values: Sequence[str]) -> io.Input:
+    """`made`, which the front end shows only while that choice of the node has one of those values."""
+    return _with(made, COUNTS_FOR, {choice: list(values)})
+
+
 def choice_input(name: str, options: Sequence[str], default: str, tooltip: str, advanced: bool = False) -> io.Input:
     """An optional choice, plain or among a node's advanced inputs."""
     made = build(

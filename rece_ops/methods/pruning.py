@@ -21,9 +21,12 @@ from ..settings import MAX_SEED, check_count
 from ..sparse_change import SparseNumbers, flat_shape
 from ..texts import quoted
 
-FILLS = ("zero", "noise")
-"""What is put in the place of a pruned number."""
+ZERO, NOISE, PROJECTED = "zero", "noise", "projection"
+FILLS = (ZERO, NOISE, PROJECTED)
+"""What is put in the place of a pruned number: see `pruned_numbers`."""
 
+# So many numbers of restricted directions are decomposed at once.
+_AT_ONCE = 2**22
 # A share such as 0.29 of 100 must not lose one to rounding.
 _ROUNDING = 1e-9
 
@@ -35,8 +38,10 @@ class PruningSettings:
     Attributes:
         share: of each row's numbers, how many may be pruned for one concept at one step.
         first_steps: how many denoising steps are looked at, from the noisiest on.
-        fill: one of `FILLS`; noise has the spread of the row.
-        seed: of pictures and noise.
+        fill: one of `FILLS`.
+        seed: of pictures, noise and adversaries.
+        adversaries: learned contexts for each concept, which the pruned model is looked at with once more; 0 leaves that out.
+        adversary_steps: of Adam for each of them.
 
     Raises:
         InputError: a value is out of range.
@@ -44,14 +49,18 @@ class PruningSettings:
 
     share: float = 0.02
     first_steps: int = 10
-    fill: str = FILLS[0]
+    fill: str = ZERO
     seed: int = 0
+    adversaries: int = 0
+    adversary_steps: int = 100
 
     def __post_init__(self) -> None:
         if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 < self.share <= 1:
             raise InputError(f"share is {quoted(self.share)}: give a number above 0, at most 1, such as 0.02.")
         check_count("first_steps", self.first_steps, 1, 1000)
         check_count("seed", self.seed, 0, MAX_SEED)
+        check_count("adversaries", self.adversaries, 0, 1024)
+        check_count("adversary_steps", self.adversary_steps, 1, 100_000)
         if self.fill not in FILLS:
             raise InputError(f"fill is {quoted(self.fill)}: take one of {', '.join(FILLS)}.")
 
@@ -96,15 +105,23 @@ def pruned_places(weight: Tensor, norms: Sequence[PairedNorms], share: float) ->
     return chosen.flatten().nonzero().flatten().to("cpu", torch.int32)
 
 
-def pruned_numbers(weight: Tensor, places: Tensor, fill: str, generator: torch.Generator) -> SparseNumbers:
+def united_places(first: Tensor, second: Tensor) -> Tensor:
+    """All places of two lists [n] and [m], int32 in rising order, none twice."""
+    return torch.unique(torch.cat([first, second]))
+
+
+def pruned_numbers(
+    weight: Tensor, places: Tensor, fill: str, generator: torch.Generator, directions: Tensor | None = None
+) -> SparseNumbers:
     """The change that takes those numbers out.
 
     Args:
         weight: W [rows, columns].
         places: [n], at least one.
-        fill: 'zero', or 'noise' of mean 0 and of the standard deviation that the row has before it is pruned: zeros would tell
-            where the concept was.
+        fill: 'zero'; 'noise' of mean 0 and of the standard deviation that the row has before it is pruned, since zeros would
+            tell where the concept was; or 'projection', which leaves of a row's pruned numbers what reads none of `directions`.
         generator: of the noise, on the CPU.
+        directions: [k, columns], how the mean input of the layer differs between concept and base; for the projection.
 
     Raises:
         InputError: the weight is not finite.
@@ -112,11 +129,50 @@ def pruned_numbers(weight: Tensor, places: Tensor, fill: str, generator: torch.G
     if not is_finite(weight):
         raise InputError("A weight holds NaN or infinite values: load the model in another dtype, or another one.")
     added = torch.zeros(len(places))
-    if fill == "noise":
+    if fill == NOISE:
         spread = weight.float().std(dim=1, correction=0).cpu()
         rows = torch.div(places.long(), weight.shape[1], rounding_mode="floor")
         added = torch.randn(len(places), generator=generator) * spread[rows]
+    if fill == PROJECTED:
+        if directions is None:
+            raise ValueError("A projection needs directions.")
+        added = projected_numbers(weight, places, directions)
     return SparseNumbers(flat_shape(weight.shape), places, torch.ones(len(places)), added)
+
+
+def projected_numbers(weight: Tensor, places: Tensor, directions: Tensor) -> Tensor:
+    """What a projection leaves of the numbers at `places` [n], in float32 on the CPU.
+
+    With w the numbers of one row at its places S and D_S the directions [k, |S|] there: w − D_S⁺ D_S w. It is the smallest change of
+    these numbers after which they make nothing of any of the directions, D_S w' = 0. Where a row has no more numbers at its
+    places than there are directions, nothing is left.
+
+    Args:
+        weight: W [rows, columns].
+        places: [n], in rising order.
+        directions: [k, columns], in float32; what is smaller than their rounding is none.
+    """
+    places, columns = places.long().cpu(), weight.shape[1]
+    values = weight.reshape(-1)[places.to(weight.device)].double().cpu()
+    rows, inverse, counts = torch.unique_consecutive(
+        torch.div(places, columns, rounding_mode="floor"), return_inverse=True, return_counts=True
+    )
+    # Each row's numbers side by side, filled up with zeros, which change neither products nor lengths.
+    inside = torch.arange(len(places)) - (counts.cumsum(0) - counts)[inverse]
+    numbers = torch.zeros(len(rows), int(counts.max()), dtype=torch.float64)
+    numbers[inverse, inside] = values
+    found, wide = directions.double().cpu(), numbers.shape[1]
+    at_once = max(1, _AT_ONCE // (len(found) * wide))
+    for start in range(0, len(rows), at_once):
+        chunk = (inverse >= start) & (inverse < start + at_once)
+        own = numbers[start : start + at_once]
+        read = torch.zeros(len(own), len(found), wide, dtype=torch.float64)
+        read.movedim(1, 2)[inverse[chunk] - start, inside[chunk]] = found[:, places[chunk] % columns].T
+        _, sizes, basis = torch.linalg.svd(read, full_matrices=False)
+        smallest = torch.finfo(torch.float32).eps * max(len(found), wide) * sizes[:, :1]
+        basis *= (sizes > smallest)[:, :, None]
+        own -= ((own[:, None] @ basis.mT) @ basis)[:, 0]
+    return numbers[inverse, inside].float()
 
 
 def _count(share: float, columns: int) -> int:

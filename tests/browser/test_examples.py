@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import pytest
 
 from tools.frontend import Frontend
 from tools.links import link
+from tools.readme_picture import FIT
 from tools.server import ComfyServer
+from tools.templates import TEMPLATES, Template
 
 pytestmark = pytest.mark.browser
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "example_workflows").glob("*.json"))
+FOLDER = Path(__file__).resolve().parents[2] / "example_workflows"
+EXAMPLES = sorted(FOLDER.glob("*.json"))
 # Which small file stands in for the one that a workflow names.
 STAND_INS = {
     "v1-5-pruned-emaonly-fp16.safetensors": "sd15",
@@ -44,7 +48,39 @@ SMALL = {
     "EmptySD3LatentImage": {"width": 64, "height": 64},
     "EmptyHunyuanLatentVideo": {"width": 64, "height": 64, "length": 5},
     "KSampler": {"steps": 2},
+    "RECE_CompareErasure": {"steps": 1, "width": 64, "height": 64},
+    "RECE_TrainEraser": {
+        "steps": 2,
+        "pictures": 2,
+        "retained_pictures": 2,
+        "size": 64,
+        "picture_steps": 1,
+        "batch": 2,
+        "retained_batch": 1,
+        "adversaries": 2,
+    },
+    "RECE_UnlearnTextEncoder": {"steps": 1, "pictures": 2, "retained_pictures": 1, "size": 64, "picture_steps": 1},
 }
+# As `FIT` of `tools.readme_picture` takes them: the page of the tests, without its bars.
+VIEW = [60, 60, 20, 1400, 1000]
+# Where every node is that a person sees, in the canvas's units, with its title.
+BOXES = """
+async () => {
+  const boxes = [];
+  for (const node of app.graph.nodes) {
+    const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
+    const { offset, scale } = app.canvas.ds;
+    await recetest.settledHeight(node.id);
+    if (element) {
+      const { left, top, right, bottom } = element.getBoundingClientRect();
+      boxes.push([node.title, left / scale - offset[0], top / scale - offset[1], right / scale - offset[0], bottom / scale - offset[1]]);
+    } else {
+      boxes.push([node.title, node.pos[0], node.pos[1] - 30, node.pos[0] + node.size[0], node.pos[1] + node.size[1]]);
+    }
+  }
+  return boxes;
+}
+"""
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -58,11 +94,35 @@ def test_it_opens_and_saves_unchanged(frontend: Frontend, path: Path) -> None:
         assert saved[node["id"]].get("widgets_values", []) == node["widgets_values"], node["type"]
 
 
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_nothing_overlaps(frontend: Frontend, template: Template) -> None:
+    path = FOLDER / f"{template.name}.json"
+    assert path.with_suffix(".jpg").is_file(), "the picture that ComfyUI shows of it"
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    frontend.load(workflow)
+    frontend.page.evaluate(FIT, VIEW)
+    boxes = frontend.page.evaluate(BOXES)
+    assert len(boxes) == len(template.nodes)
+    overlapping = [(one[0], other[0]) for one, other in combinations(boxes, 2) if _overlap(one[1:], other[1:])]
+    assert overlapping == []
+    groups = [(left, top, left + width, top + height) for _, _, (left, top, width, height) in template.groups]
+    outside = [title for title, *box in boxes if not any(_inside(box, group) for group in groups)]
+    assert outside == []
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(one[axis] < other[axis + 2] and other[axis] < one[axis + 2] for axis in (0, 1))
+
+
+def _inside(box: Sequence[float], group: Sequence[float]) -> bool:
+    return all(group[axis] <= box[axis] and box[axis + 2] <= group[axis + 2] for axis in (0, 1))
+
+
 @pytest.mark.parametrize(
     "path",
     # The graphs of these take minutes, and tests/host erases from the same models in smaller ones.
     [
-        pytest.param(one, marks=pytest.mark.large) if one.stem.endswith(("flux", "sdxl", "wan")) else one
+        pytest.param(one, marks=pytest.mark.large) if one.stem.endswith(("flux", "sdxl", "wan", ")")) else one
         for one in EXAMPLES
     ],
     ids=lambda path: path.stem,
@@ -77,9 +137,16 @@ def test_it_runs(
     _stand_in(prompt, server, checkpoint, tmp_path)
     result = server.run(prompt)
     titles = {node["_meta"]["title"]: id for id, node in prompt.items()}
-    before, after = (result.images(titles[title])[0] for title in ("Before", "After"))
-    assert not np.array_equal(before, after)
-    assert re.match(r"Erased \d+ concepts? from this ", result.outputs[titles["Report"]]["text"][0])
+    if "Pictures" in titles:
+        # A row of a comparison: the model, and two erasures.
+        before, *others = result.images(titles["Pictures"])[:3]
+    else:
+        before, *others = (result.images(titles[title])[0] for title in ("Before", "After"))
+    assert not any(np.array_equal(before, other) for other in others)
+    report = result.outputs[titles["Report"]]["text"][0]
+    assert re.match(
+        r"(Erased \d+ concepts? from this |Trained 1 concept away in 2 steps|Unlearned 1 concept in 1 step)", report
+    )
 
 
 def _stand_in(prompt: dict[str, Any], server: ComfyServer, checkpoint: Callable[[str], Path], folder: Path) -> None:

@@ -243,6 +243,20 @@ def test_a_method_shows_what_counts_for_it(frontend: Frontend) -> None:
     frontend.expect_shown(node, NUMBERS, NUMBERS[1:])
 
 
+def test_a_training_shows_what_its_method_reads(frontend: Frontend) -> None:
+    node = frontend.add("RECE_TrainEraser")
+    plain, advanced = ["start", "pictures", "size"], ["push", "rank", "adversaries", "adapter_rate", "inner_steps"]
+    frontend.expect_shown(node, plain, plain)
+    frontend.choose(node, "method", "Receler (as published)")
+    frontend.expect_shown(node, plain, ["size"])
+    frontend.fold(node)
+    frontend.expect_shown(node, advanced, ["push", "adapter_rate"])
+    frontend.choose(node, "method", "Receler (as described)")
+    frontend.expect_shown(node, advanced, ["push", "adapter_rate", "inner_steps"])
+    frontend.choose(node, "method", "hardened")
+    frontend.expect_shown(node, [*plain, *advanced], [*plain, "push", "rank", "adversaries"])
+
+
 @pytest.mark.parametrize("preset", ["nudity", "custom"])
 def test_a_saved_workflow_loads_as_it_was(frontend: Frontend, preset: str) -> None:
     values: dict[str, Any] = {"concepts": "cat\ndog -> : 0.5", "preserve": "horse", "strength": 0.5}

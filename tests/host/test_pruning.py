@@ -18,6 +18,7 @@ from pocket_in_fp8 import pocket_in_fp8
 from rece_pack.nodes.combine_erasers import CombineErasers
 from rece_pack.nodes.host.architectures.table import FAMILIES
 from rece_pack.nodes.host.errors import UnsupportedModelError, WrongConnectionError
+from rece_pack.nodes.host.jobs import look_at_neurons
 from rece_pack.nodes.host.jobs.apply import apply_eraser
 from rece_pack.nodes.host.jobs.erase_conditioning import erase_conditioning
 from rece_pack.nodes.host.jobs.export_lora import lora_tensors
@@ -25,7 +26,7 @@ from rece_pack.nodes.host.jobs.prune import Pruned, prune_concepts
 from rece_pack.nodes.host.patching.weight_patch import SparseChangeAdapter
 from rece_pack.nodes.host.patching.weights import effective_weight
 from rece_pack.nodes.host.session import Session
-from rece_pack.nodes.host.training.neurons import NeuronNorms, feed_forward_outputs
+from rece_pack.nodes.host.training.neurons import NeuronActivity, feed_forward_outputs
 from rece_pack.nodes.host.training.pictures import make_pictures
 from rece_pack.nodes.reporting.pruning import pruning_report
 from rece_pack.nodes.reporting.sentences import eraser_description
@@ -115,7 +116,7 @@ def test_the_same_seed_prunes_the_same(session: Session, pruned: Pruned) -> None
 def test_the_norms_are_those_of_all_activations(session: Session) -> None:
     """Against the activations themselves, which the job does not keep."""
     shapes = feed_forward_outputs(session.model)
-    norms = NeuronNorms(session.model, {key: columns for key, (_, columns) in shapes.items()}, 2)
+    norms = NeuronActivity(session.model, {key: columns for key, (_, columns) in shapes.items()}, 2)
     kept: dict[tuple[str, int], list[torch.Tensor]] = {}
     step = 0
 
@@ -143,6 +144,9 @@ def test_the_norms_are_those_of_all_activations(session: Session) -> None:
             # Every square of a token's number has the roundings of its length, a division and a square; then all are summed.
             bound = gamma(columns + len(tokens) + 8, torch.float32) * exact
             assert ((norms.norms(key)[number].double() - exact).abs() <= bound).all()
+            # A sum of all tokens and a division.
+            bound = gamma(len(tokens) + 2, torch.float32) * tokens.abs().mean(dim=0)
+            assert ((norms.means(key)[number].double() - tokens.mean(dim=0)).abs() <= bound).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -187,6 +191,70 @@ def test_strength_and_noise_and_functions_are_applied(session: Session) -> None:
     weight = effective_weight(session.model, key, CPU)
     nothing = adapter.calculate_weight(weight.clone(), key, 1.0, 1.0, None, lambda change: change * 0)
     assert torch.equal(nothing, weight)
+
+
+def test_what_a_projection_leaves_is_between_nothing_and_all(session: Session, pruned: Pruned) -> None:
+    """At the places of the plain pruning: the projection moves the concept's predictions, and less than zeros do."""
+    found = prune(session, asked(replace(SETTINGS, fill="projection")))
+    for key, numbers in change_of(found).changes.items():
+        assert torch.equal(numbers.places, change_of(pruned).changes[key].places)
+        stood = effective_weight(session.model, key, CPU).flatten()[numbers.places.long()]
+        assert 0 < float(numbers.added.norm()) < float(stood.norm())
+    assert 0 < found.drifts["concept"] < pruned.drifts["concept"]
+    assert ", of which was left what reads no difference" in pruning_report(
+        asked(replace(SETTINGS, fill="projection")), found
+    )
+
+
+def test_adversaries_find_more_numbers_and_leave_the_model_alone(session: Session, pruned: Pruned) -> None:
+    settings = replace(SETTINGS, adversaries=2, adversary_steps=3)
+    before = state_of(session.model.model)
+    found = prune(session, asked(settings))
+    assert_untouched(session.model.model, before)
+    plain, more = change_of(pruned), change_of(found)
+    for key, numbers in plain.changes.items():
+        assert set(numbers.places.tolist()) <= set(more.changes[key].places.tolist())
+    assert found.found_by_adversaries == more.count - plain.count > 0
+    report = pruning_report(asked(settings), found)
+    assert (
+        f"{found.found_by_adversaries:,} were found only with 2 learned contexts for each concept, of 3 updates"
+        in report
+    )
+    assert found.eraser.provenance.settings["adversaries"] == 2
+
+
+def test_adversaries_learn_against_what_is_pruned(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While they learn and are looked at, the layers have the change; what they learn from is the MODEL's own."""
+    seen: list[tuple[str, bool]] = []
+    shapes = feed_forward_outputs(session.model)
+    key, (_, columns) = next(iter(shapes.items()))
+    layer = comfy.utils.get_attr(session.model.model, key.removesuffix(".weight"))
+    probe = torch.ones(1, 1, columns)
+
+    def watch(name: str, module: Any) -> None:
+        real = getattr(module, name)
+
+        def watched(*args: Any, **more: Any) -> Any:
+            # Whether this layer, called here and now, does what the weights of MODEL say.
+            with torch.no_grad():
+                plain = torch.nn.functional.linear(probe.to(layer.weight), layer.weight, layer.bias)
+                seen.append((name, not torch.equal(layer(probe.to(layer.weight)), plain)))
+            return real(*args, **more)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch("make_pictures", look_at_neurons)
+    watch("invert_latents", look_at_neurons)
+    watch("make_pictures_of", look_at_neurons)
+    prune(session, asked(replace(SETTINGS, adversaries=1, adversary_steps=1)))
+    assert seen == [
+        ("make_pictures_of", False),
+        ("make_pictures_of", False),
+        ("make_pictures", False),
+        ("invert_latents", True),
+        ("make_pictures_of", True),
+        ("make_pictures_of", True),
+    ]
 
 
 def test_the_drift_is_that_of_the_pruned_models_predictions(session: Session) -> None:
@@ -235,7 +303,8 @@ def test_a_wrapper_that_another_pack_put_on_the_model_still_counts(session: Sess
 
 def test_a_pruning_that_is_cancelled_leaves_the_model_alone(session: Session) -> None:
     before = state_of(session.model.model)
-    for share in (0.1, 0.9):
+    for share, adversaries in ((0.1, 0), (0.9, 0), (0.6, 1)):
+        request = asked(replace(SETTINGS, adversaries=adversaries, adversary_steps=5))
 
         def cancel(value: int, total: int, preview: Any, node_id: Any = None, share: float = share) -> None:
             if value > share * total:
@@ -244,7 +313,7 @@ def test_a_pruning_that_is_cancelled_leaves_the_model_alone(session: Session) ->
         comfy.utils.set_progress_bar_global_hook(cancel)
         try:
             with pytest.raises(comfy.model_management.InterruptProcessingException):
-                prune(session)
+                prune(session, request)
         finally:
             comfy.utils.set_progress_bar_global_hook(None)
         assert_untouched(session.model.model, before)
@@ -319,6 +388,13 @@ def shown(graph: Graph, loaded: Node, **inputs: Any) -> tuple[Node, Node]:
     return node, graph.node("PreviewAny", source=node.out(2))
 
 
+WAYS: dict[str, dict[str, Any]] = {
+    "sd15": {"fill": "projection", "adversaries": 1, "adversary_steps": 2},
+    "sd2": {"fill": "noise"},
+    "sdxl": {"fill": "projection", "adversaries": 1, "adversary_steps": 2},
+}
+
+
 @pytest.mark.parametrize(
     "kind", ["sd15", pytest.param("sd2", marks=pytest.mark.large), pytest.param("sdxl", marks=pytest.mark.large)]
 )
@@ -326,7 +402,7 @@ def test_the_node_prunes_in_the_real_server(server: ComfyServer, checkpoint: Cal
     name = server.link_model(checkpoint(kind))
     graph = Graph()
     loaded = graph.load(name)
-    node, report = shown(graph, loaded, fill="noise")
+    node, report = shown(graph, loaded, **WAYS[kind])
     graph.node(
         "CheckpointSave", model=node.out(0), clip=loaded.out(1), vae=loaded.out(2), filename_prefix=f"pruned/{kind}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from rece_pack.nodes.host.training.layers import SparseDifference, TrainedLayers
 from rece_pack.nodes.host.training.neurons import feed_forward_outputs
 from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.training_request import PictureSettings, TrainingRequest, training_request
+from rece_pack.nodes.schema.inputs import COUNTS_FOR
+from rece_pack.nodes.train_eraser import TrainEraser
 from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank, SparseChange, SparseNumbers
 from rece_pack.rece_ops.sparse_change import dense_change
 from rece_pack.rece_ops.training.adversaries import AdversaryPool
-from rece_pack.rece_ops.training.settings import LAYERS, HardenedSettings
+from rece_pack.rece_ops.training.settings import HARDENED, LAYERS, HardenedSettings, RecelerSettings
 from spoiled import spoil
 from torch import Tensor
 from untouched import assert_untouched, state_of
@@ -69,6 +71,26 @@ def asked(
 def train(loaded: Loaded, request: TrainingRequest | None = None, start: str = "nothing", **inputs: Any) -> Trained:
     with torch.inference_mode():
         return train_eraser(Session.open(*loaded), request or asked(), start, **inputs)
+
+
+def test_the_front_end_hides_what_a_method_does_not_read() -> None:
+    counting = {
+        one.id: set(one.extra_dict[COUNTS_FOR]["method"])
+        for one in TrainEraser.GET_SCHEMA().inputs
+        if COUNTS_FOR in (one.extra_dict or {})
+    }
+    hardened, receler = ({one.name for one in fields(kind)} for kind in (HardenedSettings, RecelerSettings))
+    assert {name for name in hardened | receler if name in counting} == (hardened ^ receler) - {"adversarial"}
+    assert all(counting[name] == {HARDENED} for name in hardened - receler)
+    assert all(HARDENED not in counting[name] for name in counting.keys() & receler)
+    assert counting.keys() - hardened - receler == {
+        "preserve",
+        "start",
+        "pictures",
+        "retained_pictures",
+        "picture_steps",
+        "guidance",
+    }
 
 
 def factors(trained: Trained) -> dict[str, LowRank]:

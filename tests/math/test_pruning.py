@@ -6,13 +6,16 @@ import math
 
 import pytest
 import torch
+from bounds import orthogonal, unit
 from rece_pack.rece_ops import InputError
 from rece_pack.rece_ops.methods.pruning import (
     PairedNorms,
     PruningSettings,
     check_share,
+    projected_numbers,
     pruned_numbers,
     pruned_places,
+    united_places,
 )
 from torch import Tensor
 
@@ -82,6 +85,100 @@ def test_zero_leaves_nothing_and_noise_has_the_spread_of_the_row() -> None:
     assert (torch.corrcoef(torch.stack([filled[1], weight[1]]))[0, 1].abs() < 6 / math.sqrt(columns)).all()
 
 
+DIRECTIONS = 3
+
+
+def projection_case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A weight, uneven places of its rows, of which the first has none and the second fewer than directions, and directions."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(ROWS, COLUMNS, generator=generator)
+    taken = torch.rand(ROWS, COLUMNS, generator=generator) < 0.7
+    taken[0], taken[1] = False, False
+    taken[1, [2, 7]] = True
+    taken[2:, :4] = True
+    directions = torch.randn(DIRECTIONS, COLUMNS, generator=generator)
+    return weight, taken.flatten().nonzero().flatten().to(torch.int32), directions
+
+
+def by_row(places: Tensor, numbers: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+    """Columns and numbers of every row that has some."""
+    rows = places.long() // COLUMNS
+    return {int(row): (places.long()[rows == row] % COLUMNS, numbers[rows == row].double()) for row in rows.unique()}
+
+
+def rounding(read: Tensor, numbers: Tensor) -> float:
+    """‖error‖ of w − VVᵀw at most: a decomposition, whose V is orthonormal up to as much, two products and a rounding."""
+    relative = 4 * orthogonal(*read.shape) * float(torch.linalg.cond(read)) + unit(torch.float32)
+    return relative * float(numbers.norm())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_projected_numbers_read_none_of_the_directions_and_change_as_little_as_that_takes(seed: int) -> None:
+    weight, places, directions = projection_case(seed)
+    before, after = (
+        by_row(places, numbers)
+        for numbers in (weight.flatten()[places.long()], projected_numbers(weight, places, directions))
+    )
+    assert set(after) == set(range(1, ROWS))
+    assert not after[1][1].any(), "two numbers cannot be orthogonal to three directions"
+    for row in range(2, ROWS):
+        columns, left = after[row]
+        own, read = before[row][1], directions.double()[:, columns]
+        bound = rounding(read, own)
+        assert float((read @ left).norm()) <= bound * float(torch.linalg.matrix_norm(read, 2))
+        # The change is made of the directions alone, so that nothing smaller would do.
+        complement = torch.eye(len(columns), dtype=torch.float64) - torch.linalg.pinv(read) @ read
+        assert float((complement @ (own - left)).norm()) <= 2 * bound
+        assert float(left.norm()) > 0.01, "more numbers than directions leave something"
+
+
+def test_a_projection_is_done_once() -> None:
+    weight, places, directions = projection_case(9)
+    once = projected_numbers(weight, places, directions)
+    again = projected_numbers(
+        weight.flatten().index_put((places.long(),), once).reshape(ROWS, COLUMNS), places, directions
+    )
+    for row, (columns, left) in by_row(places, once).items():
+        bound = rounding(directions.double()[:, columns], weight[row, columns].double())
+        assert float((by_row(places, again)[row][1] - left).norm()) <= 2 * bound
+
+
+def test_directions_that_are_one_count_once_and_those_that_are_none_not_at_all() -> None:
+    weight, places, directions = projection_case(4)
+    one = projected_numbers(weight, places, directions[:1])
+    twice = projected_numbers(weight, places, torch.cat([directions[:1], 2 * directions[:1], 0 * directions[:1]]))
+    for row, (columns, left) in by_row(places, one).items():
+        own = weight[row, columns].double()
+        # The second and third differ from the first in nothing but rounding, which is taken for no direction.
+        bound = 2 * rounding(directions.double()[:1, columns], own)
+        assert float((by_row(places, twice)[row][1] - left).norm()) <= bound
+    kept = projected_numbers(weight, places, torch.zeros(2, COLUMNS))
+    assert torch.equal(kept, weight.flatten()[places.long()])
+
+
+def test_chunks_of_rows_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, places, directions = projection_case(6)
+    whole = projected_numbers(weight, places, directions)
+    monkeypatch.setattr("rece_pack.rece_ops.methods.pruning._AT_ONCE", 1)
+    assert torch.equal(projected_numbers(weight, places, directions), whole)
+
+
+def test_projected_numbers_replace_what_stood_there() -> None:
+    weight, places, directions = projection_case(2)
+    change = pruned_numbers(weight, places, "projection", torch.Generator(), directions)
+    assert torch.equal(change.removed, torch.ones(len(places)))
+    assert torch.equal(change.added, projected_numbers(weight, places, directions))
+    with pytest.raises(ValueError, match="needs directions"):
+        pruned_numbers(weight, places, "projection", torch.Generator())
+
+
+def test_places_are_united_in_rising_order() -> None:
+    first, second = torch.tensor([1, 5, 9], dtype=torch.int32), torch.tensor([0, 5], dtype=torch.int32)
+    found = united_places(first, second)
+    assert (found.dtype, found.tolist()) == (torch.int32, [0, 1, 5, 9])
+    assert united_places(first[:0], second).tolist() == [0, 5]
+
+
 def test_a_damaged_weight_is_refused() -> None:
     weight = torch.full((2, 2), float("nan"))
     with pytest.raises(InputError, match="holds NaN"):
@@ -104,6 +201,8 @@ def test_a_share_of_less_than_one_number_is_refused_with_what_suffices() -> None
         {"first_steps": 0},
         {"fill": "ones"},
         {"seed": -1},
+        {"adversaries": -1},
+        {"adversary_steps": 0},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:

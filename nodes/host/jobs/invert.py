@@ -19,7 +19,7 @@ from ....rece_ops.attacks.inversion import InversionSettings
 from ....rece_ops.texts import quoted
 from ..errors import UnsupportedModelError
 from ..patching.schedules import check_unscheduled
-from ..progress import JobProgress
+from ..progress import JobProgress, PictureProgress
 from ..protocols import Model
 from ..session import Session
 from ..text.conditioning import Conditioning, NewTokens, with_tokens
@@ -70,6 +70,17 @@ def invert_concept(session: Session, images: Tensor | None, start: str, settings
         )
     check_unscheduled(session.model, "this attack")
     latents = session.vae.encode(checked_images(images)[..., :3])
+    return invert_latents(session, latents, start, settings, JobProgress(learn=1).part("learn"))
+
+
+def invert_latents(
+    session: Session, latents: Tensor, start: str, settings: InversionSettings, progress: PictureProgress
+) -> Inverted:
+    """The same of pictures [n, …] as the VAE or a sampler gives them; see `invert_concept`.
+
+    Raises:
+        InputError: there are more tokens than the prompt has.
+    """
     conditioning = session.encoder.conditioning(start)
     (encoded,) = session.encoder.encode(start).streams["text"]
     tokens = encoded.tokens
@@ -79,13 +90,20 @@ def invert_concept(session: Session, images: Tensor | None, start: str, settings
             f"give at most {tokens.shape[0] - 1}."
         )
     with torch.inference_mode(False), torch.enable_grad():
-        learned, losses = _learn(session.model, latents.clone(), tokens.clone().float(), conditioning[0][1], settings)
+        learned, losses = _learn(
+            session.model, latents.clone(), tokens.clone().float(), conditioning[0][1], settings, progress
+        )
     change = NewTokens(encoded.source.slot, encoded.places, learned)
     return Inverted(with_tokens(conditioning, [change]), tuple(losses))
 
 
 def _learn(
-    model: Model, latents: Tensor, start: Tensor, values: dict[str, Any], settings: InversionSettings
+    model: Model,
+    latents: Tensor,
+    start: Tensor,
+    values: dict[str, Any],
+    settings: InversionSettings,
+    progress: PictureProgress,
 ) -> tuple[Tensor, list[float]]:
     """The token embeddings [n, d] with the learned ones in place of tokens 1 to `settings.tokens`, and the losses."""
     device = model.load_device
@@ -97,7 +115,7 @@ def _learn(
     learned = nn.Parameter(fixed[1 : 1 + settings.tokens].clone())
     rate = settings.learning_rate * float(fixed.square().mean().sqrt())
     optimizer = torch.optim.Adam([learned], lr=rate)
-    progress, losses = JobProgress(learn=1).part("learn"), []
+    losses: list[float] = []
     for step in range(settings.steps):
         context = torch.cat([fixed[:1], learned, fixed[1 + settings.tokens :]])
         with torch.autograd.graph.save_on_cpu() if settings.low_memory else nullcontext():

@@ -1,4 +1,7 @@
-"""An eraser that takes out the numbers of feed-forward layers that a concept uses (ConceptPrune, arXiv:2405.19237)."""
+"""An eraser that takes out the numbers of feed-forward layers that a concept uses (ConceptPrune, arXiv:2405.19237).
+
+With adversaries also those by which learned contexts bring it back (after P-ESD, arXiv:2405.16534).
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,20 @@ import comfy.model_management
 import torch
 
 from ....rece_ops import EraserSet, InputError, Provenance, SparseChange, SparseNumbers, __version__
-from ....rece_ops.linear.finite import is_finite
-from ....rece_ops.methods.pruning import PairedNorms, check_share, pruned_numbers, pruned_places
+from ....rece_ops.methods.pruning import check_share, pruned_numbers, pruned_places, united_places
 from ....rece_ops.provenance import cleaned
 from ....rece_ops.texts import quoted
-from ...request.concept_lines import ConceptLine
 from ...request.everyday_prompts import HELD_OUT
 from ...request.pruning_request import PruningRequest
-from ..errors import NotFiniteError
 from ..patching.weights import effective_weight
 from ..progress import JobProgress, PictureProgress
 from ..session import Session
 from ..training.drift import PredictedDrift
 from ..training.layers import TrainedLayers, sparse_differences
-from ..training.neurons import NeuronNorms, feed_forward_outputs
+from ..training.neurons import feed_forward_outputs
 from ..training.pictures import make_pictures
 from ..training.prompts import check_one_window
+from .look_at_neurons import Look, Looked
 from .plain_unet import check_plain, check_unet
 
 PRUNED = "pruned"
@@ -46,6 +47,7 @@ class Pruned:
     Attributes:
         eraser: the ERASER.
         counts: how many numbers were pruned, and of how many, by the block of the UNet.
+        found_by_adversaries: how many of them were found with adversaries only.
         drifts: see `PredictedDrift`; of the concepts' prompts, of the bases' and of held-out everyday prompts.
         pairs: of pictures that were looked at.
         seconds: that it took.
@@ -54,6 +56,7 @@ class Pruned:
 
     eraser: EraserSet
     counts: Mapping[str, tuple[int, int]]
+    found_by_adversaries: int
     drifts: Mapping[str, float]
     pairs: int
     seconds: float
@@ -74,18 +77,19 @@ def prune_concepts(session: Session, request: PruningRequest) -> Pruned:
     shapes = feed_forward_outputs(session.model)
     check_plain(session, shapes, _WAY)
     check_share(request.settings.share, {key: columns for key, (_, columns) in shapes.items()})
-    prompts = {
-        side: [getattr(pair, side) for line in request.concepts for pair in request.pairs(line)] for side in _SIDES
-    }
-    check_one_window(session, list(dict.fromkeys([*prompts["concept"], *prompts["anchor"], ""])))
+    check_one_window(session, list(dict.fromkeys([*request.prompts(), ""])))
+    adversaries, keys = request.settings.adversaries, list(shapes)
     started = time.perf_counter()
-    progress = JobProgress(look=10, choose=2, measure=2)
+    progress = JobProgress(look=10, choose=1, attack=10 * adversaries, choose_again=1, measure=2)
+    look = Look(session, request, shapes, progress)
     try:
-        norms = [
-            _paired_norms(session, request, line, shapes, progress, (place, len(request.concepts)))
-            for place, line in enumerate(request.concepts)
-        ]
-        change = _chosen(session, request, shapes, norms, progress.part("choose"))
+        plain = [look.plain(line) for line in request.concepts]
+        change = first = _chosen(session, request, keys, progress.part("choose"), plain)
+        if adversaries:
+            layers = _attached(session, first)
+            with layers.attached():
+                attacked = [look.under_attack(line, layers) for line in request.concepts]
+            change = _chosen(session, request, keys, progress.part("choose_again"), plain, first, attacked)
         drifts = _drifts(session, request, change, progress)
     except comfy.model_management.OOM_EXCEPTION:
         raise InputError(
@@ -94,6 +98,7 @@ def prune_concepts(session: Session, request: PruningRequest) -> Pruned:
     return Pruned(
         EraserSet({PART: change}, _provenance(session, request)),
         _counts(shapes, change),
+        change.count - first.count,
         drifts,
         request.pictures.concept * len(request.concepts),
         time.perf_counter() - started,
@@ -101,51 +106,41 @@ def prune_concepts(session: Session, request: PruningRequest) -> Pruned:
     )
 
 
-_SIDES = ("concept", "anchor")
-
-
-def _paired_norms(
-    session: Session,
-    request: PruningRequest,
-    line: ConceptLine,
-    shapes: Mapping[str, tuple[int, int]],
-    progress: JobProgress,
-    turn: tuple[int, int],
-) -> dict[str, PairedNorms]:
-    """The norms of every layer, of pictures of the concept and of its base from the same noise."""
-    settings, (place, count) = request.settings, turn
-    sides = []
-    for number, side in enumerate(_SIDES):
-        found = NeuronNorms(session.model, {key: shape[1] for key, shape in shapes.items()}, settings.first_steps)
-        prompts = [getattr(pair, side) for pair in request.pairs(line)]
-        report = progress.part("look", 2 * place + number, 2 * count)
-        with found.listening():
-            make_pictures(session, prompts, request.pictures, settings.seed, report, settings.first_steps, found.begin)
-        sides.append(found)
-    concept, base = sides
-    norms = {key: PairedNorms(concept.norms(key), base.norms(key)) for key in shapes}
-    if not all(is_finite(one) for pair in norms.values() for one in pair):
-        raise NotFiniteError(
-            f"The MODEL's activations for {quoted(line.concept)} hold NaN or infinite values: load it in float32 or bfloat16."
-        )
-    return norms
-
-
 def _chosen(
     session: Session,
     request: PruningRequest,
-    shapes: Mapping[str, tuple[int, int]],
-    norms: Sequence[Mapping[str, PairedNorms]],
+    keys: Sequence[str],
     progress: PictureProgress,
+    plain: Sequence[Looked],
+    first: SparseChange | None = None,
+    attacked: Sequence[Looked] = (),
 ) -> SparseChange:
+    """Which numbers of each layer are pruned, and what becomes of them; one layer at a time is in float32.
+
+    Args:
+        session, request: with MODEL; what was asked for.
+        keys: of the layers' weights.
+        progress: told of every layer.
+        plain: what was seen of every concept with its own prompts.
+        first: what is pruned by that alone, where adversaries were learned against it.
+        attacked: what was seen of every concept with them.
+
+    Raises:
+        InputError: nothing is more active for a concept.
+    """
     settings, found = request.settings, dict[str, SparseNumbers]()
     generator = torch.Generator().manual_seed(settings.seed)
-    for done, key in enumerate(shapes, start=1):
+    for done, key in enumerate(keys, start=1):
         weight = effective_weight(session.model, key, session.model.load_device)
-        places = pruned_places(weight, [one[key] for one in norms], settings.share)
+        places = pruned_places(weight, [one.norms[key] for one in plain], settings.share)
+        if first is not None:
+            standing = weight + first.of_weight(key, weight) if key in first.changes else weight
+            more = pruned_places(standing, [one.norms[key] for one in attacked], settings.share)
+            places = united_places(places, more)
         if len(places):
-            found[key] = pruned_numbers(weight, places, settings.fill, generator)
-        progress(done, len(shapes), "choosing neurons")
+            directions = torch.cat([one.directions[key] for one in (*plain, *attacked)])
+            found[key] = pruned_numbers(weight, places, settings.fill, generator, directions)
+        progress(done, len(keys), "choosing neurons")
     if not found:
         pairs = ", ".join(f"{quoted(line.concept)} and {quoted(line.target)}" for line in request.concepts)
         raise InputError(
@@ -153,6 +148,12 @@ def _chosen(
             "CLIP that belongs to it."
         )
     return SparseChange(found)
+
+
+def _attached(session: Session, change: SparseChange) -> TrainedLayers:
+    """The layers with `change`, on the device."""
+    differences = sparse_differences(session.model, change, session.model.load_device)
+    return TrainedLayers(session.model, {key: (difference,) for key, difference in differences.items()})
 
 
 def _drifts(session: Session, request: PruningRequest, change: SparseChange, progress: JobProgress) -> dict[str, float]:
@@ -163,9 +164,7 @@ def _drifts(session: Session, request: PruningRequest, change: SparseChange, pro
         "base": list(dict.fromkeys(pair.anchor for pair in pairs)),
         "held-out": list(HELD_OUT),
     }
-    device, found = session.model.load_device, {}
-    differences = sparse_differences(session.model, change, device)
-    layers = TrainedLayers(session.model, {key: (difference,) for key, difference in differences.items()})
+    found, layers = {}, _attached(session, change)
     with layers.attached():
         for turn, (name, prompts) in enumerate(groups.items()):
             drift = PredictedDrift(layers)

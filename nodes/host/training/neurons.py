@@ -1,4 +1,4 @@
-"""What enters the feed-forward output layers of a UNet while it denoises, as norms step by step."""
+"""What enters the feed-forward output layers of a UNet while it denoises, as norms and means step by step."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def feed_forward_outputs(model: Model) -> dict[str, tuple[int, int]]:
     return found
 
 
-class NeuronNorms:
-    """Norms of the inputs of layers over all tokens, each token scaled to length 1; nothing else is kept of an activation.
+class NeuronActivity:
+    """Norms of the inputs of layers over all tokens, each token scaled to length 1, and means of the inputs as they are.
+
+    Nothing else is kept of an activation.
 
     Args:
         model: a ModelPatcher.
@@ -39,7 +41,10 @@ class NeuronNorms:
     def __init__(self, model: Model, columns: dict[str, int], steps: int) -> None:
         self._layers = {key: comfy.utils.get_attr(model.model, key.removesuffix(SUFFIX)) for key in columns}
         device = model.load_device
-        self._squares = {key: torch.zeros(steps, count, device=device) for key, count in columns.items()}
+        self._squares, self._sums = (
+            {key: torch.zeros(steps, count, device=device) for key, count in columns.items()} for _ in range(2)
+        )
+        self._tokens = {key: [0] * steps for key in columns}
         self._steps, self._step = steps, 0
 
     def begin(self, step: int) -> None:
@@ -52,7 +57,7 @@ class NeuronNorms:
         handles: list[Any] = []
         try:
             for key, layer in self._layers.items():
-                handles.append(layer.register_forward_pre_hook(self._hook(self._squares[key])))
+                handles.append(layer.register_forward_pre_hook(self._hook(key)))
             yield
         finally:
             for handle in handles:
@@ -62,13 +67,23 @@ class NeuronNorms:
         """[steps, columns] of that layer."""
         return self._squares[key].sqrt()
 
-    def _hook(self, squares: Tensor) -> Any:
+    def means(self, key: str) -> Tensor:
+        """[steps, columns] of that layer; 0 of a step in which nothing came."""
+        counts = torch.tensor(self._tokens[key], device=self._sums[key].device).clamp(min=1)
+        return self._sums[key] / counts[:, None]
+
+    def _hook(self, key: str) -> Any:
+        squares, sums, counted = self._squares[key], self._sums[key], self._tokens[key]
+
         def add(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-            if self._step >= self._steps:
+            step = self._step
+            if step >= self._steps:
                 return
             # One picture at a time: all at once would be a second set of activations in float32.
             for picture in inputs[0]:
-                tokens = torch.nn.functional.normalize(picture.float(), dim=-1)
-                squares[self._step] += tokens.square().sum(dim=0).to(squares.device)
+                tokens = picture.float()
+                sums[step] += tokens.sum(dim=0).to(sums.device)
+                counted[step] += len(tokens)
+                squares[step] += torch.nn.functional.normalize(tokens, dim=-1).square().sum(dim=0).to(squares.device)
 
         return add

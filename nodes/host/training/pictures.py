@@ -44,17 +44,31 @@ def make_pictures(
     Raises:
         comfy.model_management.InterruptProcessingException: the person pressed Cancel.
     """
+    conditionings = [session.encoder.conditioning(prompt) for prompt in prompts]
+    return make_pictures_of(session, conditionings, settings, seed, progress, first_steps, begins)
+
+
+def make_pictures_of(
+    session: Session,
+    conditionings: Sequence[Conditioning],
+    settings: PictureSettings,
+    seed: int,
+    progress: PictureProgress,
+    first_steps: int | None = None,
+    begins: Callable[[int], None] = lambda step: None,
+) -> Tensor:
+    """The same of one picture for each CONDITIONING of one prompt, all of one size; see `make_pictures`."""
     found = []
     # A picture of 512×512 pixels takes 64 times the memory of one of 64×64.
     at_once = max(1, min(_AT_ONCE, _AT_ONCE * 512 * 512 // (settings.size * settings.size)))
-    for start in range(0, len(prompts), at_once):
-        part = prompts[start : start + at_once]
+    for start in range(0, len(conditionings), at_once):
+        part = conditionings[start : start + at_once]
 
         def after_step(
             step: int, denoised: Tensor, noisy: Tensor, total: int, begun: int = start, size: int = len(part)
         ) -> None:
             begins(step + 1)
-            progress(begun * total + size * (step + 1), len(prompts) * total, "making pictures")
+            progress(begun * total + size * (step + 1), len(conditionings) * total, "making pictures")
 
         begins(0)
         found.append(_sampled(session, part, settings, seed + start, after_step, first_steps))
@@ -63,7 +77,7 @@ def make_pictures(
 
 def _sampled(
     session: Session,
-    prompts: Sequence[str],
+    conditionings: Sequence[Conditioning],
     settings: PictureSettings,
     seed: int,
     callback: Any,
@@ -71,7 +85,7 @@ def _sampled(
 ) -> Tensor:
     model: Any = session.model
     side = settings.size // _PIXELS
-    latent = torch.zeros([len(prompts), model.get_model_object("latent_format").latent_channels, side, side])
+    latent = torch.zeros([len(conditionings), model.get_model_object("latent_format").latent_channels, side, side])
     samples: Tensor = comfy.sample.sample(
         model,
         comfy.sample.prepare_noise(latent, seed),
@@ -79,7 +93,7 @@ def _sampled(
         settings.guidance,
         _SAMPLER,
         _SCHEDULER,
-        _joined([session.encoder.conditioning(prompt) for prompt in prompts]),
+        _joined(conditionings),
         session.encoder.conditioning(""),
         latent,
         last_step=last_step,
