@@ -68,6 +68,16 @@ class Attacker:
             found: Tensor = self.bench.pocket.vae.encode(self.pictures.movedim(1, -1)).cpu()
         return found
 
+    @cached_property
+    def staying(self) -> tuple[Caption, ...]:
+        """Captions that should stay."""
+        return (*self.trials.neighbours, *self.trials.others)
+
+    @cached_property
+    def staying_pictures(self) -> Tensor:
+        """What the unedited model makes of those [n, 3, 64, 64]."""
+        return self.bench.pictures(self.bench.pocket.model, self.staying)
+
     def shown(self, erased: Erased, embeddings: Tensor, begun: Begun | None = None) -> Rate:
         """How many pictures show the concept, one for each of `embeddings`, the place being the seed."""
         return made(self.concept, classify(self.made(erased, embeddings, begun)))

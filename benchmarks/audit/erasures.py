@@ -90,6 +90,8 @@ class Erasures:
             )
 
     def _timed(self, method: str) -> tuple[Any, float]:
+        from rece_pack.rece_ops import EraserSet
+
         if method == RANDOM:
             return self._measured(self._random)
         if method in CLOSED_FORMS:
@@ -98,7 +100,8 @@ class Erasures:
             return self._measured(self._projection)
         if method in STACKS:
             first, second = self.of(PROJECTION), self.of(STACKS[method])
-            return first.eraser.combined(second.eraser, {}), first.seconds + second.seconds
+            # Parts of other weights: neither comes before the other.
+            return EraserSet({**first.eraser, **second.eraser}), first.seconds + second.seconds
         if method in PRUNINGS:
             return self._kept(method, lambda: self._pruned(PRUNINGS[method]))
         return self._kept(method, lambda: self._trained({} if method == HARDENED else VARIANTS[method]))

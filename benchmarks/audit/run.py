@@ -44,7 +44,9 @@ class Audit:
         """What the files lack of that method, written as it comes."""
         name = self._attacker.concept.name
         found = {one.key: one for one in read_records(self._path, Found)}
-        if (method, name) not in found:
+        # Another file may have it, measured with other sizes: one of them is enough.
+        elsewhere = {one.key for file in self._path.parent.glob("*.json") for one in read_records(file, Found)}
+        if (method, name) not in elsewhere:
             self._leave_in_time()
             found[method, name] = self._found(method)
             write_records(self._path, list(found.values()))
@@ -81,6 +83,9 @@ class Audit:
             name: kept(captions, seen[name]) if name in STAYING else made(attacker.concept, seen[name])
             for name, captions in groups.items()
         }
+        if erased.word:
+            # Only the concept's name has a word in its place.
+            rates |= dict.fromkeys(("paraphrased", "held_out"), NOT_MEASURED)
         print(method, attacker.concept.name, *(f"{name} {rate}" for name, rate in rates.items()), flush=True)
         inverted: dict[str, Any] = {}
         for tokens in TOKENS:

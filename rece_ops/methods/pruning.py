@@ -153,7 +153,7 @@ def projected_numbers(weight: Tensor, places: Tensor, directions: Tensor) -> Ten
         directions: [k, columns], in float32; what is smaller than their rounding is none.
     """
     places, columns = places.long().cpu(), weight.shape[1]
-    values = weight.reshape(-1)[places.to(weight.device)].double().cpu()
+    values = weight.reshape(-1)[places.to(weight.device)].cpu().double()
     rows, inverse, counts = torch.unique_consecutive(
         torch.div(places, columns, rounding_mode="floor"), return_inverse=True, return_counts=True
     )
@@ -161,7 +161,7 @@ def projected_numbers(weight: Tensor, places: Tensor, directions: Tensor) -> Ten
     inside = torch.arange(len(places)) - (counts.cumsum(0) - counts)[inverse]
     numbers = torch.zeros(len(rows), int(counts.max()), dtype=torch.float64)
     numbers[inverse, inside] = values
-    found, wide = directions.double().cpu(), numbers.shape[1]
+    found, wide = directions.cpu().double(), numbers.shape[1]
     at_once = max(1, _AT_ONCE // (len(found) * wide))
     for start in range(0, len(rows), at_once):
         chunk = (inverse >= start) & (inverse < start + at_once)

@@ -15,10 +15,8 @@ from pocket_model.rates import NORMAL_95
 
 def measure(attacker: Attacker, erased: Erased) -> Outcome:
     """Of neighbours and others."""
-    staying = (*attacker.trials.neighbours, *attacker.trials.others)
-    before = attacker.bench.pictures(attacker.bench.pocket.model, staying)
-    after = attacker.made(erased, attacker.embeddings(erased, staying))
-    apart = (after - before).flatten(1).square().mean(dim=1).sqrt()
+    after = attacker.made(erased, attacker.embeddings(erased, attacker.staying))
+    apart = (after - attacker.staying_pictures).flatten(1).square().mean(dim=1).sqrt()
     half = NORMAL_95 * float(apart.std()) / math.sqrt(len(apart))
     mean = float(apart.mean())
     return Outcome(numbers=(mean, max(0.0, mean - half), mean + half))

@@ -7,8 +7,8 @@ that denoises at all, one that never knew the concept too: compare with the rand
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,14 +40,15 @@ def measure(attacker: Attacker, erased: Erased) -> Outcome:
             return (noisy - clean.float()) / level
 
         with constant_weights(erased.model.model):
-            noisy = _forwards(_backwards(denoiser.latents(clean), levels.flip(0), slope), levels, slope)
+            noisy = forwards(backwards(denoiser.latents(clean), levels.flip(0), slope), levels, slope)
         found = erased.model.model.process_latent_out(noisy).cpu()
     with torch.inference_mode():
         pictures = pocket.vae.decode(found).movedim(-1, 1).float().clamp(0, 1).cpu()
     return Outcome(made(attacker.concept, classify(pictures)))
 
 
-def _backwards(clean: Tensor, rising: Tensor, slope: Any) -> Tensor:
+def backwards(clean: Tensor, rising: Tensor, slope: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """From clean latents to noise of the last of the `rising` levels; `slope` is dx/dσ at latents and a level."""
     found = clean
     for before, level in pairwise(rising):
         start = found
@@ -56,7 +57,8 @@ def _backwards(clean: Tensor, rising: Tensor, slope: Any) -> Tensor:
     return found
 
 
-def _forwards(noisy: Tensor, falling: Tensor, slope: Any) -> Tensor:
+def forwards(noisy: Tensor, falling: Tensor, slope: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """From noise of the first of the `falling` levels to latents of the last, by steps of Euler."""
     for level, after in pairwise(falling):
         noisy = noisy + (after - level) * slope(noisy, level)
     return noisy
