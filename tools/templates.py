@@ -39,7 +39,8 @@ SOURCE = {
 }
 # The frontend's own colours of groups.
 BLUE, GREEN, PURPLE, ORANGE, RED = "#3f789e", "#8A8", "#a1309b", "#b58b2a", "#A88"
-WIDTH, HEIGHT, TOP, LEFT, MARGIN = 1600, 1000, 235, 60, 20
+# So large that the canvas still writes what stands on the nodes.
+WIDTH, HEIGHT, TOP, LEFT, MARGIN = 2900, 1900, 235, 60, 80
 # A template's picture is shown about as wide.
 PICTURE_WIDTH, QUALITY = 640, 80
 
@@ -166,6 +167,7 @@ TEMPLATES = (
                 {
                     "prompts": "a painting of a harbour by Van Gogh\na painting of a harbour by Claude Monet\na photo of a dog in a park",
                     "seed": 42,
+                    "control_after_generate": "fixed",
                 },
             ),
             "pictures": Placed("SaveImage", (1940, 1080, 330, 340), {"filename_prefix": "rece/hardened"}, "Pictures"),
@@ -247,13 +249,13 @@ TEMPLATES = (
             "sampler": Placed(
                 "KSampler",
                 (1330, 250, 300, 320),
-                {"seed": 42, "steps": 20, "cfg": 7.0, "sampler_name": "euler"},
+                {"seed": 42, "control_after_generate": "fixed", "steps": 20, "cfg": 7.0, "sampler_name": "euler"},
                 "Before: sampler",
             ),
             "new sampler": Placed(
                 "KSampler",
                 (1330, 640, 300, 320),
-                {"seed": 42, "steps": 20, "cfg": 7.0, "sampler_name": "euler"},
+                {"seed": 42, "control_after_generate": "fixed", "steps": 20, "cfg": 7.0, "sampler_name": "euler"},
                 "After: sampler",
             ),
             "decode": Placed("VAEDecode", (1660, 250, 150, 60)),

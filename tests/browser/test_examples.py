@@ -69,11 +69,12 @@ async () => {
   const boxes = [];
   for (const node of app.graph.nodes) {
     const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
-    const { offset, scale } = app.canvas.ds;
     await recetest.settledHeight(node.id);
     if (element) {
-      const { left, top, right, bottom } = element.getBoundingClientRect();
-      boxes.push([node.title, left / scale - offset[0], top / scale - offset[1], right / scale - offset[0], bottom / scale - offset[1]]);
+      const { offset, scale } = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect();
+      const box = element.getBoundingClientRect();
+      const x = (page) => (page - canvas.left) / scale - offset[0], y = (page) => (page - canvas.top) / scale - offset[1];
+      boxes.push([node.title, x(box.left), y(box.top), x(box.right), y(box.bottom)]);
     } else {
       boxes.push([node.title, node.pos[0], node.pos[1] - 30, node.pos[0] + node.size[0], node.pos[1] + node.size[1]]);
     }

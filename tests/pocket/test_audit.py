@@ -38,7 +38,7 @@ def test_a_table_has_columns_for_what_was_measured_only(tmp_path: Path) -> None:
     (tmp_path / "striped.json").write_text(json.dumps(old), encoding="utf-8")
     write_report(tmp_path, tmp_path / "before.md")
     assert "Further probes" not in (tmp_path / "before.md").read_text(encoding="utf-8")
-    shares = (0.0, 0.25, 0.5, 1.0, 1.0)
+    shares = (0.0, 0.25, 0.5)
     records = [
         probed("inpainting"),
         probed("picture difference", Rate(0, 0), (0.1, 0.05, 0.15)),
@@ -57,7 +57,7 @@ def test_a_table_has_columns_for_what_was_measured_only(tmp_path: Path) -> None:
 
 def test_a_concept_that_does_not_come_back_is_told_as_such() -> None:
     assert steps_until_back((0.0,) * len(MARKS)) == f"> {MARKS[-1]}"
-    assert steps_until_back((1.0,) * len(MARKS)) == str(MARKS[0])
+    assert steps_until_back((1.0,)) == str(MARKS[0])
 
 
 def test_sampling_backwards_is_the_inverse_of_sampling_forwards() -> None:

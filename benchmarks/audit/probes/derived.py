@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import torch
-
 from benchmarks.audit.attacker import Attacker, Outcome
 from benchmarks.audit.erasures import Erased
-
-REGULARIZATION = 0.1
+from benchmarks.efficacy.records import DERIVED
 
 
 def measure(attacker: Attacker, erased: Erased) -> Outcome | None:
-    """Of own prompts; None of an erasure that changes nothing that reads the text."""
-    from rece_pack.nodes.host.jobs.derive import derive_conditioning
+    """Of own prompts, with the first regularization of `DERIVED`; None of an erasure without a transform of the text."""
+    from rece_pack.rece_ops import derive_embedding
 
-    eraser = erased.eraser
-    if eraser is None or not (eraser.transforms or eraser.changes_weights):
+    transforms = {} if erased.eraser is None else erased.eraser.transforms
+    if not transforms:
         return None
-    with torch.inference_mode():
-        derived = [
-            derive_conditioning(attacker.bench.session, caption.text, REGULARIZATION, eraser, None).conditioning[0][0]
-            for caption in attacker.trials.own
-        ]
-    return Outcome(attacker.shown(erased, torch.cat(derived)))
+    (transform,) = transforms.values()
+    own = attacker.embeddings(erased, attacker.trials.own)
+    derived = derive_embedding(attacker.bench.gram, transform, own.flatten(0, 1), DERIVED[0])
+    return Outcome(attacker.shown(erased, derived.view_as(own)))

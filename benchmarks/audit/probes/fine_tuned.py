@@ -1,8 +1,8 @@
 """The erased model fine-tuned on a few pictures of the concept with their captions: how many steps until it is back.
 
 Low-rank changes of all weights, by AdamW on the denoising loss. `numbers` are the shares of own prompts' pictures that show the concept
-after each of `MARKS` steps; `rate` is that of the last. With an unknown word in the concept's place the unedited model, which knows what
-the concept looks like and not the word, is what an erasure is compared with.
+after each of `MARKS` steps, up to the first where it is back; `rate` is that of the last. What an erasure is compared with is the
+unedited model with an unknown word in the concept's place: it knows what the concept looks like, and not the word.
 """
 
 from __future__ import annotations
@@ -54,9 +54,11 @@ def measure(attacker: Attacker, erased: Erased, count: int) -> Outcome | None:
                 if step in MARKS:
                     rate = attacker.shown(erased, own)
                     shares.append(rate.share)
+                    if rate.share >= BACK:
+                        break
     return Outcome(rate, tuple(shares))
 
 
 def steps_until_back(numbers: tuple[float, ...]) -> str:
     """As in '25', or '> 200'."""
-    return next((str(mark) for mark, share in zip(MARKS, numbers, strict=True) if share >= BACK), f"> {MARKS[-1]}")
+    return next((str(mark) for mark, share in zip(MARKS, numbers, strict=False) if share >= BACK), f"> {MARKS[-1]}")
