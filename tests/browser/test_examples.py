@@ -63,21 +63,15 @@ SMALL = {
 }
 # As `FIT` of `tools.readme_picture` takes them: the page of the tests, without its bars.
 VIEW = [60, 60, 20, 1400, 1000]
-# Where every node is that a person sees, in the canvas's units, with its title.
+# Where every node is that a person sees, in the canvas's units, with its title: Nodes 2.0 draws it as high as what it holds.
 BOXES = """
 async () => {
-  const boxes = [];
+  const boxes = [], title = LiteGraph.NODE_TITLE_HEIGHT;
   for (const node of app.graph.nodes) {
+    const [x, y] = node.pos, height = await recetest.settledHeight(node.id);
     const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
-    await recetest.settledHeight(node.id);
-    if (element) {
-      const { offset, scale } = app.canvas.ds, canvas = app.canvas.canvas.getBoundingClientRect();
-      const box = element.getBoundingClientRect();
-      const x = (page) => (page - canvas.left) / scale - offset[0], y = (page) => (page - canvas.top) / scale - offset[1];
-      boxes.push([node.title, x(box.left), y(box.top), x(box.right), y(box.bottom)]);
-    } else {
-      boxes.push([node.title, node.pos[0], node.pos[1] - 30, node.pos[0] + node.size[0], node.pos[1] + node.size[1]]);
-    }
+    const width = element ? element.getBoundingClientRect().width / app.canvas.ds.scale : node.size[0];
+    boxes.push([node.title, x, y - title, x + width, y + height - (element ? title : 0)]);
   }
   return boxes;
 }
@@ -106,8 +100,10 @@ def test_nothing_overlaps(frontend: Frontend, template: Template) -> None:
     assert len(boxes) == len(template.nodes)
     overlapping = [(one[0], other[0]) for one, other in combinations(boxes, 2) if _overlap(one[1:], other[1:])]
     assert overlapping == []
+    if frontend.nodes2:
+        return  # it spreads a workflow that was saved by the canvas, nodes and groups by rules of their own
     groups = [(left, top, left + width, top + height) for _, _, (left, top, width, height) in template.groups]
-    outside = [title for title, *box in boxes if not any(_inside(box, group) for group in groups)]
+    outside = [(title, box) for title, *box in boxes if not any(_inside(box, group) for group in groups)]
     assert outside == []
 
 
