@@ -84,6 +84,7 @@ _COUNTING = {
             "retain_weight",
             "adversaries",
             "adversary_rate",
+            "adversary_updates",
             "retain_limit",
         ),
         (HARDENED,),
