@@ -54,7 +54,7 @@ class PruneConcept(io.ComfyNode):
                         "were published for Stable Diffusion. More prune more of the concept, and of everything else."
                     ),
                 ),
-                seed_input("For the pictures, and for the noise of 'fill'."),
+                seed_input("For the pictures, the noise of 'fill', and the adversaries."),
                 choice_input(
                     "fill",
                     FILLS,

@@ -114,7 +114,7 @@ class Erasures:
         if not (folder / _ERASER).is_file():
             eraser, seconds = self._measured(make)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / _SECONDS).write_text(f"{seconds}\n", encoding="utf-8")
+            (folder / _SECONDS).write_text(f"{seconds}\n", encoding="utf-8", newline="\n")
             eraser.save(folder / _ERASER)
         return EraserSet.load(folder / _ERASER), float((folder / _SECONDS).read_text(encoding="utf-8"))
 
@@ -228,8 +228,8 @@ class Erasures:
         started = time.perf_counter()
         with torch.inference_mode():
             found = unlearn_in_text_encoder(Session.open(pocket.model, pocket.clip, pocket.vae), request)
-        changed = found.clip.patcher.patches.keys() - pocket.clip.patcher.patches.keys()
-        weights = found.clip.patcher.model_state_dict()
+        patcher: Any = found.clip.patcher
+        changed, weights = patcher.patches.keys() - pocket.clip.patcher.patches.keys(), patcher.model_state_dict()
         size = sum(weights[key].numel() * weights[key].element_size() for key in changed)
         return Erased(pocket.model, found.clip, None, time.perf_counter() - started, size)
 

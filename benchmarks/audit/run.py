@@ -79,7 +79,7 @@ class Audit:
         groups = {name: getattr(attacker.trials, name) for name in NAMES}
         embedded = {name: attacker.embeddings(erased, captions) for name, captions in groups.items()}
         seen = attacker.bench.all_seen(erased.model, embedded)
-        rates = {
+        rates: dict[str, Any] = {
             name: kept(captions, seen[name]) if name in STAYING else made(attacker.concept, seen[name])
             for name, captions in groups.items()
         }
