@@ -41,7 +41,7 @@ from pocket_model.world import (
 ROUNDS, TOLERANCE = 6, 0.06
 SEARCHED, CHECKED, NAMED, OTHERS = 24, 64, 24, 24
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-MODERATED, OWN = ("circle", "striped", "rain"), 24
+MODERATED, OWN = ("circle", "striped", "rain", "red"), 24
 
 
 @dataclass(frozen=True)
