@@ -39,6 +39,7 @@ from pocket_model.world import (
 )
 
 ROUNDS, TOLERANCE = 6, 0.06
+SEARCHED_MORE = 64
 SEARCHED, CHECKED, NAMED, OTHERS = 24, 64, 24, 24
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MODERATED, OWN = ("circle", "striped", "rain", "red"), 24
@@ -83,6 +84,11 @@ CASES = {
         Case("Fenwick", "identity", _FENWICK, (3, 1)),
     )
 }
+# Where 24 pictures a round were not enough to find what was asked for.
+MORE = tuple(
+    case.line for case in (Case("circle", "style", _STYLE, (3, 1)), Case("Fenwick", "identity", _FENWICK, (3, 1)))
+)
+_SEARCHED_MORE = f", {SEARCHED_MORE} pictures a round"
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Balanced:
     """What came of a case: of each target, the share of the reported pictures.
 
     Attributes:
-        key: the line.
+        key: the line, and how many pictures a round had where those are more.
         found: the mixture.
         rounds: how many were tried.
         before: of each target, how many pictures of the unedited model show it.
@@ -163,9 +169,10 @@ def balanced(bench: Bench, key: str) -> Balanced:
     from rece_pack.nodes.host.jobs.balance import balance_concept
     from rece_pack.nodes.request.erasure_request import request_of
 
-    case = CASES[key]
+    case = CASES[key.removesuffix(_SEARCHED_MORE)]
+    searched = SEARCHED_MORE if key.endswith(_SEARCHED_MORE) else SEARCHED
     targets = {value: target for target, value in case.targets.items()}
-    texts = [prompts(case, SEARCHED, 1), prompts(case, CHECKED, 2)]
+    texts = [prompts(case, searched, 1), prompts(case, CHECKED, 2)]
     first = (0, 10_000)
     detail: list[list[Any]] = []
 
@@ -178,7 +185,7 @@ def balanced(bench: Bench, key: str) -> Balanced:
     preserved = [name for name in other_words([]) if name != case.concept]
     inputs = {"preset": "UCE only", "method": "UCE", "preserve": "\n".join(preserved)}
     with torch.inference_mode():
-        found = balance_concept(bench.session, request_of(key, inputs), look, ROUNDS, TOLERANCE)
+        found = balance_concept(bench.session, request_of(case.line, inputs), look, ROUNDS, TOLERANCE)
     detail += [[[round(one, 4) for one in step.shares], list(step.seen.counts.values())] for step in found.rounds]
     named = named_captions(case, NAMED)
     others = [one for one in other_captions([], 4 * OTHERS) if case.concept not in one.text.split()][:OTHERS]
@@ -234,7 +241,7 @@ def main() -> int:
     bench = Bench(bench_sampler())
     strengths = [f"{name} at {strength:g}" for name in MODERATED for strength in STRENGTHS]
     parts = {
-        "balance": (Balanced, list(CASES), lambda key: balanced(bench, key)),
+        "balance": (Balanced, [*CASES, *(line + _SEARCHED_MORE for line in MORE)], lambda key: balanced(bench, key)),
         "moderation": (Moderated, strengths, lambda key: moderated(bench, key)),
     }
     for name, (kind, wanted, measure) in parts.items():
