@@ -89,7 +89,7 @@ class BalanceConcept(io.ComfyNode):
                     advanced=False,
                 ),
                 count_input(
-                    "rounds", 6, "How many mixtures are tried at most.", low=1, high=MOST_ROUNDS, advanced=False
+                    "rounds", 8, "How many mixtures are tried at most.", low=1, high=MOST_ROUNDS, advanced=False
                 ),
                 number_input(
                     "tolerance",
@@ -155,7 +155,7 @@ class BalanceConcept(io.ComfyNode):
         detector_clip: Clip | None = None,
         classifier: str = NO_FILE,
         pictures: int = 16,
-        rounds: int = 6,
+        rounds: int = 8,
         tolerance: float = 0.06,
         seed: int = 0,
         steps: int = 20,

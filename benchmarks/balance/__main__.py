@@ -38,9 +38,8 @@ from pocket_model.world import (
     figure,
 )
 
-ROUNDS, TOLERANCE = 6, 0.06
-SEARCHED_MORE = 64
-SEARCHED, CHECKED, NAMED, OTHERS = 24, 64, 24, 24
+ROUNDS, TOLERANCE = 8, 0.06
+CHECKED, NAMED, OTHERS = 64, 24, 24
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 MODERATED, OWN = ("circle", "striped", "rain", "red"), 24
 
@@ -54,12 +53,14 @@ class Case:
         kind: of what the pictures are judged by.
         targets: with the value that a picture of each shows.
         shares: that are asked for.
+        searched: pictures of a round.
     """
 
     concept: str
     kind: str
     targets: dict[str, str]
     shares: tuple[int, ...]
+    searched: int = 24
 
     @property
     def line(self) -> str:
@@ -78,17 +79,12 @@ CASES = {
         Case("circle", "style", _STYLE, (1, 1)),
         Case("circle", "colour", _COLOUR, (1, 1)),
         Case("Quill", "identity", _QUILL, (3, 1)),
-        Case("circle", "style", _STYLE, (3, 1)),
+        Case("circle", "style", _STYLE, (3, 1), 64),
         Case("circle", "colour", _COLOUR, (3, 1)),
         Case("Fenwick", "identity", _FENWICK, (1, 1)),
-        Case("Fenwick", "identity", _FENWICK, (3, 1)),
+        Case("Fenwick", "identity", _FENWICK, (3, 1), 64),
     )
 }
-# Where 24 pictures a round were not enough to find what was asked for.
-MORE = tuple(
-    case.line for case in (Case("circle", "style", _STYLE, (3, 1)), Case("Fenwick", "identity", _FENWICK, (3, 1)))
-)
-_SEARCHED_MORE = f", {SEARCHED_MORE} pictures a round"
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ class Balanced:
     """What came of a case: of each target, the share of the reported pictures.
 
     Attributes:
-        key: the line, and how many pictures a round had where those are more.
+        key: the line.
         found: the mixture.
         rounds: how many were tried.
         before: of each target, how many pictures of the unedited model show it.
@@ -169,10 +165,9 @@ def balanced(bench: Bench, key: str) -> Balanced:
     from rece_pack.nodes.host.jobs.balance import balance_concept
     from rece_pack.nodes.request.erasure_request import request_of
 
-    case = CASES[key.removesuffix(_SEARCHED_MORE)]
-    searched = SEARCHED_MORE if key.endswith(_SEARCHED_MORE) else SEARCHED
+    case = CASES[key]
     targets = {value: target for target, value in case.targets.items()}
-    texts = [prompts(case, searched, 1), prompts(case, CHECKED, 2)]
+    texts = [prompts(case, case.searched, 1), prompts(case, CHECKED, 2)]
     first = (0, 10_000)
     detail: list[list[Any]] = []
 
@@ -241,7 +236,7 @@ def main() -> int:
     bench = Bench(bench_sampler())
     strengths = [f"{name} at {strength:g}" for name in MODERATED for strength in STRENGTHS]
     parts = {
-        "balance": (Balanced, [*CASES, *(line + _SEARCHED_MORE for line in MORE)], lambda key: balanced(bench, key)),
+        "balance": (Balanced, list(CASES), lambda key: balanced(bench, key)),
         "moderation": (Moderated, strengths, lambda key: moderated(bench, key)),
     }
     for name, (kind, wanted, measure) in parts.items():
