@@ -15,6 +15,7 @@ from rece_pack.nodes.host.jobs.apply import upstream_erasures
 from rece_pack.nodes.host.jobs.balance import CHECKED, Balance, balance_concept
 from rece_pack.nodes.host.jobs.erase import erase_concepts
 from rece_pack.nodes.host.session import Session
+from rece_pack.nodes.reporting.balance import balance_report
 from rece_pack.nodes.request.balance_request import balance_request
 from rece_pack.nodes.request.concept_lines import parse_concepts
 from rece_pack.nodes.request.erasure_request import request_of
@@ -115,6 +116,21 @@ def test_of_rounds_that_all_miss_the_nearest_is_taken(session: Session) -> None:
     found = balanced(session, TurnsAt([0.3, 0.3, 0.3, 0.9]), f"{LINE} : 1, 3", rounds=3)
     assert found.off == min(abs(0.25 - one.seen.shares[0]) for one in found.rounds)
     assert len(found.rounds) == 3
+    (line,) = parse_concepts(f"{LINE} : 1, 3")
+    assert "Warning" not in balance_report(line, found, Named())
+    (other,) = parse_concepts(f"{LINE} : 99, 1")
+    warned = balance_report(other, found, Named()).splitlines()[0]
+    assert warned.startswith("Warning: The shares are not those asked for: 'Zorro Quill' has 0% and should have 99%.")
+
+
+class Named:
+    """A detector, as far as reports name it."""
+
+    name, rule = "eyes", "they see it"
+
+    def detect(self, pictures: torch.Tensor, progress: Any = None) -> list[Any]:
+        """Nothing looks here."""
+        return []
 
 
 def test_pictures_that_show_no_target_are_said_to(session: Session) -> None:

@@ -46,8 +46,8 @@ def test_it_begins_with_what_is_wanted_and_stays_where_the_pictures_agree() -> N
     assert search.shares == pytest.approx((0.75, 0.25))
 
 
-def test_a_step_beyond_the_shares_is_halved() -> None:
-    """Pictures that turn over all at once are met in the middle, where steps of one size would swing for ever."""
+def test_pictures_that_turn_over_all_at_once_are_met_in_the_middle() -> None:
+    """Steps of one size would swing for ever."""
     search = ShareSearch((1, 1))
     tried = []
     for _ in range(12):
