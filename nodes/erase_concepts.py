@@ -49,7 +49,8 @@ class EraseConcepts(io.ComfyNode):
                     tooltip=(
                         "One concept a line, or several separated by commas. 'a -> b' maps a to b; without an arrow, a "
                         "concept is mapped to the empty prompt (or to the preset's target). ' : 0.8' at the end sets the "
-                        "weight. Double quotes protect commas. '#' starts a comment."
+                        "weight next to other concepts. Targets with a vertical bar between them are mixed (only with the method UCE). Double "
+                        "quotes protect commas. '#' starts a comment."
                     ),
                 ),
                 preset_input(),
@@ -63,8 +64,8 @@ class EraseConcepts(io.ComfyNode):
                 ),
                 strength_input(
                     "strength",
-                    "How much of the erasure goes into the model: 0 is none, 1 is all. The 'eraser' output always holds the whole "
-                    "erasure.",
+                    "How much of the erasure goes into the model: 0 is none, 1 is all, and between them a concept is moderated. The "
+                    "'eraser' output always holds the whole erasure.",
                     optional=True,
                 ),
                 choice_input(

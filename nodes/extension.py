@@ -9,6 +9,7 @@ from .apply_eraser_to_conditioning import ApplyEraserToConditioning
 from .attacks.concept_vector import ConceptVector
 from .attacks.derive_embedding import DeriveEmbedding
 from .attacks.invert_concept import InvertConcept
+from .balance_concept import BalanceConcept
 from .combine_erasers import CombineErasers
 from .compare_erasure import CompareErasure
 from .erase_concepts import EraseConcepts
@@ -59,4 +60,5 @@ class RECEExtension(ComfyExtension):
             PruneConcept,
             UnlearnTextEncoder,
             ShapeEraser,
+            BalanceConcept,
         ]

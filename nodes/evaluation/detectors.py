@@ -24,12 +24,12 @@ NUDENET, ZERO_SHOT, RESNET = "NudeNet", "CLIP zero-shot", "ResNet-50"
 DETECTORS = (NUDENET, ZERO_SHOT, RESNET)
 
 
-def detector_input() -> io.Input:
+def detector_input(default: str = NUDENET) -> io.Input:
     """Which detector."""
     return io.Combo.Input(
         "detector",
         options=list(DETECTORS),
-        default=NUDENET,
+        default=default,
         tooltip="NudeNet finds exposed parts of bodies; CLIP zero-shot compares descriptions; ResNet-50 knows ImageNet's "
         "classes.",
     )

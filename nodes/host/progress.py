@@ -54,6 +54,21 @@ class JobProgress:
         return report
 
 
+class QuietProgress(JobProgress):
+    """Of a job within another one, whose bar it leaves alone; every step is still a chance to cancel."""
+
+    def __init__(self) -> None:
+        pass
+
+    def part(self, name: str, place: int = 0, count: int = 1) -> PictureProgress:
+        """See `JobProgress`."""
+
+        def report(done: int, total: int, stage: str = "", preview: Any = None) -> None:
+            check_cancelled()
+
+        return report
+
+
 def check_cancelled() -> None:
     """A chance to cancel, without a step.
 

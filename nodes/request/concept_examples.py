@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from ...rece_ops import InputError
 from ...rece_ops.texts import quoted
-from .concept_lines import masked_quotations, text_key, unquoted
+from .concept_lines import text_key
+from .quotations import masked_quotations, unquoted
 from .typed_text import LineError, content_lines
 
 MAX_EXAMPLES = 1000

@@ -5,6 +5,7 @@ Van Gogh -> art           mapped to "art"; → and => are arrows, too
 red, blue, green          three concepts
 red, blue -> grey         two concepts, both mapped to "grey"
 church -> : 0.8           mapped to the empty prompt, weighing 0.8; after a list, each of its concepts weighs so
+nurse -> man | woman      mapped to a mixture of both; ': 1, 3' at the end gives the shares (see `target_mixtures`)
 "red, white and blue"     one concept: what is between quotes is taken as it is
 # a comment
 """
@@ -19,24 +20,24 @@ from types import MappingProxyType
 from ...rece_ops import InputError
 from ...rece_ops.texts import QUOTED, printable, quoted
 from .concept_lists import PHRASES
+from .quotations import BAR, SEPARATORS, masked_quotations, unquoted
+from .target_mixtures import mixture_of, read_mixture
 from .typed_text import MAX_LINES, LineError, content_lines, is_seen
 
 MAX_WEIGHT = 100.0
 
 _NUMBER = re.compile(r"[+-]?\.?\d[\d.eE+-]*")
 _ARROW = re.compile(r"->|=>|→")
-_SEPARATORS = ",，、"
-_QUOTES = {'"': '"', "“": "”"}
-# What stands before a concept or a target: nothing, a comma, the end of an arrow.
-_BEGINNINGS = ("", ">", "→", *_SEPARATORS)
-_MASK = "\0"
 _PROMPT_WEIGHT = re.compile(r"\(([^()]+):\s*([\d.]+)\s*\)")
 _NO_TARGETS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ConceptLine:
-    """One concept to erase: its text, what it is mapped to, and its weight relative to the others."""
+    """One concept to erase: its text, what it is mapped to, and its weight relative to the others.
+
+    A mixture of targets is one text, as `target_mixtures.mixture_text` writes it.
+    """
 
     concept: str
     target: str
@@ -60,6 +61,22 @@ def parse_concepts(text: str, default_target: str = "", targets: Mapping[str, st
     if not lines:
         raise InputError("No concept is given: type at least one, one a line, such as 'nudity' or 'Van Gogh -> art'.")
     return [line for _, line in lines]
+
+
+def parse_single_targets(text: str) -> list[ConceptLine]:
+    """The same for what maps each concept to one target.
+
+    Raises:
+        InputError: a concept has several.
+    """
+    lines = parse_concepts(text)
+    mixed = next((line for line in lines if mixture_of(line.target)), None)
+    if mixed is not None:
+        raise InputError(
+            f"The concept {quoted(mixed.concept)} has several targets, which only 'Erase Concepts' and 'Balance Concept' take: "
+            "give it one. A '|' that belongs to the text goes into double quotes."
+        )
+    return lines
 
 
 def numbered_concepts(
@@ -112,7 +129,11 @@ def text_key(text: str) -> str:
 
 def _parse_line(number: int, line: str, default_target: str, targets: Mapping[str, str]) -> Iterator[ConceptLine]:
     masked = masked_quotations(line)
-    end, weight = _weight(number, line, masked)
+    if BAR in _behind_arrow(masked):
+        # What stands behind a colon are shares, and no weight.
+        end, weight = len(line), 1.0
+    else:
+        end, weight = _weight(number, line, masked)
     before, target = _split_arrow(number, line, masked[:end])
     items = [line[start:stop].strip() for start, stop in _items(line, masked, before) if line[start:stop].strip()]
     if not items:
@@ -133,28 +154,6 @@ def _parse_line(number: int, line: str, default_target: str, targets: Mapping[st
         yield ConceptLine(concept, chosen, weight)
 
 
-def masked_quotations(text: str) -> str:
-    """`text` with every character of its quotations replaced, so that no sign of the language is found in them.
-
-    A quotation begins where a concept or a target does; a quote elsewhere, or without its partner, is none.
-    """
-    found = list(text)
-    place, last, unclosed = 0, "", set()
-    while place < len(text):
-        character = text[place]
-        closing = _QUOTES.get(character)
-        if closing and closing not in unclosed and last in _BEGINNINGS:
-            end = text.find(closing, place + 1)
-            if end > place + 1:
-                found[place : end + 1] = _MASK * (end + 1 - place)
-                place = end
-            elif end < 0:
-                unclosed.add(closing)
-        last = last if character.isspace() else character
-        place += 1
-    return "".join(found)
-
-
 def _split_arrow(number: int, line: str, masked: str) -> tuple[int, str | None]:
     """Where the concepts end, and the target: None where there is no arrow."""
     arrows = list(_ARROW.finditer(masked))
@@ -165,8 +164,17 @@ def _split_arrow(number: int, line: str, masked: str) -> tuple[int, str | None]:
             number,
             f"Line {number} ({quoted(line)}) has two arrows: write several concepts with commas, and one target.",
         )
-    target = line[arrows[0].end() : len(masked)].strip()
+    start = arrows[0].end()
+    target = line[start : len(masked)].strip()
+    if BAR in masked[start:]:
+        return arrows[0].start(), read_mixture(number, line, target)
     return arrows[0].start(), unquoted(target) or target
+
+
+def _behind_arrow(masked: str) -> str:
+    """What stands behind the first arrow; nothing without one."""
+    arrow = _ARROW.search(masked)
+    return masked[arrow.end() :] if arrow else ""
 
 
 def _items(line: str, masked: str, end: int) -> Iterator[tuple[int, int]]:
@@ -175,7 +183,7 @@ def _items(line: str, masked: str, end: int) -> Iterator[tuple[int, int]]:
     if text_key(line[:end]) not in PHRASES:
         for place in range(end):
             between_digits = line[max(place - 1, 0)].isdecimal() and line[place + 1 : place + 2].isdecimal()
-            if masked[place] in _SEPARATORS and not between_digits:
+            if masked[place] in SEPARATORS and not between_digits:
                 yield start, place
                 start = place + 1
     yield start, end
@@ -201,13 +209,6 @@ def _concept(number: int, line: str, item: str, listed: bool) -> str:
             "weight at the end weighs the whole line.",
         )
     return item
-
-
-def unquoted(item: str) -> str | None:
-    """What is between the quotes of an item that is one quotation; None for any other."""
-    if item[:1] not in _QUOTES or set(masked_quotations(item)) != {_MASK}:
-        return None
-    return item[1:-1].strip() or None
 
 
 def _weight(number: int, line: str, masked: str) -> tuple[int, float]:

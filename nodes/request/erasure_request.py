@@ -10,17 +10,22 @@ from torch import Tensor
 
 from ...rece_ops import InputError, ProjectionSettings, Provenance, RECESettings, __version__
 from ...rece_ops.provenance import cleaned
+from ...rece_ops.texts import quoted
 from .choices import check_choice
 from .concept_examples import Example, parse_examples
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes
 from .erase_inputs import plan_of
 from .methods import METHODS, Needs, Plan
+from .methods.rece import UCE
 from .presets import NAMES, default_target
+from .target_mixtures import mixture_of
 from .templates import TEMPLATES, expand_templates
 from .typed_text import format_notes
 from .vocabulary import CUSTOM
 
 EMPTY = ""
+MIXING = UCE.name
+"""The method that maps a concept to several targets. Epochs of RECE erase what brings a concept back, which mixtures keep."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class ErasureRequest:
         pooled: whether to erase from the pooled embedding too, where the model reads one.
         notes: what was read otherwise than it was typed, as sentences.
         examples: prompts with the first concept, alone or with the same prompt without it.
+
+    Raises:
+        InputError: a concept has several targets, and the method or a connected embedding needs one.
     """
 
     concepts: Sequence[ConceptLine]
@@ -47,6 +55,21 @@ class ErasureRequest:
     pooled: bool = True
     notes: Sequence[str] = ()
     examples: Sequence[Example] = ()
+
+    def __post_init__(self) -> None:
+        mixed = next((line for line in self.concepts if mixture_of(line.target)), None)
+        if mixed is None:
+            return
+        if self.plan.method.name != MIXING:
+            raise InputError(
+                f"The concept {quoted(mixed.concept)} has several targets, which the method '{self.plan.method.name}' does not "
+                f"take: set 'method' to '{MIXING}', or give one target. A '|' that belongs to the text goes into double quotes."
+            )
+        if self.embeddings and mixed is self.concepts[0]:
+            raise InputError(
+                f"The concept {quoted(mixed.concept)} has several targets, but a connected embedding needs one: put a concept "
+                "with one target first."
+            )
 
     @property
     def needs(self) -> Needs:

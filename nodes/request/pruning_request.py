@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...rece_ops import InputError
 from ...rece_ops.methods.pruning import PruningSettings
-from .concept_lines import ConceptLine, parse_concepts
+from .concept_lines import ConceptLine, parse_single_targets
 from .training_request import Phrase, PictureSettings, contexts_of, phrases_of
 
 
@@ -58,4 +58,4 @@ def pruning_request(
     Raises:
         InputError: a line cannot be understood, a context has no place for the concept, or the numbers do not fit together.
     """
-    return PruningRequest(parse_concepts(concepts), contexts_of(contexts), settings, pictures)
+    return PruningRequest(parse_single_targets(concepts), contexts_of(contexts), settings, pictures)

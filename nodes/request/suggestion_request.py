@@ -9,7 +9,7 @@ from typing import Any
 
 from ...rece_ops import InputError
 from .choices import check_choice
-from .concept_lines import ConceptLine, parse_concepts, text_key
+from .concept_lines import ConceptLine, parse_concepts, parse_single_targets, text_key
 from .concept_lists import LISTS
 from .typed_text import content_lines
 
@@ -78,7 +78,7 @@ def suggestion_request(concepts: str, inputs: Mapping[str, Any], file_words: Seq
             "There is nothing to look at: choose a 'vocabulary', a 'word_list', or type at least two 'words'."
         )
     return SuggestionRequest(
-        parse_concepts(concepts),
+        parse_single_targets(concepts),
         vocabulary,
         words,
         COMMON if vocabulary else len(words),

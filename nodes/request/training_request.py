@@ -10,7 +10,7 @@ from ...rece_ops import InputError
 from ...rece_ops.settings import check_count
 from ...rece_ops.texts import quoted
 from ...rece_ops.training.settings import HardenedSettings, RecelerSettings, UnlearningSettings
-from .concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes, text_key
+from .concept_lines import ConceptLine, parse_preserved, parse_single_targets, preserved_notes, text_key
 from .everyday_prompts import CALIBRATION, CONTEXTS
 from .typed_text import content_lines
 
@@ -102,7 +102,7 @@ def training_request(
     Raises:
         InputError: a line cannot be understood, or a context has no place for the concept.
     """
-    lines = parse_concepts(concepts)
+    lines = parse_single_targets(concepts)
     preserved, notes = parse_preserved(preserve, lines), preserved_notes(preserve, lines)
     return TrainingRequest(lines, contexts_of(contexts), preserved, settings, pictures, notes)
 

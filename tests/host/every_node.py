@@ -179,6 +179,19 @@ def _unlearn(graph: Graph, loaded: Node) -> dict[str, Any]:
     }
 
 
+def _balance(graph: Graph, loaded: Node) -> dict[str, Any]:
+    return {
+        **{name: loaded.out(index) for index, name in enumerate(("model", "clip", "vae"))},
+        "concept": "person -> man | woman",
+        "detector": "NudeNet",
+        "descriptions": "BELLY_EXPOSED\nFEET_EXPOSED",
+        "pictures": 2,
+        "rounds": 1,
+        "steps": 1,
+        "size": 32,
+    }
+
+
 BUILD: Mapping[str, Build] = {
     "RECE_EraseConcepts": _erase,
     "RECE_ApplyEraser": lambda graph, loaded: {"model": loaded.out(0), "eraser": _eraser(graph), "strength": 1.0},
@@ -235,6 +248,7 @@ BUILD: Mapping[str, Build] = {
     "RECE_TrainEraser": _train,
     "RECE_PruneConcept": _prune,
     "RECE_UnlearnTextEncoder": _unlearn,
+    "RECE_BalanceConcept": _balance,
     "RECE_ShapeEraser": lambda graph, loaded: {
         "eraser": _eraser(graph),
         "strength": 1.0,

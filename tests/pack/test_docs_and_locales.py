@@ -43,6 +43,7 @@ NODES = (
     "RECE_PruneConcept",
     "RECE_UnlearnTextEncoder",
     "RECE_ShapeEraser",
+    "RECE_BalanceConcept",
 )
 LOCALES = ("en", "zh", "ja")
 TRANSLATIONS = tuple(locale for locale in LOCALES if locale != "en")

@@ -8,6 +8,7 @@ from hypothesis import given
 from rece_pack.nodes.request.concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes
 from rece_pack.nodes.request.concept_lists import LISTS
 from rece_pack.nodes.request.presets import NAMES, default_target, settings_of
+from rece_pack.nodes.request.target_mixtures import MAX_TARGETS, mixture_of, mixture_text
 from rece_pack.nodes.request.templates import TEMPLATES, expand_templates
 from rece_pack.nodes.request.typed_text import LineError
 from rece_pack.rece_ops import InputError, RECESettings
@@ -68,6 +69,42 @@ def test_a_target_and_a_weight_are_those_of_the_whole_list() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "target", "shares"),
+    [
+        ("doctor -> man | woman", "man | woman : 1, 1", {"man": 0.5, "woman": 0.5}),
+        ("doctor→man|woman:1,3", "man | woman : 1, 3", {"man": 0.25, "woman": 0.75}),
+        (
+            "doctor -> man | woman | child : 2，1、1",
+            "man | woman | child : 2, 1, 1",
+            {"man": 0.5, "woman": 0.25, "child": 0.25},
+        ),
+        ('doctor -> "man | boy" | woman', '"man | boy" | woman : 1, 1', {"man | boy": 0.5, "woman": 0.5}),
+        ("doctor -> man: 2 | woman", '"man: 2" | woman : 1, 1', {"man: 2": 0.5, "woman": 0.5}),
+        ("doctor -> man | woman: a story", 'man | "woman: a story" : 1, 1', {"man": 0.5, "woman: a story": 0.5}),
+        ("doctor -> doctor | nurse : .5, 1e-1", "doctor | nurse : 0.5, 0.1", {"doctor": 5 / 6, "nurse": 1 / 6}),
+        ("a | b -> c", "c", {}),
+        ('a -> "b | c"', "b | c", {}),
+    ],
+)
+def test_several_targets_are_mixed(line: str, target: str, shares: dict[str, float]) -> None:
+    (found,) = parse_concepts(line)
+    assert found.target == target
+    assert found.weight == 1
+    assert mixture_of(found.target) == pytest.approx(shares)
+    assert parse_concepts(f'"{found.concept}" -> {target}')[0].target == target or not shares
+
+
+NAMES_OF_TARGETS = st.text("ab c|:,1“", min_size=1, max_size=9).map(str.strip).filter(bool)
+
+
+@given(st.dictionaries(NAMES_OF_TARGETS, st.floats(0.01, 100), min_size=2, max_size=MAX_TARGETS))
+def test_a_mixture_is_read_as_it_was_written(shares: dict[str, float]) -> None:
+    found = mixture_of(mixture_text(shares))
+    total = sum(shares.values())
+    assert found == pytest.approx({name: share / total for name, share in shares.items()}, rel=1e-3)
+
+
 def test_known_targets_are_for_concepts_without_an_arrow() -> None:
     lines = parse_concepts("Circle\nring\ndisc -> dot", "shape", {"circle": "star", "disc": "star"})
     assert [line.target for line in lines] == ["star", "shape", "dot"]
@@ -120,6 +157,15 @@ def test_a_line_without_an_arrow_takes_the_presets_target_and_an_empty_one_the_e
         ("cat\n(a red car: .8), blue", "Line 2 .*'a red car : .8'"),
         ("red : 0.5, blue : 2", "weighs one concept of a list"),
         (", ,", "has no concept"),
+        ("cat -> dog |", "Line 1 .* has an empty target"),
+        ("cat -> dog | Dog", "has a target twice"),
+        ("cat -> dog | bird : 1", "2 targets and 1 share: give one for each"),
+        ("cat -> dog | bird : 1, 2, 3", "2 targets and 3 shares"),
+        ("cat -> dog | bird : heavy", "has the shares 'heavy'"),
+        ("cat -> dog | bird : 0, 1", "a share of 0 or above 100"),
+        ("cat -> dog | bird : 1, 101", "a share of 0 or above 100"),
+        ("cat -> a|b|c|d|e|f|g|h|i", "has 9 targets: give at most 8"),
+        ("cat -> dog | bird -> fish", "two arrows"),
         ("red, blue, Red", "'Red' is given twice, again in line 1"),
     ],
 )

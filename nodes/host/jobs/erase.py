@@ -89,15 +89,23 @@ class ErasureResult:
         return next(iter(self.streams.values())).device
 
 
-def erase_concepts(session: Session, request: ErasureRequest) -> ErasureResult:
+def erase_concepts(session: Session, request: ErasureRequest, progress: JobProgress | None = None) -> ErasureResult:
     """Erase `request.concepts` from what MODEL reads, each text stream for itself; MODEL and CLIP are not changed.
+
+    Args:
+        session: the MODEL and CLIP.
+        request: what to erase, and how.
+        progress: of a job that this is a part of; None makes a bar of its own.
 
     Raises:
         InputError: see `encode_request` and the method.
         NumericalError: see the method.
     """
     compares = bool(request.needs.contexts)
-    progress = JobProgress(encode=2, read=3 * compares, compare=4 * compares, erase=3 if not compares else 1, measure=1)
+    if progress is None:
+        progress = JobProgress(
+            encode=2, read=3 * compares, compare=4 * compares, erase=3 if not compares else 1, measure=1
+        )
     encoded = encode_request(session.encoder, request, request.needs, progress.part("encode"))
     present = [stream for stream in session.architecture.streams if stream.name in encoded]
     notes: tuple[str, ...] = ()

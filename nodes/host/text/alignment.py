@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -21,6 +24,26 @@ def pair_tokens(name: str, concept: EncodedTokens, target: EncodedTokens, weight
         return ConceptPair(name, concept.tokens, other, concept.last_subject, target.last_subject, weight)
     other = align(target, concept)
     return ConceptPair(name, concept.tokens, other, concept.last_subject, concept.last_subject, weight)
+
+
+def mix_targets(pairs: Mapping[ConceptPair, float]) -> ConceptPair:
+    """One concept's pairs with several targets as one pair, whose target is c* = Σ w_i a_i in the concept's places.
+
+    UCE's debiasing (arXiv:2308.14761) writes v* = W(c + Σ α_i a_i); with shares w that sum to 1, c* stays as large as a
+    prompt's own embedding. The targets fall together from the last subject token of each on, and where one ends sooner,
+    its last token goes on.
+
+    Args:
+        pairs: of one concept, each with its share w_i; at least one.
+    """
+    first = next(iter(pairs))
+    count, start = len(first.concept), first.concept_start
+    mixed = torch.zeros_like(first.concept)
+    for pair, share in pairs.items():
+        own = pair.target[pair.target_start :]
+        placed = torch.cat([_stretch(pair.target, start, pair.target[:1]), _stretch(own, count - start, own[-1:])])
+        mixed = mixed + share * placed.to(mixed)
+    return replace(first, target=mixed, target_start=start)
 
 
 def repeat_to_length(target: Tensor, length: int) -> Tensor:

@@ -15,8 +15,9 @@ from ...request.concept_lines import ConceptLine
 from ...request.erasure_request import EMPTY, ErasureRequest
 from ...request.everyday_prompts import HELD_OUT
 from ...request.methods import EncodedRequest, Needs
+from ...request.target_mixtures import mixture_of
 from ..architectures.detection import TextStream
-from .alignment import pair_tokens, repeat_to_length
+from .alignment import mix_targets, pair_tokens, repeat_to_length
 from .conditioning import Entry
 from .encoded import EncodedPrompt, part_label
 from .encoder import TOGETHER, TextEncoder
@@ -60,14 +61,14 @@ def encode_request(
             found.update(counted(encoder.encode_together(texts[start : start + TOGETHER]).items()))
         return found
 
-    pairs = counted((encoder.encode(prompt), encoder.encode(line.target)) for line, prompt in lines)
+    pairs = counted((encoder.encode(prompt), _encoded_targets(encoder, line)) for line, prompt in lines)
     calibration, preserved, tuning, held_out = map(together, groups)
 
     def of_stream(stream: TextStream) -> EncodedRequest:
         typed = [
             pair
-            for (line, prompt), (concept, target) in zip(lines, pairs, strict=True)
-            for pair in _pairs(stream, line, prompt, concept, target)
+            for (line, prompt), (concept, targets) in zip(lines, pairs, strict=True)
+            for pair in _pairs(stream, line, prompt, concept, targets)
         ]
         target = encoder.encode(request.concepts[0].target)
         given = _embedding_pairs(encoder.reader, stream, request.embeddings, target)
@@ -86,14 +87,28 @@ def encode_request(
     return {name: encoded for name, encoded in found.items() if encoded.pairs}
 
 
+def _encoded_targets(encoder: TextEncoder, line: ConceptLine) -> list[tuple[EncodedPrompt, float]]:
+    """What the concept is mapped to, with shares that sum to 1."""
+    shares = mixture_of(line.target) or {line.target: 1.0}
+    return [(encoder.encode(target), share) for target, share in shares.items()]
+
+
 def _pairs(
-    stream: TextStream, line: ConceptLine, prompt: str, concept: EncodedPrompt, target: EncodedPrompt
+    stream: TextStream,
+    line: ConceptLine,
+    prompt: str,
+    concept: EncodedPrompt,
+    targets: Sequence[tuple[EncodedPrompt, float]],
 ) -> list[ConceptPair]:
     """A pair for every source of the stream in which concept and target differ."""
-    sides = list(zip(concept.streams[stream.name], target.streams[stream.name], strict=True))
+    sources = concept.streams[stream.name]
     found = []
-    for one, other in sides:
-        pair = pair_tokens(part_label(prompt, one, len(sides)), one, other, line.weight)
+    for place, one in enumerate(sources):
+        label = part_label(prompt, one, len(sources))
+        pairs = {
+            pair_tokens(label, one, target.streams[stream.name][place], line.weight): share for target, share in targets
+        }
+        pair = mix_targets(pairs) if len(pairs) > 1 else next(iter(pairs))
         if not torch.equal(*pair.all_tokens()):
             found.append(pair)
     if not found and not stream.pooled:
