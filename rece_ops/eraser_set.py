@@ -170,7 +170,8 @@ class EraserSet(Mapping[str, Part]):
                 "An ERASER that 'Shape Eraser' made cannot be combined with another, because each has its own blocks and steps: "
                 "apply them one after the other instead."
             )
-        if (set(self.transforms) ^ set(second.transforms)) - {POOLED_STREAM}:
+        # One that changes weights alone, such as a pruning, has no text streams to agree on.
+        if self.transforms and second.transforms and (set(self.transforms) ^ set(second.transforms)) - {POOLED_STREAM}:
             raise InputError(
                 f"An ERASER with the text streams {_listed(self.transforms)} cannot be combined with one that has "
                 f"{_listed(second.transforms)}: combine erasers of the same architecture."

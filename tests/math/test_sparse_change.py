@@ -87,6 +87,15 @@ def test_erasers_with_it_are_scaled_and_combined() -> None:
         one.combined(resized, {})
 
 
+def test_it_is_combined_with_a_text_transform_in_either_order(tmp_path: Path) -> None:
+    text, numbers_alone = EraserSet({"text": Eraser(2 * torch.eye(3))}), EraserSet({"pruned": FIRST})
+    for one, other in ((text, numbers_alone), (numbers_alone, text)):
+        both = EraserSet.load(one.combined(other, {}).save(tmp_path / "both.safetensors"))
+        assert list(both) == [*one, *other]
+        assert torch.equal(both["text"].matrix(), text["text"].matrix())
+        assert torch.equal(after(both.sparse_changes["pruned"], WEIGHT), after(FIRST, WEIGHT))
+
+
 def test_a_weight_of_another_size_is_refused() -> None:
     with pytest.raises(InputError, match="it belongs to another model"):
         FIRST.of_weight("w", WEIGHT.T)
