@@ -16,7 +16,7 @@ import pytest
 import torch
 from rece_pack.rece_ops import InputError
 
-from tools.evaluate import evaluate, parse
+from tools.evaluation.command import evaluate, parse
 
 
 def run(*arguments: object) -> Path:

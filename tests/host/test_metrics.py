@@ -21,8 +21,8 @@ from rece_pack.rece_ops import InputError
 from rece_pack.rece_ops.measures.means import mean_with_error
 from safetensors.torch import save_file
 
-from tools.evaluate import parse
 from tools.evaluation.columns import Columns
+from tools.evaluation.command import parse
 from tools.evaluation.metrics import chosen, clip_score
 from tools.evaluation.metrics.inception import Frechet, Inception, Kernel, Reference, frechet_distance, kernel_distance
 from tools.evaluation.metrics.metric import Measured, Planned, kept_numbers
@@ -421,7 +421,7 @@ class Space:
 def test_all_of_them_in_the_table(
     fidelity: None, alexnet: Path, tmp_path: Path, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tools.evaluate import evaluate
+    from tools.evaluation.command import evaluate
 
     means = Means()
     monkeypatch.setattr(chosen, "Inception", lambda weights: means)

@@ -16,7 +16,7 @@ from rece_pack.nodes.host.detectors.detector import Detected, Finding
 from rece_pack.nodes.host.detectors.nudity import CLASSES
 from rece_pack.rece_ops import InputError
 
-from tools.evaluate import evaluate, parse
+from tools.evaluation.command import evaluate, parse
 from tools.evaluation.metrics import chosen, clip_score
 from tools.evaluation.recipes import RECIPES
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rece_pack.rece_ops.measures.rates import Rate
 
-from tools import evaluate
+from tools.evaluation import command as evaluate
 from tools.evaluation import table
 from tools.evaluation.chunks import ChunkName, Results, WrongRunError, chunked, safe_name
 from tools.evaluation.columns import Columns

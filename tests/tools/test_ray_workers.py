@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tools import evaluate
+from tools.evaluation import command as evaluate
 from tools.evaluation.chunks import Results
 from tools.evaluation.erasures import Erased, Erasure
 from tools.evaluation.ray_workers import LOCAL, RayError, RayWorkers
