@@ -197,8 +197,8 @@ TEMPLATES = (
         (
             ("1. Model and prompts", BLUE, (0, 0, 440, 1300)),
             ("2. Unlearn", PURPLE, (480, 0, 440, 1300)),
-            ("3. Before and after", GREEN, (960, 0, 1120, 1040)),
-            ("4. Save the text encoder", ORANGE, (960, 1080, 1120, 340)),
+            ("3. Before and after", GREEN, (960, 0, 1200, 1040)),
+            ("4. Save the text encoder", ORANGE, (960, 1080, 1200, 340)),
         ),
         {
             "note 1": _note(
@@ -258,10 +258,10 @@ TEMPLATES = (
                 {"seed": 42, "control_after_generate": "fixed", "steps": 20, "cfg": 7.0, "sampler_name": "euler"},
                 "After: sampler",
             ),
-            "decode": Placed("VAEDecode", (1660, 250, 150, 60)),
-            "new decode": Placed("VAEDecode", (1660, 640, 150, 60)),
-            "picture": Placed("SaveImage", (1840, 250, 220, 320), {"filename_prefix": "rece/before"}, "Before"),
-            "new picture": Placed("SaveImage", (1840, 640, 220, 320), {"filename_prefix": "rece/after"}, "After"),
+            "decode": Placed("VAEDecode", (1660, 250, 225, 60)),
+            "new decode": Placed("VAEDecode", (1660, 640, 225, 60)),
+            "picture": Placed("SaveImage", (1920, 250, 220, 320), {"filename_prefix": "rece/before"}, "Before"),
+            "new picture": Placed("SaveImage", (1920, 640, 220, 320), {"filename_prefix": "rece/after"}, "After"),
             "report": Placed("PreviewAny", (20, 800, 400, 440), {}, "Report"),
             "note 4": Placed(
                 NOTE,
