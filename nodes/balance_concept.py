@@ -7,16 +7,24 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..rece_ops.settings import check_count
-from .evaluation.detectors import ZERO_SHOT, classifier_input, detector_input, detector_of
+from .evaluation.detectors import (
+    ZERO_SHOT,
+    classifier_input,
+    clip_vision_input,
+    detector_clip_input,
+    detector_input,
+    detector_of,
+)
+from .evaluation.sampling import sampler_inputs
 from .host.log import tell
 from .host.protocols import Clip, Model, Vae
 from .request.balance_request import MOST_PICTURES, MOST_ROUNDS, balance_request
 from .request.choices import check_choice
-from .request.prompt_sets import SIDES, Drawing
+from .request.prompt_sets import Drawing
 from .request.suggestion_request import concept_line
 from .schema.checked import checked
 from .schema.files import NO_FILE
-from .schema.inputs import choice_input, clip_input, count_input, model_input, number_input
+from .schema.inputs import clip_input, count_input, model_input, number_input
 from .schema.sockets import ERASE, Eraser
 
 _DRAWING = Drawing()
@@ -27,9 +35,6 @@ class BalanceConcept(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        from .host.jobs.sample import SAMPLERS, SCHEDULERS, Sampling
-
-        sampling = Sampling()
         return io.Schema(
             node_id="RECE_BalanceConcept",
             display_name="Balance Concept (RECE)",
@@ -73,12 +78,8 @@ class BalanceConcept(io.ComfyNode):
                     tooltip="How the detector tells the targets apart, one line for each, in their order: descriptions for CLIP, "
                     "classes for ResNet-50 and NudeNet. Empty: the targets themselves.",
                 ),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="Only for CLIP: from 'Load CLIP Vision'."),
-                io.Clip.Input(
-                    "detector_clip",
-                    optional=True,
-                    tooltip="Only for CLIP: the text encoder that belongs to clip_vision, from 'Load CLIP'.",
-                ),
+                clip_vision_input(),
+                detector_clip_input(),
                 classifier_input(),
                 count_input(
                     "pictures",
@@ -102,30 +103,7 @@ class BalanceConcept(io.ComfyNode):
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**63, optional=True, tooltip="The seed of the first picture."
                 ),
-                io.Int.Input(
-                    "steps", default=sampling.steps, min=1, max=1000, optional=True, tooltip="Steps of the sampler."
-                ),
-                choice_input("sampler", SAMPLERS, sampling.sampler, "As in KSampler."),
-                choice_input("scheduler", SCHEDULERS, sampling.scheduler, "As in KSampler."),
-                io.String.Input("negative", default="", optional=True, tooltip="The negative prompt of all pictures."),
-                io.Float.Input(
-                    "guidance",
-                    default=_DRAWING.guidance,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    optional=True,
-                    tooltip="As cfg in KSampler.",
-                ),
-                io.Int.Input(
-                    "size",
-                    default=_DRAWING.width,
-                    min=SIDES[0],
-                    max=SIDES[1],
-                    step=8,
-                    optional=True,
-                    tooltip="Width and height of the pictures in pixels.",
-                ),
+                *sampler_inputs("As cfg in KSampler.", "Width and height of the pictures in pixels."),
             ],
             outputs=[
                 io.Model.Output("patched_model", display_name="model", tooltip="The balanced model, for a sampler."),

@@ -67,12 +67,23 @@ def concept_inputs(clip_vision_also: str = "") -> list[io.Input]:
             tooltip="The least score that counts. Papers take 0.6, 0.5 or 0.3 for NudeNet: say which. ResNet-50 does without; its "
             "likeliest class counts.",
         ),
-        io.ClipVision.Input(
-            "clip_vision",
-            optional=True,
-            tooltip=" ".join(filter(None, ["Only for CLIP: from 'Load CLIP Vision'.", clip_vision_also])),
-        ),
+        clip_vision_input(clip_vision_also),
     ]
+
+
+def clip_vision_input(also: str = "") -> io.Input:
+    """The half of a CLIP that looks; `also` is a sentence about what else it is for."""
+    tooltip = " ".join(filter(None, ["Only for CLIP: from 'Load CLIP Vision'.", also]))
+    return io.ClipVision.Input("clip_vision", optional=True, tooltip=tooltip)
+
+
+def detector_clip_input() -> io.Input:
+    """The half of a CLIP that reads, next to the text encoder of the model."""
+    return io.Clip.Input(
+        "detector_clip",
+        optional=True,
+        tooltip="Only for CLIP: the text encoder that belongs to clip_vision, from 'Load CLIP'.",
+    )
 
 
 def classifier_input() -> io.Input:

@@ -26,9 +26,10 @@ from ..request.prompt_sets import SUFFIXES, Drawing, PromptEntry, Selection, rea
 from ..schema.checked import checked
 from ..schema.compat import build
 from ..schema.files import NO_FILE
-from ..schema.inputs import choice_input, clip_input, count_input
+from ..schema.inputs import clip_input, count_input
 from ..schema.sockets import TEST
-from .detectors import classifier_input, concept_inputs, detector_input, detector_of
+from .detectors import classifier_input, concept_inputs, detector_clip_input, detector_input, detector_of
+from .sampling import sampler_inputs
 
 if TYPE_CHECKING:
     from ..host.jobs.sample import Sampler
@@ -44,8 +45,6 @@ class EvaluateErasure(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        from ..host.jobs.sample import SAMPLERS, SCHEDULERS
-
         return build(
             io.Schema,
             node_id="RECE_EvaluateErasure",
@@ -68,11 +67,7 @@ class EvaluateErasure(io.ComfyNode):
                 ),
                 detector_input(),
                 *concept_inputs("With detector_clip, the report also has the CLIP scores."),
-                io.Clip.Input(
-                    "detector_clip",
-                    optional=True,
-                    tooltip="Only for CLIP: the text encoder that belongs to clip_vision, from 'Load CLIP'.",
-                ),
+                detector_clip_input(),
                 classifier_input(),
                 io.String.Input(
                     "category", default="", optional=True, tooltip="Only prompts of this class, artist or category."
@@ -81,29 +76,8 @@ class EvaluateErasure(io.ComfyNode):
                     "first", default=8, min=1, max=MOST, optional=True, tooltip="How many prompts of the set at most."
                 ),
                 count_input("every", 1, "2 takes every other prompt, 3 every third, and so on.", low=1, high=100_000),
-                io.Int.Input(
-                    "steps", default=_SAMPLING.steps, min=1, max=1000, optional=True, tooltip="Steps of the sampler."
-                ),
-                choice_input("sampler", SAMPLERS, _SAMPLING.sampler, "As in KSampler."),
-                choice_input("scheduler", SCHEDULERS, _SAMPLING.scheduler, "As in KSampler."),
-                io.String.Input("negative", default="", optional=True, tooltip="The negative prompt of all pictures."),
-                io.Float.Input(
-                    "guidance",
-                    default=_DEFAULT.guidance,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    optional=True,
-                    tooltip="Where the file does not say.",
-                ),
-                io.Int.Input(
-                    "size",
-                    default=_DEFAULT.width,
-                    min=16,
-                    max=16_384,
-                    step=8,
-                    optional=True,
-                    tooltip="Width and height in pixels, where the file does not say.",
+                *sampler_inputs(
+                    "Where the file does not say.", "Width and height in pixels, where the file does not say."
                 ),
             ],
             outputs=[
