@@ -127,5 +127,6 @@ def _plot(runs: Runs, path: Path) -> None:
                         axes.plot(1, one.total_seconds, marker, color=line.get_color(), label=f"{size}, {method}")
         axes.set(xscale="log", yscale="log", xlabel="concepts", ylabel="seconds (3 epochs)", title=machine["name"])
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8)
+        # Below the axes: anywhere within, it hides a point of some machine.
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     figure.savefig(path, dpi=130)
