@@ -14,6 +14,8 @@ from benchmarks.audit.probes import (
     fine_tuned,
     inpainted,
     learned_tokens,
+    null_text,
+    prefix_words,
     similarity,
     start_noise,
 )
@@ -25,6 +27,8 @@ PROBES: dict[str, Callable[[Attacker, Erased], Outcome | None]] = {
     "half-noised pictures": continued.measure,
     "inpainting": inpainted.measure,
     "start noise": start_noise.measure,
+    "learned null embeddings": null_text.measure,
+    "words before prompts": prefix_words.measure,
     "1 learned token": partial(learned_tokens.measure, tokens=1),
     "4 learned tokens": partial(learned_tokens.measure, tokens=4),
     "16 learned tokens": partial(learned_tokens.measure, tokens=16),
