@@ -85,6 +85,7 @@ _COUNTING = {
             "adversaries",
             "adversary_rate",
             "adversary_updates",
+            "pictures_at_once",
             "retain_limit",
         ),
         (HARDENED,),
@@ -220,6 +221,13 @@ class TrainEraser(io.ComfyNode):
                     ),
                     low=1,
                     high=1000,
+                ),
+                count_input(
+                    "pictures_at_once",
+                    _SETTINGS.pictures_at_once,
+                    "How many pictures of a step go through the model together. Fewer need less memory; what is learned is the same.",
+                    low=1,
+                    high=4096,
                 ),
             ],
             outputs=[

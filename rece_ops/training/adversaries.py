@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -60,6 +61,16 @@ class AdversaryPool:
         mean, spread = (m / (1 - beta**updates) for m, beta in zip((first, second), _BETAS, strict=True))
         self.contexts[kept] -= self._rates[kept] * alive * mean / (spread.sqrt() + _EPSILON)
         self._first[kept], self._second[kept] = first, second
+
+    @contextmanager
+    def kept_on_error(self) -> Iterator[None]:
+        """Where it ends with an error or Cancel, everything is as it was at the beginning."""
+        before = self.tensors()
+        try:
+            yield
+        except BaseException:
+            self.load(before)
+            raise
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of everything that is learned, on the CPU."""

@@ -25,6 +25,7 @@ _COUNTS: Mapping[str, tuple[int, int]] = MappingProxyType(
         "retained_batch": (1, 256),
         "adversaries": (0, 1024),
         "adversary_updates": (1, 1000),
+        "pictures_at_once": (1, 4096),
         "seed": (0, MAX_SEED),
     }
 )
@@ -48,6 +49,8 @@ class HardenedSettings:
         retain_limit: training stops where the retain loss, relative to the error that the MODEL itself makes on what is
             retained, stays above it; 0 never stops.
         seed: of pictures, noise and adversaries.
+        pictures_at_once: how many go through the MODEL together, forwards and backwards; fewer where memory does not suffice. What is
+            learned is the same but for rounding.
         low_memory: keep what the backward pass needs in main memory instead of on the compute device.
 
     Raises:
@@ -67,6 +70,7 @@ class HardenedSettings:
     adversary_updates: int = 1
     retain_limit: float = 0.0
     seed: int = 0
+    pictures_at_once: int = 16
     low_memory: bool = False
 
     def __post_init__(self) -> None:

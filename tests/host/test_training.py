@@ -223,6 +223,78 @@ def test_low_memory_learns_the_same(loaded: Loaded, trained: Trained) -> None:
     assert found.record.erasing == trained.record.erasing
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_pieces_of_a_step_learn_the_same(loaded: Loaded, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    update, strengthen = job.update, AdversaryPool.update
+
+    def spied(optimizer: torch.optim.Optimizer, losses: Tensor, *others: Any) -> None:
+        slopes = [parameter.grad.flatten() for parameter in optimizer.param_groups[0]["params"]]
+        seen.append((losses.clone(), torch.cat(slopes)))
+        update(optimizer, losses, *others)
+
+    def spied_pool(pool: AdversaryPool, places: Tensor, slopes: Tensor, generator: torch.Generator) -> None:
+        seen.append((places, slopes))
+        strengthen(pool, places, slopes, generator)
+
+    monkeypatch.setattr(job, "update", spied)
+    monkeypatch.setattr(AdversaryPool, "update", spied_pool)
+    settings = replace(FEW_STEPS, steps=1, batch=4, retained_batch=3, adversaries=3, adversary_updates=2)
+    for at_once in (16, size):
+        train(loaded, asked(replace(settings, pictures_at_once=at_once)))
+    # Twice: the adversaries alone, then with the weights. Half of float32's digits, as the batches have other sizes.
+    assert len(seen) == 6
+    for (losses, slopes), (pieced, pieced_slopes) in zip(seen[:3], seen[3:], strict=True):
+        assert slopes.norm() > 0
+        bound = torch.finfo(torch.float32).eps ** 0.5
+        torch.testing.assert_close(pieced, losses, rtol=bound, atol=torch.finfo(torch.float32).eps)
+        assert (pieced_slopes - slopes).norm() <= bound * slopes.norm()
+
+
+def test_where_memory_is_short_fewer_pictures_are_tried_at_once(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned, tried = job._Training._learned, []
+
+    def short(training: Any, noised: Any, *others: Any) -> Tensor:
+        tried.append(len(noised.levels))
+        if len(noised.levels) > fits:
+            raise comfy.model_management.OOM_EXCEPTION("full")
+        return learned(training, noised, *others)
+
+    request = asked(replace(FEW_STEPS, steps=2, batch=3, retained_batch=2, adversary_updates=2, pictures_at_once=8))
+    whole, fits = train(loaded, replace(request, settings=replace(request.settings, pictures_at_once=2))), 2
+    monkeypatch.setattr(job._Training, "_learned", short)
+    found = train(loaded, request)
+    assert found.record.erasing == whole.record.erasing
+    assert max(tried[tried.index(4) + 1 :]) == 2
+    fits = 0
+    with pytest.raises(InputError, match=r"even one at a time: lower it, or turn 'low_memory' on\."):
+        train(loaded, request)
+
+
+def test_adversaries_are_as_they_were_where_a_step_is_cancelled(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    learn, steps = job._Training._learn, [0]
+
+    def cancelled(training: Any, *inputs: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == 2:
+            raise comfy.model_management.InterruptProcessingException
+        return learn(training, *inputs)
+
+    request = asked(replace(FEW_STEPS, adversary_updates=3))
+    whole = train(loaded, request)
+    with monkeypatch.context() as patched:
+        patched.setattr(job._Training, "_learn", cancelled)
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            train(loaded, request)
+    (state,) = (tmp_path / "rece_training").iterdir()
+    again = train(loaded, request, resume=state.name)
+    assert again.record.attacking == whole.record.attacking
+
+
 def test_it_goes_on_from_a_closed_form_and_from_what_was_trained(loaded: Loaded, trained: Trained) -> None:
     once = asked(replace(FEW_STEPS, steps=1))
     # Where the start did not count, the first step would be that of a training from nothing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from ....rece_ops import EraserSet, InputError, Part, Provenance, WeightChange
 from ....rece_ops.texts import quoted
 from ....rece_ops.training.adversaries import AdversaryPool
 from ....rece_ops.training.low_rank import TrainedFactors
-from ....rece_ops.training.objectives import chosen, erasing_target, error, role_counts
+from ....rece_ops.training.objectives import chosen, erasing_target, error, errors, role_counts
 from ....rece_ops.training.record import WINDOW, TrainingRecord
 from ....rece_ops.training.settings import HARDENED, STARTS, HardenedSettings
 from ....rece_ops.training.state import TrainingState, load_state
@@ -31,6 +31,7 @@ from ...request.presets import DEFAULT
 from ...request.training_request import TrainingRequest
 from ..architectures.places import check_unshaped
 from ..folders import existing_training
+from ..log import tell
 from ..progress import JobProgress, PictureProgress
 from ..session import Session
 from ..training.adapters import fixed_patches
@@ -150,6 +151,26 @@ def train_eraser(
     )
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """The pictures of one step: first an adversary's each, then others of the concept, then those that should stay.
+
+    Attributes:
+        noised: all of them, n.
+        own: places [n] of their prompts; an adversary replaces the token embeddings of its picture's.
+        wanted: what predictions are pulled to.
+        weights: [n] of their errors in the loss.
+        attacked, erased: how many are adversaries', and how many show the concept.
+    """
+
+    noised: Noised
+    own: Tensor
+    wanted: Tensor
+    weights: Tensor
+    attacked: int
+    erased: int
+
+
 class _Training:
     """The loop: what it holds on the device, and one step after the other."""
 
@@ -163,8 +184,12 @@ class _Training:
         pictures: TrainingPictures,
     ) -> None:
         self._model, self._settings, self._asked = session.model, settings, prompts
+        self._at_once = settings.pictures_at_once
         device = session.model.load_device
-        size = (2 * settings.batch + settings.retained_batch, *pictures.concept.shape[1:])
+        size = (
+            min(settings.pictures_at_once, 2 * settings.batch + settings.retained_batch),
+            *pictures.concept.shape[1:],
+        )
         comfy.model_management.load_models_gpu([self._model], memory_required=8 * self._model.memory_required(size))
         self._denoiser = Denoiser(self._model, size, device)
         # Copies that autograd may keep: what was made in inference mode it refuses.
@@ -202,11 +227,41 @@ class _Training:
         self.record = state.record
 
     def step(self) -> None:
-        """See `loop.Training`."""
+        """See `loop.Training`; where memory does not suffice, again with fewer pictures at once."""
+        while True:
+            try:
+                return self._whole_step()
+            except comfy.model_management.OOM_EXCEPTION:
+                if self._at_once == 1:
+                    raise
+                self._at_once //= 2
+            comfy.model_management.soft_empty_cache()
+            tell(f"There is not enough memory for so many pictures at once: the training goes on with {self._at_once}.")
+
+    def _whole_step(self) -> None:
         settings, generator = self._settings, self._generator(1 + self.record.steps)
+        batch, unedited = self._batch(generator)
+        with self._pool.kept_on_error():
+            adversaries = torch.randperm(len(self._pool), generator=generator)[: batch.attacked]
+            for _ in range(settings.adversary_updates - 1 if batch.attacked else 0):
+                self._strengthen(adversaries, generator)
+            self._optimizer.zero_grad(set_to_none=True)
+            found, attacks, slopes = self._learn(batch, self._pool.contexts[adversaries.to(self._denoiser.device)])
+            if batch.attacked:
+                self._pool.update(adversaries, slopes, generator)
+        erasing, retaining = (part.mean() for part in (found[: batch.erased], found[batch.erased :]))
+        attack = attacks.mean() if batch.attacked else found.new_zeros(())
+        losses = torch.stack([erasing, retaining, attack, *unedited])
+        update(self._optimizer, losses, self.record, settings.rate_at(self.record.steps), _LARGEST_GRADIENT)
+        self._look_at_limit()
+
+    def _batch(self, generator: torch.Generator) -> tuple[_Batch, tuple[Tensor, Tensor]]:
+        """The pictures of a step, and the MODEL's own errors on those of the concept and on the others."""
+        settings = self._settings
         attacked, named, empty = role_counts(settings.batch, len(self._pool) > 0)
         attacked = min(attacked, len(self._pool)) if attacked else 0
-        places = chosen(generator, len(self._concept), attacked + named + empty)
+        count = attacked + named + empty
+        places = chosen(generator, len(self._concept), count)
         erased = self._denoiser.noised(self._concept[places.to(self._concept.device)], generator)
         phrases = self._shown[places]
         others = chosen(generator, len(self._retained), settings.retained_batch)
@@ -214,42 +269,45 @@ class _Training:
         prompts = self._own[others]
         prompts[torch.rand(len(prompts), generator=generator) < _EMPTY] = self._empty
         concept, anchor, kept = self._taught(erased, retained, phrases, prompts)
-        target = erasing_target(concept, anchor, settings.push)
+        own = torch.cat([self._named[phrases[: attacked + named]], self._empty.expand(empty), prompts])
+        weights = kept.new_full((count + len(prompts),), 1 / count)
+        weights[count:] = settings.retain_weight / len(prompts)
+        wanted = torch.cat([erasing_target(concept, anchor, settings.push), kept])
+        batch = _Batch(Noised.joined([erased, retained]), own, wanted, weights, attacked, count)
+        return batch, (error(concept, erased.noise), error(kept, retained.noise))
 
-        adversaries = torch.randperm(len(self._pool), generator=generator)[:attacked]
-        for _ in range(settings.adversary_updates - 1 if attacked else 0):
-            self._strengthen(adversaries, generator)
-        contexts = self._contexts(adversaries)
-        own = torch.cat([self._named[phrases[: attacked + named]], self._empty.expand(empty)])
-        predicted = self._learned(Noised.joined([erased, retained]), contexts, torch.cat([own, prompts]))
-        attack = error(predicted[:attacked], erased.noise[:attacked]) if attacked else predicted.new_zeros(())
-        erasing = error(predicted[: len(places)], target)
-        retaining = error(predicted[len(places) :], kept)
-        if attacked:
-            self._descend(adversaries, contexts, attack, generator)
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward((erasing + settings.retain_weight * retaining) * LOSS_SCALE)
-        unedited = error(concept, erased.noise), error(kept, retained.noise)
-        losses = torch.stack([erasing, retaining, attack, *unedited]).detach()
-        update(self._optimizer, losses, self.record, settings.rate_at(self.record.steps), _LARGEST_GRADIENT)
-        self._look_at_limit()
+    def _learn(self, batch: _Batch, contexts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the gradients of all factors, in pieces of the batch.
+
+        Returns: the error of each picture, of each adversary, and each adversary's gradient.
+        """
+        found, attacks, slopes = [], [], []
+        for rows in self._pieces(len(batch.own)):
+            part, own = batch.noised[rows], contexts[rows].clone().requires_grad_()
+            predicted = self._learned(part, own, batch.own[rows])
+            attack = errors(predicted[: len(own)], part.noise[: len(own)])
+            if len(own):
+                slopes.append(_slope(attack, own, retain_graph=True))
+            one = errors(predicted, batch.wanted[rows])
+            torch.autograd.backward((one @ batch.weights[rows]) * LOSS_SCALE)
+            found.append(one.detach())
+            attacks.append(attack.detach())
+        return torch.cat(found), torch.cat(attacks), torch.cat(slopes) if slopes else contexts
 
     def _strengthen(self, adversaries: Tensor, generator: torch.Generator) -> None:
         """One update of those adversaries against the weights as they stand, on pictures of its own."""
         places = chosen(generator, len(self._concept), len(adversaries))
         noised = self._denoiser.noised(self._concept[places.to(self._concept.device)], generator)
-        contexts = self._contexts(adversaries)
-        predicted = self._learned(noised, contexts, self._named[self._shown[places]])
-        self._descend(adversaries, contexts, error(predicted, noised.noise), generator)
+        contexts, prompts = self._pool.contexts[adversaries.to(self._denoiser.device)], self._named[self._shown[places]]
+        slopes = []
+        for rows in self._pieces(len(adversaries)):
+            part, own = noised[rows], contexts[rows].clone().requires_grad_()
+            slopes.append(_slope(errors(self._learned(part, own, prompts[rows]), part.noise), own))
+        self._pool.update(adversaries, torch.cat(slopes), generator)
 
-    def _contexts(self, adversaries: Tensor) -> Tensor:
-        return self._pool.contexts[adversaries.to(self._pool.contexts.device)].clone().requires_grad_()
-
-    def _descend(self, adversaries: Tensor, contexts: Tensor, attack: Tensor, generator: torch.Generator) -> None:
-        # Summed, not averaged: each adversary has a loss of its own.
-        scale = len(adversaries) * LOSS_SCALE
-        (slopes,) = torch.autograd.grad(attack * scale, contexts, retain_graph=True)
-        self._pool.update(adversaries, slopes, generator)
+    def _pieces(self, count: int) -> Iterator[slice]:
+        """Of so many pictures, as many as go through the MODEL together."""
+        return (slice(first, first + self._at_once) for first in range(0, count, self._at_once))
 
     def _look_at_limit(self) -> None:
         record, limit = self.record, self._settings.retain_limit
@@ -263,9 +321,11 @@ class _Training:
         """What MODEL itself predicts: of the concept's pictures with concept and with anchor, and of the others."""
         whole = Noised.joined([erased, erased, retained])
         places = torch.cat([self._named[phrases], self._anchors[phrases], prompts])
-        denoised = self._denoiser.denoised(whole, self._prompts.rows(places), self._prompts.conditions(places))
-        predicted = whole.predicted_noise(denoised)
-        return torch.split(predicted, [len(erased.noise), len(erased.noise), len(retained.noise)])
+        predicted = []
+        for rows in self._pieces(len(places)):
+            read, conditions = self._prompts.rows(places[rows]), self._prompts.conditions(places[rows])
+            predicted.append(whole[rows].predicted_noise(self._denoiser.denoised(whole[rows], read, conditions)))
+        return torch.split(torch.cat(predicted), [len(erased.noise), len(erased.noise), len(retained.noise)])
 
     def _learned(self, noised: Noised, contexts: Tensor, places: Tensor) -> Tensor:
         """What the MODEL with the eraser as it stands predicts: first with `contexts`, then with the prompts at `places`.
@@ -310,6 +370,12 @@ class _Training:
 
     def _generator(self, turn: int) -> torch.Generator:
         return step_generator(self._settings.seed, turn)
+
+
+def _slope(attacks: Tensor, contexts: Tensor, retain_graph: bool = False) -> Tensor:
+    """Of the error of each adversary, which has a loss of its own: they are summed, not averaged."""
+    (found,) = torch.autograd.grad(attacks.sum() * LOSS_SCALE, contexts, retain_graph=retain_graph)
+    return found
 
 
 def _checked_shapes(session: Session, settings: HardenedSettings) -> dict[str, tuple[int, ...]]:

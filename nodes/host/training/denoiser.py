@@ -59,16 +59,19 @@ class Denoiser:
         model: a ModelPatcher that is loaded.
         shape: of one batch of latents, of which only height and width count.
         device: of the computation.
+
+    Attributes:
+        device: as given.
     """
 
     def __init__(self, model: Model, shape: Sequence[int], device: torch.device) -> None:
         self._base = model.model
         self._options = model.model_options.get("transformer_options", {})
-        self._shape, self._device = shape, device
+        self._shape, self.device = shape, device
 
     def latents(self, samples: Tensor) -> Tensor:
         """Latents of the VAE or a sampler as the UNet knows them, in float32 on the device."""
-        found: Tensor = self._base.process_latent_in(samples).to(self._device, torch.float32)
+        found: Tensor = self._base.process_latent_in(samples).to(self.device, torch.float32)
         return found
 
     def conditions(self, values: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -78,10 +81,10 @@ class Denoiser:
             values: what CONDITIONING holds beside the token embeddings.
         """
         height, width = (8 * side for side in self._shape[-2:])
-        blank = torch.zeros((1, *self._shape[1:]), device=self._device)
+        blank = torch.zeros((1, *self._shape[1:]), device=self.device)
         found = self._base.extra_conds(
             **values,
-            device=self._device,
+            device=self.device,
             noise=blank,
             latent_image=blank,
             denoise_mask=None,
@@ -91,7 +94,7 @@ class Denoiser:
             seed=0,
         )
         return {
-            name: value.process_cond(batch_size=1, device=self._device, area=None).cond
+            name: value.process_cond(batch_size=1, device=self.device, area=None).cond
             for name, value in found.items()
             if name != "c_crossattn"
         }
@@ -100,15 +103,15 @@ class Denoiser:
         """Latents at random noise levels, drawn on the CPU."""
         sampling = self._base.model_sampling
         levels = torch.randint(len(sampling.sigmas), (len(clean),), generator=generator)
-        sigma = self.levels[levels.to(self._device)]
-        noise = torch.randn(clean.shape, generator=generator).to(self._device)
+        sigma = self.levels[levels.to(self.device)]
+        noise = torch.randn(clean.shape, generator=generator).to(self.device)
         noisy = sampling.noise_scaling(sigma.view(-1, *[1] * (clean.ndim - 1)), noise, clean)
         return Noised(clean, noise, sigma, noisy)
 
     @property
     def levels(self) -> Tensor:
         """Every σ that the UNet was trained with, rising, in float32 on the device."""
-        found: Tensor = self._base.model_sampling.sigmas.to(self._device, torch.float32).clone()
+        found: Tensor = self._base.model_sampling.sigmas.to(self.device, torch.float32).clone()
         return found
 
     def begun(self, noise: Tensor, level: Tensor) -> Tensor:

@@ -70,8 +70,8 @@ def run_steps(training: Training, steps: int, told: Mapping[str, Any], progress:
         raise
     except comfy.model_management.OOM_EXCEPTION:
         raise InputError(
-            "There is not enough memory to train with these numbers: lower 'size' (for 'hardened' also 'batch' and "
-            "'retained_batch'), or turn 'low_memory' on. MODEL and CLIP are as they were."
+            "There is not enough memory to train on pictures of this 'size', even one at a time: lower it, or turn 'low_memory' on. "
+            "MODEL and CLIP are as they were."
         ) from None
 
 
