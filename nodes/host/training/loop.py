@@ -21,6 +21,8 @@ from ..progress import PictureProgress
 from ..session import Session
 from .denoiser import LOSS_SCALE
 
+# How memory is used does not change what is learned: whoever ran out of it may go on with other values.
+_MEMORY = ("pictures_at_once", "low_memory")
 # So many steps in a row without finite gradients, and nothing will come of it.
 _MOST_SKIPPED = 20
 
@@ -151,7 +153,7 @@ def told_of(session: Session, request: TrainingRequest[Any], **more: Any) -> dic
         "concepts": [[line.concept, line.target, line.weight] for line in request.concepts],
         "contexts": list(request.contexts),
         "preserve": list(request.preserved),
-        **request.settings.as_dict(),
+        **{name: value for name, value in request.settings.as_dict().items() if name not in _MEMORY},
         **{f"picture {name}": value for name, value in vars(request.pictures).items()},
         **more,
     }
