@@ -197,6 +197,7 @@ class Erasures:
             retained_batch=sizes.kept,
             adversaries=sizes.adversaries,
             seed=self._seed,
+            pictures_at_once=2 * sizes.erased + sizes.kept,
         )
         request = self._request(
             replace(settings, **changed),
