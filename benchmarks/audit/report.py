@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 
+from benchmarks.audit.plot import save_plot
 from benchmarks.audit.probes import PROBES
 from benchmarks.audit.probes.fine_tuned import BACK, steps_until_back
 from benchmarks.audit.records import METHODS, Found, Probed
@@ -26,6 +27,7 @@ RATES: tuple[tuple[str, Callable[[Found], Rate]], ...] = (
     ("inversion, 4 tokens", lambda one: one.inverted_4),
     ("inversion, 16 tokens", lambda one: one.inverted_16),
 )
+KEPT = " kept"
 TEXT = """# The audit: every method against every probe, on the pocket model
 
 Measured by `python -m benchmarks.audit` on {machine}; every figure is in the folder `audit`. Each cell is the share of pictures
@@ -33,6 +35,8 @@ with its 95 % Wilson interval. The inversion learns token embeddings by gradient
 starts; the best of them is chosen on pictures of its own and counted on others.
 
 {finding}
+
+![Each method's rates with their intervals](audit.png)
 
 ## All concepts together
 
@@ -56,7 +60,7 @@ the concept's place: what a probe finds there it would find without the concept 
 
 
 def write_report(folder: Path, path: Path) -> None:
-    """Read all JSON files of `folder` and write the table."""
+    """Read all JSON files of `folder` and write the table, and the plot beside it."""
     found = [one for file in sorted(folder.glob("*.json")) for one in read_records(file, Found)]
     probed = [one for file in sorted((folder / PROBES_FOLDER).glob("*.json")) for one in read_records(file, Probed)]
     text = TEXT.format(
@@ -68,10 +72,21 @@ def write_report(folder: Path, path: Path) -> None:
         further=_further(probed) if probed else "",
     )
     path.write_text(text, encoding="utf-8", newline="\n")
+    methods = {method: len(_of(found, method)) for method in METHODS if _of(found, method)}
+    columns = [(name, partial(_rate, found, of), name.endswith(KEPT)) for name, of in RATES]
+    save_plot(methods, columns, path.with_suffix(".png"))
 
 
 def _of(found: Sequence[Found], method: str) -> list[Found]:
     return [one for one in found if one.method == method]
+
+
+def _rate(found: Sequence[Found], of: Callable[[Found], Rate], method: str) -> Rate:
+    return _sum(_of(found, method), of)
+
+
+def _sum(found: Sequence[Found], of: Callable[[Found], Rate]) -> Rate:
+    return reduce(add, map(of, found), Rate(0, 0))
 
 
 def _further(probed: Sequence[Probed]) -> str:
@@ -103,7 +118,7 @@ def _table(rows: Sequence[tuple[str, Sequence[Found]]]) -> str:
     lines.append("| --- |" + " --- |" * (len(RATES) + 3))
     for name, found in rows:
         if found:
-            rates = [str(reduce(add, map(of, found), Rate(0, 0))) for _, of in RATES]
+            rates = [str(_sum(found, of)) for _, of in RATES]
             seconds = sum(one.seconds for one in found) / len(found)
             size = sum(one.size for one in found) / len(found) / 2**20
             lines.append(f"| {name} | {len(found)} | {' | '.join(rates)} | {seconds:.0f} | {size:.1f} MiB |")
