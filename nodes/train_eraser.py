@@ -53,7 +53,7 @@ from .schema.training_inputs import (
 if TYPE_CHECKING:
     from .host.session import Session
 
-_SETTINGS, _PICTURES, _RECELER = HardenedSettings(), PictureSettings(), RecelerSettings()
+_SETTINGS, _PICTURES, _RECELER = HardenedSettings(), PictureSettings(64, 128), RecelerSettings()
 METHODS = (HARDENED, AS_PUBLISHED, AS_DESCRIBED)
 _RECELER_INPUTS = (
     "adapter_rate",

@@ -21,10 +21,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hardened, three times the learning rate": {"learning_rate": 1.5e-3},
     "hardened, all but cross-attention": {"layers": "all but cross-attention"},
     "hardened, rank 4": {"rank": 4},
-    "hardened, stronger adversaries": {"adversary_updates": 5, "steps": 600},
-    "hardened, stronger adversaries, 300 steps": {"adversary_updates": 5, "steps": 300},
 }
 """What they change of the standard settings."""
+ONE_CONTEXT = "hardened, one context for all blocks"
+EARLIER = (f"{ONE_CONTEXT}, 1 update", ONE_CONTEXT, f"{ONE_CONTEXT}, 600 steps")
+"""What earlier versions of the pack trained: adversaries that all blocks of the UNet read alike."""
 PRUNINGS: dict[str, dict[str, Any]] = {
     "pruned, 2 % of a row": {"share": 0.02},
     "pruned, 10 %": {"share": 0.1},
@@ -60,6 +61,8 @@ METHODS = (
     *RECELERS,
     *FEW_SHOTS,
 )
+REPORTED = tuple(name for method in METHODS for name in ((method, *EARLIER) if method == HARDENED else (method,)))
+"""What a table has, in this order."""
 TOKENS = (4, 16)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.audit.plot import save_plot
 from benchmarks.audit.probes import PROBES
 from benchmarks.audit.probes.fine_tuned import BACK, steps_until_back
-from benchmarks.audit.records import METHODS, Found, Probed
+from benchmarks.audit.records import REPORTED, Found, Probed
 from benchmarks.audit.run import PROBES_FOLDER
 from benchmarks.erased_models import UNNAMED
 from benchmarks.records import finding, read_records
@@ -67,12 +67,12 @@ def write_report(folder: Path, path: Path) -> None:
         machine="; ".join(dict.fromkeys(one.machine for one in found)),
         starts=max((len(one.starts_4) for one in found), default=0),
         finding=finding(FINDING),
-        together=_table([(method, _of(found, method)) for method in METHODS]),
-        each=_table([(f"{one.concept}: {method}", [one]) for method in METHODS for one in _of(found, method)]),
+        together=_table([(method, _of(found, method)) for method in REPORTED]),
+        each=_table([(f"{one.concept}: {method}", [one]) for method in REPORTED for one in _of(found, method)]),
         further=_further(probed) if probed else "",
     )
     path.write_text(text, encoding="utf-8", newline="\n")
-    methods = {method: len(_of(found, method)) for method in METHODS if _of(found, method)}
+    methods = {method: len(_of(found, method)) for method in REPORTED if _of(found, method)}
     columns = [(name, partial(_rate, found, of), name.endswith(KEPT)) for name, of in RATES]
     save_plot(methods, columns, path.with_suffix(".png"))
 
@@ -95,7 +95,7 @@ def _further(probed: Sequence[Probed]) -> str:
     probes = [probe for probe in PROBES if any(one.probe == probe for one in probed)]
     lines = [f"| | {' | '.join(probes)} |", "| --- |" + " --- |" * len(probes)]
     for concept in dict.fromkeys(one.concept for one in probed):
-        for method in METHODS:
+        for method in REPORTED:
             cells = [named.get((method, concept, probe)) for probe in probes]
             if any(cells):
                 shown = " | ".join("–" if one is None else _cell(one) for one in cells)

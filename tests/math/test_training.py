@@ -16,6 +16,7 @@ from rece_pack.rece_ops.training.settings import HardenedSettings, UnlearningSet
 from rece_pack.rece_ops.training.state import TrainingState, load_state
 
 CPU = torch.device("cpu")
+BLOCKS = 2
 SHAPES = {"linear.weight": (6, 8), "conv.weight": (4, 3, 3, 3)}
 
 
@@ -29,7 +30,7 @@ def factors(rank: int = 5) -> TrainedFactors:
 
 def pool(size: int = 4, seed: int = 0) -> AdversaryPool:
     starts = torch.randn(3, 7, 5, generator=generator(9))
-    return AdversaryPool(starts, size, 0.05, generator(seed))
+    return AdversaryPool(starts, size, BLOCKS, 0.05, generator(seed))
 
 
 def test_a_target_lies_beyond_the_anchor_away_from_the_concept() -> None:
@@ -94,7 +95,10 @@ def test_adversaries_go_downhill_and_only_in_the_tokens_that_they_may_learn() ->
     for _ in range(20):
         # The gradient of |c|²/2: each learned entry shrinks.
         attacked.update(places, attacked.contexts.clone(), generator())
-    moved = (attacked.contexts != before).any(dim=-1)
+    # In all blocks: they began as one, and have gradients of their own.
+    assert torch.equal(before[:, :, 0], before[:, :, 1])
+    moved = (attacked.contexts != before).any(dim=-1).all(dim=-1)
+    assert torch.equal(moved, (attacked.contexts != before).any(dim=-1).any(dim=-1))
     learned = attacked.tensors()["lives"][:, 2]
     for place in range(len(attacked)):
         assert moved[place].nonzero().flatten().tolist() == list(range(1, 1 + int(learned[place])))
@@ -103,14 +107,14 @@ def test_adversaries_go_downhill_and_only_in_the_tokens_that_they_may_learn() ->
 
 def test_a_gradient_that_is_not_finite_moves_nothing_to_nan() -> None:
     attacked = pool(2)
-    attacked.update(torch.tensor([0]), torch.full((1, 7, 5), float("nan")), generator())
+    attacked.update(torch.tensor([0]), torch.full((1, 7, BLOCKS, 5), float("nan")), generator())
     assert torch.isfinite(attacked.contexts).all()
 
 
 def test_an_old_adversary_is_replaced_by_a_new_start() -> None:
     attacked = pool(1)
     for turn in range(LONGEST_LIFE + 1):
-        attacked.update(torch.tensor([0]), torch.ones(1, 7, 5), generator(turn))
+        attacked.update(torch.tensor([0]), torch.ones(1, 7, BLOCKS, 5), generator(turn))
     lives = attacked.tensors()["lives"]
     assert lives[0, 0] <= lives[0, 1]
     assert lives[0, 0] < LONGEST_LIFE
@@ -119,10 +123,10 @@ def test_an_old_adversary_is_replaced_by_a_new_start() -> None:
 def test_a_pool_is_taken_up_where_it_was() -> None:
     first, second = pool(seed=1), pool(seed=2)
     places = torch.tensor([0, 2])
-    first.update(places, torch.ones(2, 7, 5), generator())
+    first.update(places, torch.ones(2, 7, BLOCKS, 5), generator())
     second.load(first.tensors())
     for one in (first, second):
-        one.update(places, torch.full((2, 7, 5), 0.5), generator())
+        one.update(places, torch.full((2, 7, BLOCKS, 5), 0.5), generator())
     for name, tensor in first.tensors().items():
         assert torch.equal(second.tensors()[name], tensor), name
 

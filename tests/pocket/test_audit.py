@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.audit.probes import PROBES
 from benchmarks.audit.probes.fine_tuned import MARKS, steps_until_back
 from benchmarks.audit.probes.start_noise import FIXED_POINT, SMALLEST, STEPS, backwards, forwards
-from benchmarks.audit.records import METHODS, Found, Probed
+from benchmarks.audit.records import REPORTED, Found, Probed
 from benchmarks.audit.report import write_report
 from benchmarks.audit.run import PROBES_FOLDER
 from benchmarks.erased_models import UNEDITED
@@ -30,7 +30,7 @@ def probed(probe: str, rate: Rate = THREE_OF_FOUR, numbers: tuple[float, ...] = 
 def test_what_was_measured_before_is_still_read() -> None:
     found = [one for file in (RESULTS / "audit").glob("*.json") for one in read_records(file, Found)]
     assert len(found) > 20
-    assert {one.method for one in found} <= set(METHODS)
+    assert {one.method for one in found} <= set(REPORTED)
 
 
 def test_a_table_has_columns_for_what_was_measured_only(tmp_path: Path) -> None:

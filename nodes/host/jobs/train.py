@@ -35,6 +35,7 @@ from ..log import tell
 from ..progress import JobProgress, PictureProgress
 from ..session import Session
 from ..training.adapters import fixed_patches
+from ..training.block_contexts import BlockContexts, reading_blocks
 from ..training.denoiser import LOSS_SCALE, Denoiser, Noised, constant_weights
 from ..training.layers import TrainedLayers, trained_shapes, with_changes_of
 from ..training.loop import (
@@ -211,7 +212,10 @@ class _Training:
             list(self.factors.parameters()), lr=settings.learning_rate, weight_decay=_WEIGHT_DECAY
         )
         starts = self._prompts.rows(torch.unique(torch.cat([self._empty, self._own])))
-        self._pool = AdversaryPool(starts, settings.adversaries, settings.adversary_rate, self._generator(0))
+        self._blocks = reading_blocks(self._model)
+        self._pool = AdversaryPool(
+            starts, settings.adversaries, len(self._blocks), settings.adversary_rate, self._generator(0)
+        )
         self.record = TrainingRecord()
 
     def run(self, progress: PictureProgress, told: Mapping[str, Any]) -> None:
@@ -330,13 +334,14 @@ class _Training:
     def _learned(self, noised: Noised, contexts: Tensor, places: Tensor) -> Tensor:
         """What the MODEL with the eraser as it stands predicts: first with `contexts`, then with the prompts at `places`.
 
-        `places` has an entry for each picture: an adversary replaces the token embeddings of a prompt, and what else the prompt
-        says (SDXL's pooled embedding) stays.
+        `places` has an entry for each picture: an adversary replaces the token embeddings of a prompt in every block, and what else
+        the prompt says (SDXL's pooled embedding) stays.
         """
-        rows = torch.cat([contexts, self._prompts.rows(places[len(contexts) :])])
+        rows = self._reading.contexts(self._prompts.rows(places))
         conditions = self._reading.conditions(self._prompts.conditions(places))
+        own = BlockContexts(self._reading.contexts(contexts), self._blocks).patches()
         with self._layers.on(), torch.autograd.graph.save_on_cpu() if self._settings.low_memory else nullcontext():
-            denoised = self._denoiser.denoised(noised, self._reading.contexts(rows), conditions, self._adapters)
+            denoised = self._denoiser.denoised(noised, rows, conditions, {**self._adapters, **own})
         return noised.predicted_noise(denoised)
 
     @torch.no_grad()

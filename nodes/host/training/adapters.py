@@ -15,10 +15,8 @@ from ....rece_ops import Adapter, Adapters, EraserSet
 from ....rece_ops.training.localization import attention_share
 from ..patching.adapters import OUTPUT_PATCH, AdapterPatch, Attention, cross_attentions, placed
 from ..protocols import Model
+from .block_contexts import BEFORE_PATCH
 from .denoiser import NO_PATCHES, Patches
-
-_BEFORE_PATCH = "attn2_patch"
-"""What the host calls the patches of what cross-attentions read."""
 
 
 class TrainedPatch:
@@ -79,7 +77,7 @@ class ConceptMaps:
 
     def patches(self) -> Patches:
         """What to call the MODEL with."""
-        return {_BEFORE_PATCH: self}
+        return {BEFORE_PATCH: self}
 
 
 def fixed_adapters(model: Model, begun: EraserSet | None) -> AdapterPatch | None:
