@@ -142,6 +142,29 @@ def test_advanced_inputs_come_when_asked_for(frontend: Frontend) -> None:
     frontend.expect_shown(node, ADVANCED, [])
 
 
+def test_a_new_node_keeps_no_room_for_what_is_folded(frontend: Frontend) -> None:
+    node = frontend.add("RECE_TrainEraser")
+    before = frontend.height(node)
+    frontend.page.evaluate("(id) => { const node = recetest.node(id); node.setSize(node.computeSize()) }", node)
+    # The canvas leaves a row.
+    assert before <= frontend.height(node) + (1 if frontend.nodes2 else ROW)
+
+
+def test_advanced_inputs_stay_folded_when_the_other_renderer_is_chosen(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    shown = ["method", "preset", "strength"]
+    choose = "(nodes2) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2)"
+    frontend.expect_shown(node, [*shown, *ADVANCED], shown)
+    try:
+        frontend.page.evaluate(choose, not frontend.nodes2)
+        frontend.page.wait_for_function("(nodes2) => LiteGraph.vueNodesMode === nodes2", arg=not frontend.nodes2)
+        frontend.expect_shown(node, [*shown, *ADVANCED], shown)
+    finally:
+        frontend.page.evaluate(choose, frontend.nodes2)
+        frontend.page.wait_for_function("(nodes2) => LiteGraph.vueNodesMode === nodes2", arg=frontend.nodes2)
+    frontend.expect_shown(node, [*shown, *ADVANCED], shown)
+
+
 def test_what_is_typed_is_read_back_by_the_server(frontend: Frontend) -> None:
     node = frontend.add(ERASE, concepts="")
     frontend.type_text(node, "concepts", "red, blue -> grey\nVan Gogh → art : 2")
