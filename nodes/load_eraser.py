@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
@@ -47,8 +49,14 @@ class LoadEraser(io.ComfyNode):
         return io.NodeOutput(eraser, description, ui=ui.PreviewText(description))
 
 
-def describe_file(name: str) -> str:
+def describe_file(asked: Mapping[str, str]) -> dict[str, str]:
     """What an eraser file says of itself, for a person who chooses among several.
+
+    Args:
+        asked: its 'name' in models/erasers.
+
+    Returns:
+        'description'.
 
     Raises:
         InputError: there is no such file, or its name leaves the folder.
@@ -57,4 +65,4 @@ def describe_file(name: str) -> str:
     from ..rece_ops.formats.eraser_file import read_eraser_header
     from .reporting.sentences import header_description
 
-    return header_description(read_eraser_header(existing_eraser(name)))
+    return {"description": header_description(read_eraser_header(existing_eraser(asked.get("name", ""))))}
