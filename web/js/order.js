@@ -20,7 +20,7 @@ const LOADERS = {
 const CHANGES_WEIGHTS = /lora|lycoris|hypernetwork|^ModelMerge|^ModelAdd$|^ModelSubtract$/i;
 const NEVER = 2;
 const BYPASS = 4;
-/** What a link within a subgraph has as the node where the subgraph begins and ends. */
+/** What a link within a subgraph has as the node where the subgraph begins and ends; a string in frontend 1.49. */
 const SUBGRAPH_INPUT = -10;
 const SUBGRAPH_OUTPUT = -20;
 const WAIT = 150;
@@ -47,7 +47,7 @@ function placesIn(graph, path = []) {
 function sourceOf({ node, path }, input, steps = MOST_STEPS) {
   const link = linkOf(node.graph, input?.link);
   if (!link || !steps) return undefined;
-  if (link.origin_id === SUBGRAPH_INPUT) {
+  if (Number(link.origin_id) === SUBGRAPH_INPUT) {
     const outer = path.at(-1);
     return outer && sourceOf(placeOf(outer, path.slice(0, -1)), outer.inputs?.[link.origin_slot], steps - 1);
   }
@@ -66,7 +66,7 @@ function outputOf(place, slot, steps) {
   }
   if (!node.subgraph) return { ...place, slot };
   const links = [...(node.subgraph.links?.values?.() ?? Object.values(node.subgraph.links ?? {}))];
-  const last = links.find((link) => link.target_id === SUBGRAPH_OUTPUT && link.target_slot === slot);
+  const last = links.find((link) => Number(link.target_id) === SUBGRAPH_OUTPUT && link.target_slot === slot);
   const inner = last && node.subgraph.getNodeById(last.origin_id);
   return inner && outputOf(placeOf(inner, [...path, node]), last.origin_slot, steps - 1);
 }
