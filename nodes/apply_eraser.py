@@ -30,6 +30,7 @@ class ApplyEraser(io.ComfyNode):
                 "Puts an erasure on a model. An eraser made on a base model also fits its fine-tunes. LoRAs before this node "
                 "are erased from too; a LoRA added after it can bring a concept back."
             ),
+            search_aliases=["unlearn", "remove concept", "UCE"],
             inputs=[
                 model_input(),
                 eraser_input(),

@@ -24,6 +24,7 @@ class LoadEraser(io.ComfyNode):
             display_name="Load Eraser (RECE)",
             category=FILES,
             description="Reads an erasure from models/erasers. The file is checked before anything in it is used.",
+            search_aliases=["open eraser", "unlearn"],
             inputs=[io.Combo.Input("eraser_name", options=eraser_names(), tooltip="A file in models/erasers.")],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="The erasure, for 'Apply Eraser'."),

@@ -165,9 +165,7 @@ def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> T
         raise UnsupportedModelError(f"This {family.name} model cannot be erased from exactly: {row.because}.")
     # The weights themselves say their shapes; a state dict may say how quantised ones are packed.
     shapes = {
-        key: tuple(comfy.utils.get_attr(base, key).shape)
-        for key in readers_among(row, keys)
-        if _reads_text(base, key)
+        key: tuple(comfy.utils.get_attr(base, key).shape) for key in readers_among(row, keys) if _reads_text(base, key)
     }
     configuration = base.model_config.unet_config
     dimension, configured = dimension_of(row, configuration, shapes.values()), configuration.get(row.dimension)

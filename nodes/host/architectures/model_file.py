@@ -28,7 +28,8 @@ def base_of_file(path: Path) -> Base | None:
         layers that read the text are stored packed or under other names, so that their shapes do not say how large a token is.
 
     Raises:
-        InputError: it is no .safetensors file, or a damaged one.
+        InputError: it is no .safetensors file.
+        EraserFileError: it is a damaged one.
         OSError: it cannot be read.
     """
     with open_checkpoint(path) as file:
