@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet, Schedule, Shape
+from .host.folders import existing_eraser, existing_model
 from .host.log import tell
 from .host.protocols import Model
 from .schema.checked import checked
@@ -27,6 +30,7 @@ class ApplyEraser(io.ComfyNode):
                 "Puts an erasure on a model. An eraser made on a base model also fits its fine-tunes. LoRAs before this node "
                 "are erased from too; a LoRA added after it can bring a concept back."
             ),
+            search_aliases=["unlearn", "remove concept", "UCE"],
             inputs=[
                 model_input(),
                 eraser_input(),
@@ -61,3 +65,29 @@ class ApplyEraser(io.ComfyNode):
         description = f"{eraser_description(present)}\n{way}"
         tell(f"Applied at strength {strength:g}: {description}")
         return io.NodeOutput(patched, ui=ui.PreviewText(description))
+
+
+def find_misfit(asked: Mapping[str, str]) -> dict[str, str]:
+    """Whether an eraser file was made for another base than a model file is, before either is loaded.
+
+    Args:
+        asked: 'eraser', a name in models/erasers; 'model', a name in the model folder 'folder', which is 'checkpoints' or
+            'diffusion_models'.
+
+    Returns:
+        What it was 'made_for' and what the file is ('here'); nothing where it fits, or where one of the two cannot be known.
+
+    Raises:
+        InputError: there is no such file, its name leaves the folder, or it is no safetensors file.
+        EraserFileError: a file is damaged, or no eraser.
+    """
+    from ..rece_ops.formats.eraser_file import read_eraser_header
+    from .host.architectures.detection import Base
+    from .host.architectures.model_file import base_of_file
+
+    header = read_eraser_header(existing_eraser(asked.get("eraser", "")))
+    made = Base(header.provenance.architecture or "", header.dimensions)
+    here = base_of_file(existing_model(asked.get("folder", ""), asked.get("model", "")))
+    if here is None or here.fits(made):
+        return {}
+    return {"made_for": made.describe(), "here": Base(here.name, here.compared(made)).describe()}

@@ -27,6 +27,7 @@ class ApplyEraserToConditioning(io.ComfyNode):
                 "where no node can patch the model. Use one for every prompt: a prompt that does not pass through it is not "
                 "erased."
             ),
+            search_aliases=["unlearn", "prompt", "remove concept"],
             inputs=[
                 io.Conditioning.Input("conditioning", tooltip="The prompt, from a text-encoding node."),
                 eraser_input(),

@@ -23,6 +23,7 @@ from .request.choices import check_choice
 from .request.prompt_sets import Drawing
 from .request.suggestion_request import concept_line
 from .schema.checked import checked
+from .schema.compat import build
 from .schema.files import NO_FILE
 from .schema.inputs import clip_input, count_input, model_input, number_input
 from .schema.sockets import ERASE, Eraser
@@ -35,7 +36,8 @@ class BalanceConcept(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return build(
+            io.Schema,
             node_id="RECE_BalanceConcept",
             display_name="Balance Concept (RECE)",
             category=ERASE,
@@ -43,6 +45,7 @@ class BalanceConcept(io.ComfyNode):
                 "Maps a concept to a mixture of several targets and moves the mixture until a detector counts the shares of "
                 "pictures that you asked for, such as as many male doctors as female ones. It samples pictures in every round."
             ),
+            search_aliases=["debias", "bias", "fairness", "UCE", "mixture", "moderate", "representation"],
             is_output_node=True,
             inputs=[
                 model_input(),

@@ -30,6 +30,7 @@ class CombineErasers(io.ComfyNode):
                 "Makes one erasure of two; the first is applied before the second. Erasing all concepts in one 'Erase "
                 "Concepts' node changes other prompts less, so combine only what you have as files."
             ),
+            search_aliases=["merge", "several erasers"],
             inputs=[
                 Eraser.Input("first", tooltip="The erasure that comes first."),
                 Eraser.Input("second", tooltip="The erasure that comes after it, made for the same architecture."),

@@ -15,6 +15,7 @@ from .host.protocols import Clip, Model, Vae
 from .request.choices import check_choice
 from .request.typed_text import content_lines
 from .schema.checked import checked
+from .schema.compat import build
 from .schema.inputs import clip_input
 from .schema.sockets import TEST, Eraser
 
@@ -37,7 +38,8 @@ class CompareErasure(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         from .host.jobs.sample import SAMPLERS, SCHEDULERS
 
-        return io.Schema(
+        return build(
+            io.Schema,
             node_id="RECE_CompareErasure",
             display_name="Compare Erasure (RECE)",
             category=TEST,
@@ -45,6 +47,7 @@ class CompareErasure(io.ComfyNode):
                 "Samples prompts on the model and on up to four erasures of it, always with the same noise, and shows the "
                 "pictures side by side. Move the mouse over an erased picture to see what it was before."
             ),
+            search_aliases=["before after", "grid", "XY plot", "side by side"],
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="The model without the erasure."),

@@ -30,6 +30,7 @@ class ErasureReport(io.ComfyNode):
                 "Measures what an eraser does to concepts and to everything else: what is left, how well the derived "
                 "embedding brings it back, and how far other prompts drift. Says what to change where that is too much."
             ),
+            search_aliases=["verify", "measure", "does it hold", "verdict"],
             is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="The model without the erasure."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .apply_eraser import ApplyEraser
+from .apply_eraser import ApplyEraser, find_misfit
 from .apply_eraser_to_conditioning import ApplyEraserToConditioning
 from .attacks.concept_vector import ConceptVector
 from .attacks.derive_embedding import DeriveEmbedding
@@ -37,7 +37,7 @@ class RECEExtension(ComfyExtension):
         """The nodes. Folders and routes are registered here because older hosts never call `on_load`."""
         register_eraser_folder()
         register_evaluation_folders()
-        register_routes(describe_file)
+        register_routes({"/rece/eraser": describe_file, "/rece/misfit": find_misfit})
         return [
             EraseConcepts,
             ApplyEraser,

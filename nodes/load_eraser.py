@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from comfy_api.latest import io, ui
 
 from ..rece_ops import EraserSet
@@ -22,6 +24,7 @@ class LoadEraser(io.ComfyNode):
             display_name="Load Eraser (RECE)",
             category=FILES,
             description="Reads an erasure from models/erasers. The file is checked before anything in it is used.",
+            search_aliases=["open eraser", "unlearn"],
             inputs=[io.Combo.Input("eraser_name", options=eraser_names(), tooltip="A file in models/erasers.")],
             outputs=[
                 Eraser.Output("eraser", display_name="eraser", tooltip="The erasure, for 'Apply Eraser'."),
@@ -47,8 +50,14 @@ class LoadEraser(io.ComfyNode):
         return io.NodeOutput(eraser, description, ui=ui.PreviewText(description))
 
 
-def describe_file(name: str) -> str:
+def describe_file(asked: Mapping[str, str]) -> dict[str, str]:
     """What an eraser file says of itself, for a person who chooses among several.
+
+    Args:
+        asked: its 'name' in models/erasers.
+
+    Returns:
+        'description'.
 
     Raises:
         InputError: there is no such file, or its name leaves the folder.
@@ -57,4 +66,4 @@ def describe_file(name: str) -> str:
     from ..rece_ops.formats.eraser_file import read_eraser_header
     from .reporting.sentences import header_description
 
-    return header_description(read_eraser_header(existing_eraser(name)))
+    return {"description": header_description(read_eraser_header(existing_eraser(asked.get("name", ""))))}

@@ -24,6 +24,7 @@ class SaveEraser(io.ComfyNode):
             display_name="Save Eraser (RECE)",
             category=FILES,
             description="Writes an erasure to models/erasers, with the concepts and settings it was made with.",
+            search_aliases=["export", "share"],
             is_output_node=True,
             inputs=[
                 Eraser.Input("eraser", tooltip="The erasure to save."),

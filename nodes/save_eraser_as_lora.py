@@ -34,6 +34,7 @@ class SaveEraserAsLoRA(io.ComfyNode):
                 "Writes an erasure as a LoRA that ComfyUI's own loaders, A1111/Forge and diffusers read. It is exact for the "
                 "model connected here and close on its fine-tunes; the eraser file is exact on all of them."
             ),
+            search_aliases=["export", "convert", "share"],
             is_output_node=True,
             inputs=[
                 io.Model.Input(

@@ -40,6 +40,7 @@ class ShapeEraser(io.ComfyNode):
                 "Says where in the model and in which steps an erasure counts: by block, in keys or values, from one step to "
                 "another. Several of these nodes in a row multiply. Whether less of an erasure still erases, only pictures show."
             ),
+            search_aliases=["block weight", "schedule", "timestep", "strength"],
             inputs=[
                 eraser_input(),
                 strength_input("strength", "How much of the whole erasure: 0 is none, 1 is all.", optional=True),

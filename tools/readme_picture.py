@@ -23,7 +23,7 @@ from tools.host import CHROMIUM_NAMES, REPOSITORY, Host, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.server import ComfyServer
 
-EXAMPLE = REPOSITORY / "example_workflows" / "erase_nudity_sd15.json"
+EXAMPLE = REPOSITORY / "example_workflows" / "Quick erase (SD 1.5).json"
 SETTINGS = {
     "Comfy.VueNodes.Enabled": False,
     "Comfy.TutorialCompleted": True,

@@ -19,7 +19,8 @@ from ...rece_ops.formats.atomic import LONGEST_UNFINISHED
 from ...rece_ops.texts import code_point, quoted, unseen_character
 
 ERASERS, LORAS, PROMPT_SETS, CLASSIFIERS = "erasers", "loras", "prompt_sets", "classifiers"
-IMPORTED_FROM = (ERASERS, "diffusion_models", "checkpoints")
+MODELS = ("diffusion_models", "checkpoints")
+IMPORTED_FROM = (ERASERS, *MODELS)
 """Kinds of model folders that hold what other tools made."""
 TRAININGS = "rece_training"
 """In ComfyUI's output folder: trainings that were cancelled."""
@@ -103,6 +104,21 @@ def existing_importable(name: str) -> Path:
             "run programs, and is not read), and choose it from the list."
         )
     return path
+
+
+def existing_model(folder: str, name: str) -> Path:
+    """The path of a model file that was chosen by name in a loader of ComfyUI's.
+
+    Args:
+        folder: `checkpoints` or `diffusion_models`.
+        name: relative to it.
+
+    Raises:
+        InputError: it is in neither folder or leaves it, or there is no such .safetensors file.
+    """
+    if folder not in MODELS:
+        raise InputError(f"{quoted(folder)} is no folder of models: give {' or '.join(MODELS)}.")
+    return existing_importable(f"{folder}/{name}")
 
 
 def table_names() -> list[str]:

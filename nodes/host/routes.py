@@ -1,11 +1,12 @@
-"""What the front end of this pack asks the server: nothing is kept, nothing is written; of files, only eraser files are read."""
+"""What the front end of this pack asks the server: nothing is kept, nothing is written; of files, only headers are read."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -13,16 +14,20 @@ from ...rece_ops import RECEError
 from ..request.concept_lists import LISTS
 from ..request.live_parse import MAX_LIVE, understand
 
-PARSE, CONCEPT_LISTS, ERASER = "/rece/parse", "/rece/lists", "/rece/eraser"
-# Four fields of characters that JSON escapes as six bytes each.
-_MAX_BYTES = 4 * 6 * MAX_LIVE
+PARSE, CONCEPT_LISTS = "/rece/parse", "/rece/lists"
+# Five fields of characters that JSON escapes as six bytes each.
+_MAX_BYTES = 5 * 6 * MAX_LIVE
 
 
-def register_routes(describe_file: Callable[[str], str]) -> None:
+Question = Callable[[Mapping[str, str]], Mapping[str, Any]]
+"""From the values after the '?' of an address to what is answered as JSON; may raise RECEError."""
+
+
+def register_routes(questions: Mapping[str, Question]) -> None:
     """Add the routes of this pack; once, before the server starts.
 
     Args:
-        describe_file: what an eraser file says of itself, by its name.
+        questions: about files, by the route on which they are asked.
     """
     # A server that runs has imported itself; without one (tools, tests), importing it would start half of it.
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
@@ -30,7 +35,8 @@ def register_routes(describe_file: Callable[[str], str]) -> None:
         return
     server.routes.post(PARSE)(_parse)
     server.routes.get(CONCEPT_LISTS)(_lists)
-    server.routes.get(ERASER)(_told_of(describe_file))
+    for route, question in questions.items():
+        server.routes.get(route)(_answering(question))
 
 
 async def _parse(request: web.Request) -> web.Response:
@@ -54,14 +60,15 @@ async def _lists(request: web.Request) -> web.Response:
     return web.json_response({name: list(lines) for name, lines in LISTS.items()})
 
 
-def _told_of(describe_file: Callable[[str], str]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _answering(question: Question) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(request: web.Request) -> web.Response:
-        """What the eraser file of that `name` is, or why it cannot be read."""
-        name = request.query.get("name", "")
+        """What the question finds, or why the file cannot be read."""
         try:
             # A slow disk holds nobody else up.
-            return web.json_response({"description": await asyncio.to_thread(describe_file, name)})
+            return web.json_response(await asyncio.to_thread(question, request.query))
         except RECEError as error:
             return web.json_response({"error": str(error)})
+        except OSError as error:
+            return web.json_response({"error": f"The file cannot be read: {error.strerror}."})
 
     return answer

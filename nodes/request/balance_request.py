@@ -64,18 +64,23 @@ def balance_request(
     if not 0 <= tolerance <= 1:
         raise InputError(f"'tolerance' is {tolerance}: give a number from 0 to 1.")
     erasure = request_of(concept, {"preset": _PRESET, "method": MIXING, "preserve": preserve})
-    if len(erasure.concepts) > 1:
-        raise InputError(
-            f"'concept' has {len(erasure.concepts)} concepts: balance one, and use a node for each of the others, with the model "
-            "of the one before."
-        )
+    check_balanced(erasure.concepts)
     (line,) = erasure.concepts
     targets = list(mixture_of(line.target))
-    if not targets:
-        raise InputError(f"The concept {quoted(line.concept)} has one target: give several, as in '{EXAMPLE}'.")
     return BalanceRequest(
         erasure, _prompts(prompts, line.concept), _labels(descriptions, targets), pictures, rounds, tolerance
     )
+
+
+def check_balanced(concepts: Sequence[ConceptLine]) -> None:
+    """Raise InputError unless that is one concept with several targets."""
+    if len(concepts) > 1:
+        raise InputError(
+            f"'concept' has {len(concepts)} concepts: balance one, and use a node for each of the others, with the model "
+            "of the one before."
+        )
+    if not mixture_of(concepts[0].target):
+        raise InputError(f"The concept {quoted(concepts[0].concept)} has one target: give several, as in '{EXAMPLE}'.")
 
 
 def _prompts(text: str, concept: str) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...rece_ops import InputError, ProjectionSettings, Provenance, RECESettings, __version__
 from ...rece_ops.provenance import cleaned
-from ...rece_ops.texts import quoted
+from ...rece_ops.texts import printable, quoted
 from .choices import check_choice
 from .concept_examples import Example, parse_examples
 from .concept_lines import ConceptLine, parse_concepts, parse_preserved, preserved_notes
@@ -57,15 +57,8 @@ class ErasureRequest:
     examples: Sequence[Example] = ()
 
     def __post_init__(self) -> None:
-        mixed = next((line for line in self.concepts if mixture_of(line.target)), None)
-        if mixed is None:
-            return
-        if self.plan.method.name != MIXING:
-            raise InputError(
-                f"The concept {quoted(mixed.concept)} has several targets, which the method '{self.plan.method.name}' does not "
-                f"take: set 'method' to '{MIXING}', or give one target. A '|' that belongs to the text goes into double quotes."
-            )
-        if self.embeddings and mixed is self.concepts[0]:
+        mixed = first_mixed(self.concepts, self.plan.method.name)
+        if self.embeddings and mixed is not None and mixed is self.concepts[0]:
             raise InputError(
                 f"The concept {quoted(mixed.concept)} has several targets, but a connected embedding needs one: put a concept "
                 "with one target first."
@@ -113,6 +106,21 @@ class ErasureRequest:
             fronts=tuple(fronts),
             pack_version=__version__,
         )
+
+
+def first_mixed(concepts: Sequence[ConceptLine], method: str) -> ConceptLine | None:
+    """The first concept that has several targets.
+
+    Raises:
+        InputError: there is one, and the method of that name needs a single target.
+    """
+    mixed = next((line for line in concepts if mixture_of(line.target)), None)
+    if mixed is not None and method != MIXING:
+        raise InputError(
+            f"The concept {quoted(mixed.concept)} has several targets, which the method '{printable(method)}' does not "
+            f"take: set 'method' to '{MIXING}', or give one target. A '|' that belongs to the text goes into double quotes."
+        )
+    return mixed
 
 
 def request_of(

@@ -7,13 +7,17 @@ from typing import Any
 
 from ...rece_ops import InputError
 from ...rece_ops.texts import printable
+from .balance_request import check_balanced
 from .concept_lines import ConceptLine, numbered_concepts, parse_concepts, preserved_notes, text_key
 from .concept_lists import LISTS
+from .erasure_request import first_mixed
 from .presets import NAMES, default_target
+from .target_mixtures import mixture_of
 from .typed_text import LineError, format_notes
 
 MAX_LIVE = 100_000
 """Characters of a field; longer ones are only read in a run."""
+_FIELDS = ("concepts", "concept", "method", "preserve", "preset", "target")
 _MOST_SHOWN = 12
 _SHORT = 40
 _KNOWN_TARGETS = {
@@ -28,20 +32,25 @@ def understand(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Read the concept fields of a node.
 
     Args:
-        fields: 'concepts', and where the node has them 'preserve', 'preset' and 'target', as they stand on the node.
+        fields: 'concepts', or 'concept' of the node that balances one, and where the node has them 'method', 'preserve',
+            'preset' and 'target', as they stand on the node.
 
     Returns:
         'summary', a line of text; 'hint', one more or nothing; 'error', which is None or has a 'message' and a 'line' (0 for
         no line in particular).
     """
-    texts = {name: fields.get(name, "") for name in ("concepts", "preserve", "preset", "target")}
+    texts = {name: fields.get(name, "") for name in _FIELDS}
     if not all(isinstance(text, str) and len(text) <= MAX_LIVE for text in texts.values()):
         return _told("", "This is too long to be checked while you type; the run will.", 0)
     preset = texts["preset"]
     default = default_target(preset, texts["target"]) if preset in NAMES else ""
     found: list[ConceptLine] = []
     try:
-        found += (line for _, line in numbered_concepts(texts["concepts"], default))
+        found += (line for _, line in numbered_concepts(texts["concepts"] or texts["concept"], default))
+        if found and "concept" in fields:
+            check_balanced(found)
+        elif texts["method"]:
+            first_mixed(found, texts["method"])
         notes = preserved_notes(texts["preserve"], found)
     except InputError as error:
         return _told(_summary(found), str(error), error.line if isinstance(error, LineError) else 0)
@@ -72,6 +81,8 @@ def _summary(lines: list[ConceptLine]) -> str:
 
 
 def _shown(line: ConceptLine) -> str:
-    target = f" → {printable(line.target, _SHORT)}" if line.target else ""
+    shares = mixture_of(line.target)
+    mixed = " | ".join(f"{printable(target, _SHORT)} {share:.0%}" for target, share in shares.items())
+    target = f" → {mixed or printable(line.target, _SHORT)}" if line.target else ""
     weight = f" × {line.weight:g}" if line.weight != 1 else ""
     return f"{printable(line.concept, _SHORT)}{target}{weight}"

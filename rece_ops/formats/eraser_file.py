@@ -55,10 +55,19 @@ class EraserContents(NamedTuple):
 
 
 class EraserHeader(NamedTuple):
-    """What an eraser file says before any of its numbers is read: provenance, kinds of its parts by name, shape, size."""
+    """What an eraser file says before any of its numbers is read.
+
+    Attributes:
+        provenance: how it was made.
+        kinds: of its parts by name.
+        dimensions: of its text transforms by name, which are named as the text streams that they change.
+        shape: where and when it counts.
+        size: in bytes.
+    """
 
     provenance: Provenance
     kinds: Mapping[str, str]
+    dimensions: Mapping[str, int]
     shape: Shape
     size: int
 
@@ -140,11 +149,12 @@ def read_eraser_header(path: str | os.PathLike[str]) -> EraserHeader:
     size = _check_size(file)
     try:
         with open_tensors(file) as reader:
-            metadata, _, told = _check_header(file.name, reader)
+            metadata, entries, told = _check_header(file.name, reader)
     except OSError as error:
         raise EraserFileError(f"'{file.name}' cannot be read: {error.strerror}.") from error
     kinds = {name: str(attributes["kind"]) for name, attributes in told.items()}
-    return EraserHeader(metadata.provenance, kinds, metadata.shape, size)
+    dimensions = _transform_dimensions(told, entries)
+    return EraserHeader(metadata.provenance, kinds, dimensions, metadata.shape, size)
 
 
 def _check_header(
@@ -247,10 +257,17 @@ def _check_dimensions(
     told: Mapping[str, Mapping[str, Any]],
     entries: Mapping[str, Mapping[str, Entry]],
 ) -> None:
-    transforms = [part for part, attributes in told.items() if attributes["kind"] == TEXT_TRANSFORM]
-    wrong = _wrong_dimension(provenance, {part: dimension_of(entries[part]) for part in transforms})
+    wrong = _wrong_dimension(provenance, _transform_dimensions(told, entries))
     if wrong:
         raise EraserFileError(f"'{name}' cannot be right. Its provenance {wrong}: save the eraser again.")
+
+
+def _transform_dimensions(
+    told: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Mapping[str, Entry]]
+) -> dict[str, int]:
+    """The dimension of every text transform."""
+    transforms = [part for part, attributes in told.items() if attributes["kind"] == TEXT_TRANSFORM]
+    return {part: dimension_of(entries[part]) for part in transforms}
 
 
 def _wrong_dimension(provenance: Provenance, dimensions: Mapping[str, int]) -> str:

@@ -142,6 +142,29 @@ def test_advanced_inputs_come_when_asked_for(frontend: Frontend) -> None:
     frontend.expect_shown(node, ADVANCED, [])
 
 
+def test_a_new_node_keeps_no_room_for_what_is_folded(frontend: Frontend) -> None:
+    node = frontend.add("RECE_TrainEraser")
+    before = frontend.height(node)
+    frontend.page.evaluate("(id) => { const node = recetest.node(id); node.setSize(node.computeSize()) }", node)
+    # The canvas leaves a row.
+    assert before <= frontend.height(node) + (1 if frontend.nodes2 else ROW)
+
+
+def test_advanced_inputs_stay_folded_when_the_other_renderer_is_chosen(frontend: Frontend) -> None:
+    node = frontend.add(ERASE)
+    shown = ["method", "preset", "strength"]
+    choose = "(nodes2) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', nodes2)"
+    frontend.expect_shown(node, [*shown, *ADVANCED], shown)
+    try:
+        frontend.page.evaluate(choose, not frontend.nodes2)
+        frontend.page.wait_for_function("(nodes2) => LiteGraph.vueNodesMode === nodes2", arg=not frontend.nodes2)
+        frontend.expect_shown(node, [*shown, *ADVANCED], shown)
+    finally:
+        frontend.page.evaluate(choose, frontend.nodes2)
+        frontend.page.wait_for_function("(nodes2) => LiteGraph.vueNodesMode === nodes2", arg=frontend.nodes2)
+    frontend.expect_shown(node, [*shown, *ADVANCED], shown)
+
+
 def test_what_is_typed_is_read_back_by_the_server(frontend: Frontend) -> None:
     node = frontend.add(ERASE, concepts="")
     frontend.type_text(node, "concepts", "red, blue -> grey\nVan Gogh → art : 2")
@@ -158,6 +181,32 @@ def test_what_is_typed_is_read_back_by_the_server(frontend: Frontend) -> None:
     menu.select_option("Imagenette: ten objects")
     parsed.get_by_text("11 concepts · red · tench").wait_for()
     assert frontend.value(node, "concepts").splitlines()[:3] == ["red", "tench", "English springer"]
+
+
+def test_a_mixture_is_read_back_with_its_shares(frontend: Frontend) -> None:
+    node = frontend.add("RECE_BalanceConcept", (150, 100))
+    parsed = frontend.parsed(node)
+    parsed.get_by_text("1 concept · doctor → male doctor 50% | female doctor 50%").wait_for()
+    _expect_count(parsed.locator("select"), 0)
+    names = frontend.page.evaluate("(id) => recetest.node(id).widgets.map(({ name }) => name)", node)
+    assert names[:2] == ["concept", "rece_parse"]
+    set_concept = "([it, value]) => { const one = recetest.widget(it); one.value = value; one.callback(value) }"
+    frontend.page.evaluate(set_concept, [[node, "concept"], "doctor -> male doctor | female doctor : 1, 3"])
+    parsed.get_by_text("1 concept · doctor → male doctor 25% | female doctor 75%").wait_for()
+    frontend.page.evaluate(set_concept, [[node, "concept"], "doctor -> male doctor | female doctor : 1"])
+    error = parsed.locator(".rece-text-error")
+    error.get_by_text("has 2 targets and 1 share: give one for each").wait_for()
+    frontend.page.evaluate(set_concept, [[node, "concept"], "doctor"])
+    error.get_by_text("'doctor' has one target: give several").wait_for()
+    # What the node shows is neither saved nor sent.
+    assert frontend.prompt()[str(node)]["inputs"]["concept"] == "doctor"
+    assert "rece_parse" not in frontend.prompt()[str(node)]["inputs"]
+    erase = frontend.add(ERASE, (700, 100), concepts="doctor -> man | woman")
+    frontend.page.evaluate("(id) => recetest.node(id).graph.remove(recetest.node(id))", node)
+    frontend.parsed(erase).locator(".rece-text-error").get_by_text("set 'method' to 'UCE'").wait_for()
+    frontend.choose(erase, "method", "UCE")
+    frontend.parsed(erase).get_by_text("1 concept · doctor → man 50% | woman 50%").wait_for()
+    _expect_count(frontend.parsed(erase).locator(".rece-text-error"), 0)
 
 
 def test_a_verdict_comes_first_and_is_marked_when_an_input_changes(frontend: Frontend) -> None:

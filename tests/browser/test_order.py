@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from rece_pack.rece_ops import Eraser, EraserSet
 
 from tools.frontend import Frontend
+from tools.server import ComfyServer
 
 pytestmark = pytest.mark.browser
 
-AFTER = "'Load LoRA' changes the model after this erasure"
+AFTER = re.compile("'Load LoRA.*' changes the model after this erasure")
+"""ComfyUI 0.33 calls the node 'Load LoRA (Model and CLIP)'."""
 CLIP = "'CLIP Text Encode (Prompt)' encodes a prompt with another CLIP"
 BASE = "The eraser was made on another model ('sd15.safetensors')"
-EMPTY = (1200, 900)
-"""A place of the canvas where no node is; a click there is something that a person did."""
+EMPTY = (1000, 960)
+"""A place of the canvas where neither a node nor the map is; a click there is something that a person did."""
 
 
 def told(frontend: Frontend, count: int) -> list[str]:
@@ -43,7 +50,7 @@ def test_a_lora_after_an_erasure_is_told_of_until_it_is_bypassed_or_moved(fronte
     lora = frontend.add("LoraLoader", (800, 100))
     frontend.connect(erase, 0, lora, "model")
     frontend.connect(loader, 1, lora, "clip")
-    assert told(frontend, 1)[0].startswith(AFTER)
+    assert AFTER.match(told(frontend, 1)[0])
     frontend.report(erase).get_by_text("Put it before this node.").wait_for()
     bypass = "([id, mode]) => { recetest.node(id).mode = mode }"
     frontend.page.evaluate(bypass, [lora, 4])
@@ -94,6 +101,35 @@ def test_an_eraser_of_another_model_is_told_of_on_the_node_that_applies_it(front
     other = frontend.add("UNETLoader", (20, 500))
     frontend.connect(other, 0, apply, "model")
     assert told(frontend, 1)[0].startswith(BASE)
+
+
+def test_a_file_for_another_architecture_is_told_of_before_anything_runs(
+    frontend: Frontend, server: ComfyServer, checkpoint: Callable[[str], Path]
+) -> None:
+    server.link_model(checkpoint("sdxl"))
+    factor = torch.ones(768, 1)
+    eraser = EraserSet({"text": Eraser(factor, factor.T.contiguous())}, {"architecture": "SD1"})
+    eraser.save(server.base / "models" / "erasers" / "for_sd1.safetensors")
+    loader = loaded(frontend)
+    lora = frontend.add("LoraLoaderModelOnly", (20, 400))
+    load = frontend.add("RECE_LoadEraser", (20, 650), eraser_name="for_sd1.safetensors")
+    shape = frontend.add("RECE_ShapeEraser", (400, 100))
+    apply = frontend.add("RECE_ApplyEraser", (800, 100))
+    frontend.connect(loader, 0, lora, "model")
+    frontend.connect(lora, 0, apply, "model")
+    frontend.connect(load, 0, shape, "eraser")
+    with frontend.page.expect_response(lambda response: "/rece/misfit?" in response.url):
+        frontend.connect(shape, 0, apply, "eraser")
+        told(frontend, 0)
+    told(frontend, 0)
+    choose = "([id, value]) => { recetest.widget([id, 'ckpt_name']).value = value }"
+    frontend.page.evaluate(choose, [loader, "sdxl.safetensors"])
+    assert told(frontend, 1)[0].startswith(
+        "'for_sd1.safetensors' was made for SD1 (768), but 'sdxl.safetensors' is SDXL (2048). Choose an eraser that"
+    )
+    frontend.report(apply).get_by_text("Choose an eraser that was made on the same base").wait_for()
+    frontend.page.evaluate(choose, [loader, "sd15.safetensors"])
+    told(frontend, 0)
 
 
 def test_the_borders_of_a_subgraph_are_no_borders(frontend: Frontend) -> None:

@@ -5,7 +5,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { say } from "./texts.js";
-import { after, changeWidgets, keepSavedOrder, nodes2, placeBelow, setHidden, widgetOf } from "./widgets.js";
+import { after, allNodes, changeWidgets, keepSavedOrder, nodes2, placeBelow, setHidden, widgetOf } from "./widgets.js";
 
 const PREFIX = "RECE_";
 const COUNTS_FOR = "rece_counts_for";
@@ -13,8 +13,12 @@ const BELOW = "rece_after";
 const PRESETS = "rece_presets";
 const CUSTOM = "custom";
 
+const RENDERER = "Comfy.VueNodes.Enabled";
+
 /** The options of every input by its name, by the node's type. */
 const definitions = new Map();
+/** What shows and hides the inputs of a node. */
+const updates = new WeakMap();
 
 function optionsOf({ input }) {
   const all = Object.entries({ ...input?.required, ...input?.optional });
@@ -38,18 +42,19 @@ function hostFolds(node) {
 }
 
 function update(node, inputs, button, keepOthers) {
-  const folded = !node.showAdvanced && !hostFolds(node);
+  const byHost = hostFolds(node);
   changeWidgets(
     node,
     () => {
       for (const [name, options] of inputs) {
-        const hidden = !counts(node, options[COUNTS_FOR]) || (options.advanced && folded);
-        setHidden(widgetOf(node, name), Boolean(hidden) && !isLinked(node, name));
+        const folded = options.advanced && !node.showAdvanced && !isLinked(node, name);
+        const counted = counts(node, options[COUNTS_FOR]) || isLinked(node, name);
+        setHidden(widgetOf(node, name), !counted || (folded && !byHost), folded);
       }
       if (!button) return;
       // Frontend 1.32 reads the label in the canvas, and the name in Nodes 2.0.
       button.label = button.name = say(node.showAdvanced ? "hide" : "show");
-      setHidden(button, hostFolds(node));
+      setHidden(button, byHost);
     },
     keepOthers,
   );
@@ -122,13 +127,19 @@ function setUp(node, definition) {
     if (widget) after(widget, "callback", () => update(node, changing, button, true));
   }
   // A loaded node has the size it was saved with, and a link takes no room that its number did not have.
-  after(node, "onConfigure", () => update(node, changing, button, false));
-  after(node, "onConnectionsChange", () => update(node, changing, button, false));
+  const updateAll = () => update(node, changing, button, false);
+  for (const event of ["onConfigure", "onConnectionsChange"]) after(node, event, updateAll);
+  updates.set(node, updateAll);
   update(node, changing, button, true);
 }
 
 app.registerExtension({
   name: "RECE.Choices",
+  setup() {
+    // Who folds the advanced inputs depends on the renderer, which it tells of before it changes.
+    const updateAll = () => requestAnimationFrame(() => allNodes().forEach((node) => updates.get(node)?.()));
+    app.ui.settings.addEventListener(`${RENDERER}.change`, updateAll);
+  },
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.name?.startsWith(PREFIX)) definitions.set(nodeData.name, optionsOf(nodeData));
   },

@@ -4,7 +4,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { say } from "./texts.js";
 import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow, asking } from "./textBelow.js";
-import { after, widgetOf } from "./widgets.js";
+import { after, allNodes, widgetOf } from "./widgets.js";
 
 const TYPE = "ERASER";
 const COLOUR = "#e06c9f";
@@ -35,12 +35,6 @@ function giveColour() {
   const style = document.createElement("style");
   style.textContent = `:root { --color-datatype-${TYPE}: ${COLOUR}; }`;
   document.head.append(style);
-}
-
-/** All nodes of the workflow, those in subgraphs too. */
-function allNodes() {
-  const root = app.rootGraph ?? app.graph;
-  return [root, ...(root.subgraphs?.values() ?? [])].flatMap((graph) => [...(graph._nodes ?? graph.nodes)]);
 }
 
 /** The names in the definition of the node, which the server makes anew for whoever asks; older hosts write them first. */

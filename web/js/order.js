@@ -4,15 +4,23 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { tellOrder } from "./report.js";
 import { say } from "./texts.js";
+import { after, widgetOf } from "./widgets.js";
 
 const PREFIX = "RECE_";
 const ERASE = "RECE_EraseConcepts";
 const APPLY = "RECE_ApplyEraser";
+const LOAD = "RECE_LoadEraser";
+const SAVE = "RECE_SaveEraser";
+/** The host's loaders whose file the server can be asked about: its folder, and the widget that names it. */
+const LOADERS = {
+  CheckpointLoaderSimple: ["checkpoints", "ckpt_name"],
+  UNETLoader: ["diffusion_models", "unet_name"],
+};
 /** Nodes of any pack that change the weights of a MODEL, by the names that are usual for them. */
 const CHANGES_WEIGHTS = /lora|lycoris|hypernetwork|^ModelMerge|^ModelAdd$|^ModelSubtract$/i;
 const NEVER = 2;
 const BYPASS = 4;
-/** What a link within a subgraph has as the node where the subgraph begins and ends. */
+/** What a link within a subgraph has as the node where the subgraph begins and ends; a string in frontend 1.49. */
 const SUBGRAPH_INPUT = -10;
 const SUBGRAPH_OUTPUT = -20;
 const WAIT = 150;
@@ -39,7 +47,7 @@ function placesIn(graph, path = []) {
 function sourceOf({ node, path }, input, steps = MOST_STEPS) {
   const link = linkOf(node.graph, input?.link);
   if (!link || !steps) return undefined;
-  if (link.origin_id === SUBGRAPH_INPUT) {
+  if (Number(link.origin_id) === SUBGRAPH_INPUT) {
     const outer = path.at(-1);
     return outer && sourceOf(placeOf(outer, path.slice(0, -1)), outer.inputs?.[link.origin_slot], steps - 1);
   }
@@ -58,7 +66,7 @@ function outputOf(place, slot, steps) {
   }
   if (!node.subgraph) return { ...place, slot };
   const links = [...(node.subgraph.links?.values?.() ?? Object.values(node.subgraph.links ?? {}))];
-  const last = links.find((link) => link.target_id === SUBGRAPH_OUTPUT && link.target_slot === slot);
+  const last = links.find((link) => Number(link.target_id) === SUBGRAPH_OUTPUT && link.target_slot === slot);
   const inner = last && node.subgraph.getNodeById(last.origin_id);
   return inner && outputOf(placeOf(inner, [...path, node]), last.origin_slot, steps - 1);
 }
@@ -95,13 +103,56 @@ function makersOf(place) {
   return before(place, "ERASER").filter(({ node }) => typeOf(node) === ERASE);
 }
 
-/** The loader that the MODEL of a place begins with, and what it loads: the same file by two loaders is one model. */
+/** The loader that the MODEL of a place begins with. */
+function loaderOf(place) {
+  return before(place, "MODEL").find((one) => !inputsOfType(one, "MODEL").length);
+}
+
+/** The same with what it loads: the same file by two loaders is one model. */
 function baseOf(place) {
-  const loader = before(place, "MODEL").find((one) => !inputsOfType(one, "MODEL").length);
+  const loader = loaderOf(place);
   if (!loader) return undefined;
   const values = (loader.node.widgets ?? []).filter((one) => one.serialize !== false).map(({ value }) => value);
   const name = values.find((value) => typeof value === "string");
   return { same: JSON.stringify([typeOf(loader.node), values]), name: name ?? titleOf(loader.node) };
+}
+
+/** What the server said by what it was asked; nothing while it is asked. */
+const answers = new Map();
+
+function answerTo(question) {
+  const asked = String(new URLSearchParams(question));
+  if (!answers.has(asked)) {
+    answers.set(asked, undefined);
+    tellOnceAnswered(asked);
+  }
+  return answers.get(asked);
+}
+
+async function tellOnceAnswered(asked) {
+  const answer = await api.fetchApi(`/rece/misfit?${asked}`).catch(() => undefined);
+  if (!answer?.ok) return;
+  answers.set(asked, await answer.json());
+  soon();
+}
+
+/** The file that a widget of a node names, unless a link does. */
+function fileOf({ node }, name) {
+  const linked = node.inputs?.some((input) => input.widget?.name === name && input.link != null);
+  return linked ? undefined : widgetOf(node, name)?.value;
+}
+
+/** Files of erasers that are put on the model of a place, and were made for another architecture. */
+function misfitsOf(place) {
+  const loader = inputsOfType(place, "ERASER").length ? loaderOf(place) : undefined;
+  const [folder, widget] = LOADERS[loader && typeOf(loader.node)] ?? [];
+  const model = folder && fileOf(loader, widget);
+  const erasers = model ? before(place, "ERASER").filter(({ node }) => typeOf(node) === LOAD) : [];
+  return erasers
+    .map((one) => fileOf(one, "eraser_name"))
+    .filter(Boolean)
+    .map((eraser) => ({ eraser, model, ...answerTo({ eraser, folder, model }) }))
+    .filter((found) => found.made_for);
 }
 
 /** What is to be said on which node: a list of sentences by node. */
@@ -123,6 +174,9 @@ export function findOrder(graph) {
       const clips = makersOf(eraser).map(clipOf).filter(Boolean);
       const others = encoders.filter((one) => clips.length && !clips.includes(clipOf(one)));
       for (const other of others) tell(eraser, say("clip", { node: titleOf(other.node) }));
+    }
+    for (const { eraser, model, made_for: made, here } of type.startsWith(PREFIX) ? misfitsOf(place) : []) {
+      tell(place, say("misfit", { eraser, made, model, here }));
     }
     if (type === APPLY) {
       const here = baseOf(place);
@@ -155,5 +209,9 @@ app.registerExtension({
     api.addEventListener("graphChanged", soon);
   },
   afterConfigureGraph: soon,
-  nodeCreated: soon,
+  nodeCreated(node) {
+    soon();
+    // The file of that name may be another now.
+    if (typeOf(node) === SAVE) after(node, "onExecuted", () => answers.clear());
+  },
 });

@@ -6,9 +6,11 @@ import { say } from "./texts.js";
 import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow, asking } from "./textBelow.js";
 import { after, widgetOf } from "./widgets.js";
 
-const NODES = ["RECE_EraseConcepts", "RECE_ErasureReport"];
+const NODES = ["RECE_EraseConcepts", "RECE_ErasureReport", "RECE_BalanceConcept"];
 const NAME = "rece_parse";
-const FIELDS = ["concepts", "preserve", "preset", "target"];
+const LIST = "concepts";
+const SINGLE = "concept";
+const FIELDS = [LIST, SINGLE, "method", "preserve", "preset", "target"];
 const EXPLAINED = "rece_explained";
 const WAIT = 200;
 /** Of a height that does not change, so that nothing below moves while a person types or clicks; it scrolls. */
@@ -74,7 +76,7 @@ function createMenu(node) {
   menu.addEventListener("change", async () => {
     const lines = (await knownLists())[menu.value];
     menu.value = "";
-    if (lines) insert(widgetOf(node, "concepts"), lines);
+    if (lines) insert(widgetOf(node, LIST), lines);
   });
   return menu;
 }
@@ -85,10 +87,11 @@ function addParse(node) {
   const text = document.createElement("div");
   text.setAttribute("role", "status");
   text.setAttribute("aria-label", say("understood"));
-  element.append(createMenu(node), text);
+  const list = widgetOf(node, LIST);
+  element.append(...(list ? [createMenu(node)] : []), text);
   const explanation = explanations.get(node.comfyClass) ?? {};
   const height = Object.keys(explanation).length ? HEIGHT_WITH_EXPLANATIONS : HEIGHT;
-  addTextBelow(node, NAME, element, height, widgetOf(node, "concepts"));
+  addTextBelow(node, NAME, element, height, list ?? widgetOf(node, SINGLE));
 
   const show = (found) => {
     const sentences = Object.entries(explanation).map(([name, texts]) => texts[widgetOf(node, name)?.value]);

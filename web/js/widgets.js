@@ -4,6 +4,8 @@
  * ComfyUI imports every file here as an extension; this one registers nothing.
  */
 
+import { app } from "../../../scripts/app.js";
+
 /** Call `listener` after the method `name` of `object`, with the same `this` and arguments. */
 export function after(object, name, listener) {
   const original = object[name];
@@ -19,12 +21,17 @@ export function widgetOf(node, name) {
   return node.widgets?.find((widget) => widget.name === name);
 }
 
-/** Show or hide a widget; its value and its place among the saved values stay. Call within `changeWidgets`. */
-export function setHidden(widget, hidden) {
+/**
+ * Show or hide a widget; its value and its place among the saved values stay. Call within `changeWidgets`.
+ *
+ * One that is not hidden takes no room where `folded`: Nodes 2.0 shows it later, and the node begins with the size that the
+ * canvas gives it.
+ */
+export function setHidden(widget, hidden, folded = false) {
   widget.hidden = hidden; // read by the canvas
   for (const options of readOptions(widget)) options.hidden = hidden; // read by Nodes 2.0
   // Frontend 1.32 keeps a row of the canvas for a hidden widget, unless its height and the gap of 4 make nothing.
-  if (hidden) widget.computeSize = () => [0, -4];
+  if (hidden || folded) widget.computeSize = () => [0, -4];
   else delete widget.computeSize;
 }
 
@@ -57,6 +64,12 @@ export function changeWidgets(node, change, keepOthers = false) {
 /** Whether the page draws the nodes, and not the canvas. */
 export function nodes2() {
   return Boolean(globalThis.LiteGraph?.vueNodesMode);
+}
+
+/** All nodes of the workflow, those in subgraphs too. */
+export function allNodes() {
+  const root = app.rootGraph ?? app.graph;
+  return [root, ...(root.subgraphs?.values() ?? [])].flatMap((graph) => [...(graph._nodes ?? graph.nodes)]);
 }
 
 /** Move `widget` to stand right below `above`, or below what is shown of it; see `keepSavedOrder`. */

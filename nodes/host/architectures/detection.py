@@ -53,6 +53,35 @@ class TextStream:
 
 
 @dataclass(frozen=True)
+class Base:
+    """What an eraser was made for, or what a model is.
+
+    Attributes:
+        name: of the architecture; empty where an eraser does not say it.
+        dimensions: of the text streams by name, as far as they are known.
+    """
+
+    name: str
+    dimensions: Mapping[str, int]
+
+    def fits(self, eraser: Base) -> bool:
+        """Whether an eraser for that base is one for this model, as far as both are known."""
+        ours, theirs = self.compared(eraser), eraser.dimensions
+        # T5 gives tokens of the same size to many models, so that the size alone does not tell them apart.
+        return eraser.name in (self.name, "") and (ours == theirs or not theirs or not ours)
+
+    def describe(self) -> str:
+        """As a person reads it: 'SDXL (2048)'."""
+        name = printable(self.name or "?", QUOTED)
+        return f"{name} ({_listed(self.dimensions)})" if self.dimensions else name
+
+    def compared(self, eraser: Base) -> dict[str, int]:
+        """The dimensions that the eraser must have: an eraser may leave the pooled embedding as it is."""
+        named = eraser.dimensions
+        return {name: one for name, one in self.dimensions.items() if name in named or name != POOLED_STREAM}
+
+
+@dataclass(frozen=True)
 class Architecture:
     """What a loaded MODEL is, and where it reads the text."""
 
@@ -80,15 +109,15 @@ class Architecture:
 
     def check_eraser(self, eraser: EraserSet) -> None:
         """Raise WrongConnectionError unless `eraser` was made for this architecture, with its streams and dimensions."""
-        made_for = printable(eraser.provenance.architecture or "another model", QUOTED)
-        theirs = {name: one.dimension for name, one in eraser.transforms.items()}
-        ours = {one.name: one.dimension for one in self.streams if one.name in theirs or one.name != POOLED_STREAM}
-        # T5 gives tokens of the same size to many models, so that the size alone does not tell them apart.
-        fits = ours == theirs or not theirs
-        if not fits or made_for not in (self.name, "another model"):
+        here = Base(self.name, {one.name: one.dimension for one in self.streams})
+        made = Base(
+            eraser.provenance.architecture or "", {name: one.dimension for name, one in eraser.transforms.items()}
+        )
+        if not here.fits(made):
+            made_for = printable(made.name or "another model", QUOTED)
             raise WrongConnectionError(
-                f"This ERASER was made for {made_for} (text dimension {_listed(theirs)}), but the MODEL is "
-                f"{self.name} (text dimension {_listed(ours)}): use an eraser that was made on the same base."
+                f"This ERASER was made for {made_for} (text dimension {_listed(made.dimensions)}), but the MODEL is "
+                f"{self.name} (text dimension {_listed(here.compared(made))}): use an eraser that was made on the same base."
             )
 
 
@@ -102,7 +131,7 @@ def architecture_of(model: Any) -> Architecture:
     if model is None:
         raise WrongConnectionError("MODEL is None: connect the MODEL output of a checkpoint or diffusion-model loader.")
     configuration = model.model.model_config
-    family = _family(type(configuration).__name__)
+    family = family_of(type(configuration).__name__)
     # In a model that was compiled in place the names have a part that patches and layers do without.
     keys = [key.replace("_orig_mod.", "") for key in model.model.state_dict()]
     rows = family.streams_of(configuration.unet_config)
@@ -110,7 +139,12 @@ def architecture_of(model: Any) -> Architecture:
     return Architecture(family, tuple(streams))
 
 
-def _family(configuration: str) -> Family:
+def family_of(configuration: str) -> Family:
+    """The family of a class in ComfyUI's `supported_models`.
+
+    Raises:
+        UnsupportedModelError: it is not in the table.
+    """
     for family in FAMILIES:
         if configuration in family.configurations:
             return family
@@ -123,7 +157,7 @@ def _family(configuration: str) -> Family:
 
 def _lacks(keys: Sequence[str], row: StreamRow) -> bool:
     """Whether a model does without the pooled embedding that others of its family read."""
-    return row.pooled and not any(_matches(row, key) for key in keys)
+    return row.pooled and not readers_among(row, keys)
 
 
 def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> TextStream:
@@ -131,13 +165,11 @@ def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> T
         raise UnsupportedModelError(f"This {family.name} model cannot be erased from exactly: {row.because}.")
     # The weights themselves say their shapes; a state dict may say how quantised ones are packed.
     shapes = {
-        key: tuple(comfy.utils.get_attr(base, key).shape)
-        for key in keys
-        if _matches(row, key) and _reads_text(base, key)
+        key: tuple(comfy.utils.get_attr(base, key).shape) for key in readers_among(row, keys) if _reads_text(base, key)
     }
-    configured = base.model_config.unet_config.get(row.dimension)
+    configuration = base.model_config.unet_config
+    dimension, configured = dimension_of(row, configuration, shapes.values()), configuration.get(row.dimension)
     dimensions = {shape[1] for shape in shapes.values() if len(shape) == 2}
-    dimension = row.columns or (int(configured) if configured is not None else min(dimensions, default=0))
     read = tuple(
         key for key, shape in shapes.items() if shape[1:] == (dimension,) or (row.columns and shape[1] > dimension)
     )
@@ -148,6 +180,18 @@ def _stream(base: Any, family: Family, row: StreamRow, keys: Sequence[str]) -> T
             "different ones: its layers were replaced by something this pack does not know."
         )
     return TextStream(row.name, dimension, read, row.sources, sliced=dimensions != {dimension})
+
+
+def dimension_of(row: StreamRow, configuration: Mapping[str, Any], shapes: Iterable[tuple[int, ...]]) -> int:
+    """How large a token of a stream is, in a model with that `unet_config` and text readers of those shapes; 0: unknown."""
+    configured = configuration.get(row.dimension)
+    told = int(configured) if configured is not None else min((one[1] for one in shapes if len(one) == 2), default=0)
+    return row.columns or told
+
+
+def readers_among(row: StreamRow, keys: Iterable[str]) -> list[str]:
+    """The keys of a state dict that are weights of layers by which a stream may be read."""
+    return [key for key in keys if _matches(row, key)]
 
 
 def _matches(row: StreamRow, key: str) -> bool:
