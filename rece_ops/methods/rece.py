@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from ..attacks.derivation import Derivation, Derivations
 from ..eraser import Eraser, result_dtype
-from ..errors import InputError, NumericalError
-from ..linear.gram import check_reads, measured_gram
+from ..errors import InputError
+from ..linear.gram import GRAM_EFFECT, GramTooRough, check_reads, with_gram
 from ..linear.moments import PairMoments, PreservedMoment, pair_moments
 from ..linear.preserved_subspace import PreservedSubspace
 from ..linear.solves import (
@@ -35,11 +34,6 @@ from ..texts import quoted
 
 _EDIT = "The edit"
 _MILDER_EDIT = "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'."
-# How far the error of G may take derived embeddings, as a share of their size. W·T − W follows by less than that in all
-# measurements (`benchmarks.erase_benchmark.gram_error`), and float16 rounds weights by five times as much.
-_GRAM_ERROR = 1e-4
-# One or two weights (Flux's) have hardly more rows than columns: G in float64 is less work than the solves, and needed by them.
-_FEW_WEIGHTS = 2
 # ‖T‖² of a transform that changes much.
 _MODERATE = 10.0
 # So many concepts are enough to tell that by.
@@ -227,17 +221,11 @@ def erase(
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
     steps = Steps(progress, len(weights) + 2 + settings.epochs)
 
-    def attempt(exact: bool) -> Erasure:
-        gram, error = measured_gram(weights, steps.done, exact)
+    def iterated(gram: Tensor, error: float) -> Erasure:
         check_reads(gram, dimension)
         return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done, error)
 
-    if len(weights) > _FEW_WEIGHTS:
-        # What float32 left of G may be indefinite, which is a NumericalError.
-        with suppress(_GramTooRough, NumericalError):
-            return attempt(exact=False)
-        steps.restart()
-    return attempt(exact=True)
+    return with_gram(weights, steps, iterated)
 
 
 def iterate(
@@ -255,7 +243,7 @@ def iterate(
     `done` is called with the name of each stage; G is known up to `gram_error` in the spectral norm.
 
     Raises:
-        _GramTooRough: an epoch, or a derivation that measures the erasure, needs G more precisely.
+        GramTooRough: an epoch, or a derivation that measures the erasure, needs G more precisely.
     """
     if not settings.epochs:
         _check_definite(gram, gram_error, settings.regularization)
@@ -320,29 +308,26 @@ def _derive(
     return derived, derivation.condition
 
 
-class _GramTooRough(Exception):
-    """G is not known well enough for these settings."""
-
-
 def _check_definite(gram: Tensor, error: float, regularization: float) -> None:
-    """Raise _GramTooRough if an error of G with that spectral norm could make λ_r I + TᵀGT indefinite for a moderate T."""
+    """Raise GramTooRough if an error of G with that spectral norm could make λ_r I + TᵀGT indefinite for a moderate T."""
     excess = _MODERATE * error - regularization
     if excess > 0 and not is_above(gram, excess):
-        raise _GramTooRough
+        raise GramTooRough
 
 
 def _check_precision(
     error: float, derivations: Derivations, derivation: Derivation, eraser: Eraser, concepts: Tensor, derived: Tensor
 ) -> None:
-    """Raise _GramTooRough if an error of G with that spectral norm could take derived embeddings c' too far.
+    """Raise GramTooRough if an error of G with that spectral norm could take derived embeddings c' too far.
 
+    W·T − W follows by less than they do in all measurements (`benchmarks.erase_benchmark.gram_error`).
     With M = λ_r I + TᵀGT, an error E of G moves c' = M⁻¹TᵀG c by M⁻¹TᵀE(c − T c'), and ‖M⁻¹Tᵀ‖² ≤ ‖M⁻¹‖/g for the
     smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g). Where that is too much, ‖M⁻¹Tᵀ‖ itself is estimated.
     """
     base = derivations.base
     transform = eraser.to(base.gram.device, base.gram.dtype)
     missed = concepts - transform.apply_to_context(derived)
-    effect = error * float(missed.norm()) / (_GRAM_ERROR * float(derived.norm()))
+    effect = error * float(missed.norm()) / (GRAM_EFFECT * float(derived.norm()))
     least = base.solver.smallest - base.regularization
     if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
         return
@@ -355,7 +340,7 @@ def _check_precision(
     start = random_column(transform.dimension, base.gram.device)
     square, _ = largest_eigenvalue(normal, start, LANCZOS_STEPS)
     if square**0.5 * effect > 1:
-        raise _GramTooRough
+        raise GramTooRough
 
 
 def _some_tokens(pairs: Sequence[ConceptPair], device: torch.device) -> Tensor:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from random_examples import pairs, prompts
 from rece_pack.rece_ops import Erasure, ProjectionSettings, RECESettings, erase, gram_matrix, measure, project
+from rece_pack.rece_ops.linear.gram import GramTooRough
 from rece_pack.rece_ops.linear.gram_sum import GramSum
-from rece_pack.rece_ops.methods.rece import _GramTooRough, iterate
+from rece_pack.rece_ops.methods.rece import iterate
 from torch import Tensor
 
 # Unit roundoff of float32.
@@ -130,7 +131,7 @@ def test_an_epoch_takes_no_error_of_g_that_could_move_derived_embeddings_by_more
     missed = (tokens - derived @ first.T).norm()
     most = 1e-4 * derived.norm() / (missed * torch.linalg.matrix_norm(torch.linalg.solve(system, first.T), 2))
     with_error(float(most) * 0.98)
-    with pytest.raises(_GramTooRough):
+    with pytest.raises(GramTooRough):
         with_error(float(most) * 1.02)
 
 
