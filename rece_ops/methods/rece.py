@@ -27,6 +27,7 @@ from ..linear.solves import (
     random_column,
     to_float64,
 )
+from ..linear.thin_system import ThinSystem
 from ..pairs import ConceptPair, check_same_dimension
 from ..progress import Progress, Steps
 from ..settings import DEFAULT_SETTINGS, RECESettings
@@ -147,20 +148,21 @@ def edit(
     """
     tokens, kept = moments.tokens, preserved.rows
     if tokens is not None and kept is not None and len(tokens) + len(kept) < tokens.shape[1]:
-        return _thin_edit(tokens, moments.cross, kept, settings, exact)
-    system, displaced, basis = moments.parts()
-    system.add_(preserved.matrix(), alpha=settings.preserve_scale)
+        assert moments.targets is not None  # tokens have theirs
+        return _thin_edit(tokens, moments.targets, kept, settings, exact)
+    displaced = moments.displacement() if tokens is None or 2 * len(tokens) >= tokens.shape[1] else None
+    system = preserved.add_to(moments.second_moment(), settings.preserve_scale)
     if exact is not None:
         system = exact.confine(system)
-        basis = exact.outside(torch.eye(len(system)).to(system) if basis is None else basis)
     solver = SPDSolver(add_to_diagonal(system, settings.edit_regularization), _EDIT, _MILDER_EDIT)
-    # Every d×d matrix counts at SDXL's size: none outlives its use.
-    del system
-    if basis is not None and 2 * basis.shape[0] < basis.shape[1]:
-        return Eraser(displaced.T, solver.solve_rows(basis)), solver.condition
-    full = displaced.T if basis is None else displaced.T @ basis
-    del displaced, basis
-    return Eraser(solver.solve_rows(full, overwrite=True)), solver.condition
+    if displaced is None:
+        assert tokens is not None  # few are kept as they are
+        assert moments.targets is not None
+        right = solver.solve_rows(tokens if exact is None else exact.outside(tokens))
+        return Eraser((moments.targets - tokens).T, right), solver.condition
+    if exact is not None:
+        displaced = exact.outside(displaced)
+    return Eraser(solver.solve_rows(displaced, overwrite=True)), solver.condition
 
 
 def _thin_edit(
@@ -297,15 +299,16 @@ def _derive(
     derivations: Derivations, eraser: Eraser, concepts: PairMoments, pairs: Sequence[ConceptPair], gram_error: float
 ) -> tuple[PairMoments, float]:
     """The moments of the embeddings derived from `concepts`, those of `pairs`, and the condition number."""
-    derivation = derivations.of_eraser(eraser)
-    derived = concepts.mapped(derivation.of_tokens)
+    derivation, tokens = derivations.of_eraser(eraser), concepts.tokens
+    known = tokens if tokens is not None else _some_tokens(pairs, derivations.base.gram.device)
+    moved = derivation.of_tokens(known)
     if gram_error:
-        tokens, moved = concepts.basis, derived.basis
-        if tokens is None or moved is None:
-            tokens = _some_tokens(pairs, derivations.base.gram.device)
-            moved = derivation.of_tokens(tokens)
-        _check_precision(gram_error, derivations, derivation, eraser, tokens, moved)
-    return derived, derivation.condition
+        _check_precision(gram_error, derivations, derivation, eraser, known, moved)
+    condition = derivation.condition
+    linear = moved if tokens is not None else derivation.of_identity()
+    # Every d×d matrix counts at SDXL's size: none outlives its use.
+    del derivation, known, moved
+    return concepts.mapped(linear), condition
 
 
 def _check_definite(gram: Tensor, error: float, regularization: float) -> None:
@@ -322,15 +325,17 @@ def _check_precision(
 
     W·T − W follows by less than they do in all measurements (`benchmarks.erase_benchmark.gram_error`).
     With M = λ_r I + TᵀGT, an error E of G moves c' = M⁻¹TᵀG c by M⁻¹TᵀE(c − T c'), and ‖M⁻¹Tᵀ‖² ≤ ‖M⁻¹‖/g for the
-    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g). Where that is too much, ‖M⁻¹Tᵀ‖ itself is estimated.
+    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g). Where that is too much, or G was not factored, ‖M⁻¹Tᵀ‖ itself is
+    estimated.
     """
     base = derivations.base
     transform = eraser.to(base.gram.device, base.gram.dtype)
     missed = concepts - transform.apply_to_context(derived)
     effect = error * float(missed.norm()) / (GRAM_EFFECT * float(derived.norm()))
-    least = base.solver.smallest - base.regularization
-    if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
-        return
+    if isinstance(derivation, ThinSystem):
+        least = base.solver.smallest - base.regularization
+        if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
+            return
 
     def normal(columns: Tensor) -> Tensor:
         """M⁻¹TᵀTM⁻¹·columns."""

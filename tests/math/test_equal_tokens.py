@@ -55,13 +55,13 @@ def test_the_erasure_is_that_of_the_papers_equations_token_by_token(count: int, 
 def test_padding_costs_one_row() -> None:
     first, every = pair_moments(padded(3, 64), 1.0, CPU)
     # A token that all share, two words and one padding each; the first edit leaves the shared one out.
-    assert every.cross.shape == (1 + 3 * 3, 64)
-    assert first.cross.shape == (3 * 3, 64)
+    assert every.concepts.shape == (1 + 3 * 3, 64)
+    assert first.concepts.shape == (3 * 3, 64)
     kept = PreservedMoment.of_prompts([pair.concept for pair in padded(3, 64)], 64, CPU)
     assert kept.rows is not None
     assert len(kept.rows) == 1 + 3 * 3
 
 
 def test_more_different_tokens_than_dimensions_are_folded() -> None:
-    assert pair_moments(pairs(9, 7, 24), 1.0, CPU)[1].basis is None
-    assert pair_moments(padded(9, 24), 1.0, CPU)[1].basis is None
+    assert pair_moments(pairs(9, 7, 24), 1.0, CPU)[1].tokens is None
+    assert pair_moments(padded(9, 24), 1.0, CPU)[1].tokens is None
