@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..pairs import ConceptPair
-from .equal_tokens import EqualTokens, equal_tokens
+from .equal_tokens import EqualTokens, Parts, equal_tokens
 from .gram_sum import GramSum
 from .solves import congruence, is_above, to_float64
 
@@ -149,15 +149,20 @@ def pair_moments(
     pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device
 ) -> tuple[PairMoments, PairMoments]:
     """Moments of the first edit (subject tokens) and of every epoch (all tokens), float64 on `device`."""
-    equal = equal_tokens([pair.all_tokens()[0] for pair in pairs])
-    if equal.count > pairs[0].dimension:
-        return _folded_moments(pairs, erase_scale, device)
-    subject = [(*pair.subject_tokens(), erase_scale * pair.scale) for pair in pairs]
-    every = [(*pair.all_tokens(), erase_scale * pair.scale) for pair in pairs]
+    equal = equal_tokens([pair.concept for pair in pairs])
+    every = equal.within([(number, slice(0, len(pair.all_tokens()[0]))) for number, pair in enumerate(pairs)])
+    if every.count > pairs[0].dimension:
+        return _folded_moments(pairs, equal, erase_scale, device)
+    subject = equal.within([(number, _subject(pair)) for number, pair in enumerate(pairs)])
     return (
-        _token_moments(subject, equal_tokens([concept for concept, _, _ in subject]), device),
-        _token_moments(every, equal, device),
+        _token_moments([(*pair.subject_tokens(), erase_scale * pair.scale) for pair in pairs], subject, device),
+        _token_moments([(*pair.all_tokens(), erase_scale * pair.scale) for pair in pairs], every, device),
     )
+
+
+def _subject(pair: ConceptPair) -> slice:
+    """Which of the concept's tokens the first edit pairs."""
+    return slice(pair.concept_start, pair.concept_start + len(pair.subject_tokens()[0]))
 
 
 def second_moment(prompts: Iterable[Tensor], dimension: int, device: torch.device) -> Tensor:
@@ -189,34 +194,39 @@ def _token_moments(
 
 
 def _folded_moments(
-    pairs: Sequence[ConceptPair], erase_scale: float, device: torch.device
+    pairs: Sequence[ConceptPair], equal: EqualTokens, erase_scale: float, device: torch.device
 ) -> tuple[PairMoments, PairMoments]:
     # All tokens = subject tokens + the few before and after them, so that no token is read twice.
-    subject = [(pair.subject_tokens()[0], erase_scale * pair.scale) for pair in pairs]
-    rest = [(tokens, erase_scale * pair.scale) for pair in pairs for tokens in _outside_subject(pair)]
-    first, every = _concept_moments(subject, rest, device)
+    subject = [(number, _subject(pair)) for number, pair in enumerate(pairs)]
+    rest = [(number, tokens) for number, pair in enumerate(pairs) for tokens in _outside_subject(pair)]
+    scales = [erase_scale * pair.scale for pair in pairs]
+    first, every = _concept_moments([pair.concept for pair in pairs], scales, (subject, rest), equal, device)
     subject_cross = _cross_moment([(*pair.subject_tokens(), pair.scale) for pair in pairs], erase_scale, device)
     all_cross = _cross_moment([(*pair.all_tokens(), pair.scale) for pair in pairs], erase_scale, device)
     return PairMoments(*subject_cross, first), PairMoments(*all_cross, every)
 
 
-def _outside_subject(pair: ConceptPair) -> list[Tensor]:
+def _outside_subject(pair: ConceptPair) -> list[slice]:
     """The tokens that an epoch pairs but the first edit does not (before and after the subject)."""
-    every = pair.all_tokens()[0]
-    start, stop = pair.concept_start, pair.concept_start + pair.subject_tokens()[0].shape[0]
-    return [tokens for tokens in (every[:start], every[stop:]) if len(tokens)]
+    subject, count = _subject(pair), len(pair.all_tokens()[0])
+    parts = (slice(0, min(subject.start, count)), slice(subject.stop, count))
+    return [part for part in parts if part.start < part.stop]
 
 
 def _concept_moments(
-    subject: Sequence[tuple[Tensor, float]], rest: Sequence[tuple[Tensor, float]], device: torch.device
+    prompts: Sequence[Tensor],
+    scales: Sequence[float],
+    parts: tuple[Parts, Parts],
+    equal: EqualTokens,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Σ w·xᵀx over (x [n, d], w) of `subject`, and of `subject` and `rest` together: [d, d], float64.
+    """Σ w·xᵀx over the first of `parts`, and over both together, w being the scale of a prompt: [d, d], float64.
 
     In float32 blocks where that changes the sums by no more than a hundred-thousandth of what they are in any direction,
     and so every edit that is made of them by no more than that; else in float64.
     """
     for exact in (False, True):
-        sums = [_weighted_moment(weighted, device, exact) for weighted in (subject, rest) if weighted]
+        sums = [_weighted_moment(prompts, scales, part, equal, device, exact) for part in parts if part]
         (first, error), *others = sums
         every = first + others[0][0] if others else first.clone()
         if exact or is_above(first, (error + sum(other[1] for other in others)) / _MOMENT_ERROR):
@@ -225,10 +235,16 @@ def _concept_moments(
 
 
 def _weighted_moment(
-    weighted: Sequence[tuple[Tensor, float]], device: torch.device, exact: bool
+    prompts: Sequence[Tensor],
+    scales: Sequence[float],
+    parts: Parts,
+    all_equal: EqualTokens,
+    device: torch.device,
+    exact: bool,
 ) -> tuple[Tensor, float]:
-    """Σ w·xᵀx over (x [n, d], w), equal tokens once, and about how far it is from the exact sum."""
-    equal = equal_tokens([tokens for tokens, _ in weighted])
+    """Σ w·xᵀx over some tokens x of prompts with scales w, equal ones once, and about how far it is from the exact sum."""
+    equal = all_equal.within(parts)
+    weighted = [(prompts[number][tokens], scales[number]) for number, tokens in parts]
     weight = torch.zeros(equal.count, dtype=torch.float64)
     for (tokens, scale), group in zip(weighted, equal.group, strict=True):
         weight.index_add_(0, group, torch.full((len(tokens),), scale, dtype=torch.float64))
