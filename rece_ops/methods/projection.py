@@ -280,18 +280,20 @@ def _check_precision(
     The projection is made again, with G moved by a random symmetric matrix that is as large as the error is in the spectral norm
     (which is estimated from above): ‖W·T − W‖² over all weights, ‖Lᵀ(T − I)‖², tells how far that takes it.
     """
-    gram = differences.gram
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(gram.shape, generator=generator, dtype=torch.float64).to(gram.device)
-    # Its spectral norm is 2·√d times the deviation of an entry.
-    scale = differences.gram_error / (2 * math.sqrt(len(gram)))
     try:
-        moved = solve(metric_root(mirror_upper(noise).mul_(scale).add_(gram)))
+        moved = solve(metric_root(_moved(differences.gram, differences.gram_error)))
     except (InputError, NumericalError):
         raise GramTooRough from None
     apart = root.T @ torch.cat([moved.left, -found.left], dim=1), torch.cat([moved.right, found.right])
     if not _size(*apart) <= GRAM_EFFECT * _size(root.T @ found.left, found.right):
         raise GramTooRough
+
+
+def _moved(gram: Tensor, error: float) -> Tensor:
+    """G with a random symmetric matrix of that spectral norm added to it: the same every time."""
+    noise = torch.randn(gram.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    # The spectral norm is 2·√d times the deviation of an entry.
+    return mirror_upper(noise.to(gram.device)).mul_(error / (2 * math.sqrt(len(gram)))).add_(gram)
 
 
 def _size(left: Tensor, right: Tensor) -> float:

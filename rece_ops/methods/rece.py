@@ -37,8 +37,8 @@ _EDIT = "The edit"
 _MILDER_EDIT = "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'."
 # ‖T‖² of a transform that changes much.
 _MODERATE = 10.0
-# So many concepts are enough to tell that by.
-_SAMPLED = 4
+# So many concepts, and of their tokens so many, are enough to tell that by.
+_SAMPLED, _SAMPLED_TOKENS = 4, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +262,7 @@ def iterate(
     collected = first if settings.anchored else every
     del first
     derivations = Derivations(gram, settings.regularization)
-    derived, epochs = every, list[Epoch]()
+    epochs = list[Epoch]()
     for number in range(1, settings.epochs + 1):
         derived, derivation_condition = _derive(derivations, eraser, every, pairs, gram_error)
         if settings.anchored:
@@ -272,10 +272,13 @@ def iterate(
         epochs.append(
             Epoch(number, step_condition, derivation_condition, gram, before, tuple(pairs), settings.regularization)
         )
+        # Every d×d matrix counts at SDXL's size: none outlives its use.
+        del derived
         eraser = step if settings.anchored else eraser @ step
+        del step
         done(f"epoch {number}")
     # The last decomposition needs room.
-    del derivations, derived, every, collected
+    del derivations, every, collected
     return Erasure(_finished(eraser, pairs[0].concept), tuple(epochs), edit_condition, gram, settings, tuple(pairs))
 
 
@@ -306,7 +309,6 @@ def _derive(
         _check_precision(gram_error, derivations, derivation, eraser, known, moved)
     condition = derivation.condition
     linear = moved if tokens is not None else derivation.of_identity()
-    # Every d×d matrix counts at SDXL's size: none outlives its use.
     del derivation, known, moved
     return concepts.mapped(linear), condition
 
@@ -349,9 +351,9 @@ def _check_precision(
 
 
 def _some_tokens(pairs: Sequence[ConceptPair], device: torch.device) -> Tensor:
-    """The tokens of a few of the concepts, which stand for all: [n, d]."""
-    some = pairs[:: -(-len(pairs) // _SAMPLED)]
-    return torch.cat([to_float64(pair.all_tokens()[0], device) for pair in some])
+    """Some tokens of a few of the concepts, which stand for all: [n, d]."""
+    some = torch.cat([pair.all_tokens()[0] for pair in pairs[:: -(-len(pairs) // _SAMPLED)]])
+    return to_float64(some[:: -(-len(some) // _SAMPLED_TOKENS)], device)
 
 
 def _finished(eraser: Eraser, like: Tensor) -> Eraser:
