@@ -30,15 +30,17 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--batch", help=argparse.SUPPRESS)
+    parser.add_argument("--tensors", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.batch:
         batch = Batch(**json.loads(arguments.batch))
-        print(json.dumps([asdict(one) for one in measure_batch(batch, torch.device(arguments.device))]))
+        found = measure_batch(batch, torch.device(arguments.device), arguments.tensors)
+        print(json.dumps([asdict(one) for one in found]))
         return
     path = arguments.out / ("erase_gpu" if arguments.device == "cuda" else "erase_cpu")
-    found = run_all(arguments.sizes, arguments.device)
+    measured = run_all(arguments.sizes, arguments.device)
     machines = read_machines(path.with_suffix(".json"))
-    write_report(merged(machines, machine(arguments.device), found, arguments.sizes), path)
+    write_report(merged(machines, machine(arguments.device), measured, arguments.sizes), path)
 
 
 if __name__ == "__main__":
