@@ -9,6 +9,7 @@ from benchmarks.erase_benchmark.stacks import SIZES
 OURS, TIDY, PUBLISHED = "ours", "layer by layer", "layer by layer, published loops"
 PROJECTION, DOUBLE = "projection", "ours, weights in float64"
 DOUBLE_PROJECTION = "projection, weights in float64"
+METHODS = (OURS, PROJECTION, DOUBLE_PROJECTION, DOUBLE, TIDY, PUBLISHED)
 CONCEPTS = (1, 10, 100, 1000)
 # Fewer where a run takes long.
 CONCEPTS_OF = {"Flux": (1, 10)}

@@ -42,7 +42,7 @@ def _report(runs: Runs, name: str) -> str:
         "",
         f"Measured by `python -m benchmarks.erase_benchmark`; all figures are in `{name}.json`.",
         "Seconds from projections (float32) and token embeddings to edited projections (median; text encoding apart). Compare",
-        "within a machine only. Sizes that a machine's last run left out are those of its earlier runs. Peak extra memory is the",
+        "within a machine only. What a machine's last run left out is from its earlier runs. Peak extra memory is the",
         "process's resident memory, buffers of the linear algebra library included, for the most epochs; tensors is what torch",
         "allocated of it.",
         "",

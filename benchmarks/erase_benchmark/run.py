@@ -75,7 +75,7 @@ def warm_up(size: Size, device: torch.device) -> None:
 
 
 def measure_batch(batch: Batch, device: torch.device, with_tensors: bool = False) -> list[Measured]:
-    """Run the cases of one batch in this process; once more to measure what of the memory tensors take, where asked for."""
+    """Run the cases of one batch in this process; where asked for, once more for what of the memory tensors take."""
     size = SIZES[batch.size]
     projections = random_projections(size, device=device)
     pairs, preserve = random_pairs(batch.concepts, size, device=device)
@@ -108,9 +108,9 @@ def measure_batch(batch: Batch, device: torch.device, with_tensors: bool = False
 
         by_layers = case.method in (TIDY, PUBLISHED)
         one = measure_case(case, literal if by_layers else ours, device)
-        if device.type == "cpu" and not by_layers and with_tensors:
+        if with_tensors:
             one = replace(one, tensor_bytes=tensor_peak(ours))
-        if case.method in (OURS, PROJECTION) and case.concepts == 1:
+        elif case.method in (OURS, PROJECTION) and case.concepts == 1:
             one = _with_errors(one, projections, erased)
         measured.append(one)
     return measured
@@ -160,10 +160,10 @@ def measure_case(case: Case, run: Callable[[], tuple[float, float]], device: tor
     return Measured(case, erasing, applying, total, len(times), memory.extra_bytes)
 
 
-def run_all(sizes: list[str], device: str) -> list[Measured]:
+def run_all(chosen: Sequence[Batch], device: str) -> list[Measured]:
     """Every batch in a process of its own, and its memory, for the most epochs, in another; on a GPU all in this one."""
     found = []
-    for batch in batches(sizes):
+    for batch in chosen:
         # What torch allocates on a GPU is known to the byte, whatever was allocated before.
         timed = measure_batch(batch, torch.device(device)) if device == "cuda" else _in_a_process(batch, device, {})
         if device == "cpu" and batch.method not in (TIDY, PUBLISHED):
@@ -211,12 +211,12 @@ def merged(
     machines: Sequence[tuple[dict[str, Any], list[Measured]]],
     machine: dict[str, Any],
     found: Sequence[Measured],
-    sizes: Sequence[str],
 ) -> list[tuple[dict[str, Any], list[Measured]]]:
-    """`machines` with what was `found` for `sizes` on one of them, which comes last."""
+    """`machines` with what was `found` on one of them, which comes last."""
     kept = [one for known, measured in machines for one in measured if known["name"] == machine["name"]]
-    together = [*(one for one in kept if one.case.size not in sizes), *found]
-    together.sort(key=lambda one: list(SIZES).index(one.case.size))
+    known_cases = {one.case: one for one in (*kept, *found)}
+    order = {case: place for place, case in enumerate(case for batch in batches(list(SIZES)) for case in batch.cases())}
+    together = sorted(known_cases.values(), key=lambda one: order.get(one.case, len(order)))
     others = [(known, measured) for known, measured in machines if known["name"] != machine["name"]]
     return [*others, (machine, together)]
 
