@@ -273,11 +273,12 @@ def _cross_moment(
     dimension = rows[0][0].shape[1]
     groups: dict[tuple[object, ...], list[tuple[Tensor, Tensor, float]]] = defaultdict(list)
     for row in rows:
+        # The target's first tokens, of which a longer concept takes fewer.
         target = row[1]
-        groups[(target.data_ptr(), target.dtype, *target.shape, *target.stride())].append(row)
-    sums = ((to_float64(group[0][1], device), _concept_sum(group, erase_scale, device)) for group in groups.values())
+        groups[(target.data_ptr(), target.dtype, target.device, *target.stride())].append(row)
+    sums = (_target_and_sum(group, erase_scale, device) for group in groups.values())
     # With as many rows, X itself is as quick to move.
-    if 2 * sum(len(group[0][1]) for group in groups.values()) <= dimension:
+    if 2 * sum(max(len(target) for _, target, _ in group) for group in groups.values()) <= dimension:
         targets, concepts = zip(*sums, strict=True)
         return torch.cat(concepts), torch.cat(targets)
     total = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
@@ -286,8 +287,12 @@ def _cross_moment(
     return total, None
 
 
-def _concept_sum(group: Sequence[tuple[Tensor, Tensor, float]], erase_scale: float, device: torch.device) -> Tensor:
-    total = torch.zeros(group[0][0].shape, dtype=torch.float64, device=device)
+def _target_and_sum(
+    group: Sequence[tuple[Tensor, Tensor, float]], erase_scale: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The target tokens that some concepts share, and Σ η c for each of them."""
+    target = max((target for _, target, _ in group), key=len)
+    total = torch.zeros(target.shape, dtype=torch.float64, device=device)
     for concept, _, scale in group:
-        total.add_(concept.to(device), alpha=erase_scale * scale)
-    return total
+        total[: len(concept)].add_(concept.to(device), alpha=erase_scale * scale)
+    return to_float64(target, device), total
