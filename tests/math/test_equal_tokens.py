@@ -43,7 +43,9 @@ def test_tokens_that_differ_only_where_nobody_looked_first_are_different() -> No
 def test_what_agrees_where_it_is_looked_at_is_told_apart_over_prompts_and_dtypes() -> None:
     tokens = torch.ones(4, 640)
     tokens[1:3, 639] = 1 + 2.0**-23
-    equal = equal_tokens([tokens, tokens[1:].double(), torch.zeros(1, 640)])
+    other = torch.ones(1, 640)
+    other[0, 638] = 1 - 2.0**-24
+    equal = equal_tokens([tokens, tokens[1:].double(), other])
     (a, b, c, d), (e, f, g), (h,) = (group.tolist() for group in equal.group)
     assert equal.count == 3
     assert a == d == g
