@@ -73,6 +73,17 @@ def congruence(matrix: Tensor, linear: Tensor) -> Tensor:
     return mirror_upper(total)
 
 
+def inverse_trace(lower: Tensor) -> float:
+    """tr A⁻¹ = ‖L⁻¹‖²_F for A = LLᵀ with a lower triangular L [d, d]; L⁻¹ is never whole."""
+    total = 0.0
+    for start in range(0, lower.shape[0], _PANEL):
+        rest = lower[start:, start:]
+        columns = torch.eye(len(rest), min(_PANEL, len(rest)), dtype=lower.dtype, device=lower.device)
+        solved = torch.linalg.solve_triangular(rest, columns, upper=False)
+        total += float(torch.linalg.vector_norm(solved)) ** 2
+    return total
+
+
 def add_to_diagonal(matrix: Tensor, value: float) -> Tensor:
     """Add `value` to the diagonal of `matrix`, in place, and return it."""
     matrix.diagonal().add_(value)

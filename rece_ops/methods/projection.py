@@ -48,7 +48,7 @@ from ..linear.finite import balanced
 from ..linear.gram import GRAM_EFFECT, GramTooRough, check_reads, with_gram
 from ..linear.moments import TokenSum, second_moment
 from ..linear.preserved_subspace import PreservedSubspace
-from ..linear.solves import SPDSolver, add_to_diagonal, mirror_upper, to_float64
+from ..linear.solves import SPDSolver, add_to_diagonal, congruence, inverse_trace, mirror_upper, to_float64
 from ..pairs import ConceptPair, Contrast, check_same_dimension, intended_outputs
 from ..progress import Progress, Steps
 from ..settings import check_coefficient
@@ -334,13 +334,9 @@ def _readers(
     staying: Tensor, exactly: Mapping[str, Tensor], root: Tensor, vectors: Tensor, settings: ProjectionSettings
 ) -> tuple[Tensor, float]:
     """Z = B⁻¹V with B = Lᵀ Σ_N L + β' I, and κ₂(B); with exact preservation B⁻¹ is that of the subspace that is left."""
-    columns = torch.eye(len(root)).to(root).T
-    torch.linalg.solve_triangular(root, columns, upper=False, out=columns)
-    inverse_trace = float(torch.linalg.vector_norm(columns)) ** 2
-    del columns
-    weight = settings.robustness * float(staying.diagonal().sum()) / inverse_trace
+    weight = settings.robustness * float(staying.diagonal().sum()) / inverse_trace(root)
     solver = SPDSolver(
-        add_to_diagonal(root.T @ staying @ root, weight),
+        add_to_diagonal(congruence(staying, root), weight),
         "The projection",
         "Raise 'robustness'.",
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from bounds import Rounded, assert_within, solve
 from rece_pack.rece_ops import NumericalError
-from rece_pack.rece_ops.linear.solves import SPDSolver, add_product, congruence, is_above
+from rece_pack.rece_ops.linear.solves import SPDSolver, add_product, congruence, inverse_trace, is_above
 from torch import Tensor
 
 # One panel, a whole and a part of another.
@@ -64,3 +64,12 @@ def test_what_is_not_positive_definite_is_refused_and_asked_for_without_harm() -
     assert torch.equal(matrix, kept)
     with pytest.raises(NumericalError, match=r"It cannot be solved: its matrix is not positive definite\. Mend it\."):
         SPDSolver(matrix - 1.01 * least * torch.eye(40), "It", "Mend it.")
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_the_trace_of_an_inverse_is_that_of_the_inverse(dimension: int) -> None:
+    matrix = positive(dimension)
+    expected = float(torch.linalg.inv(matrix).trace())
+    # Of both sides each column of an inverse is as far off as a solve.
+    error = 4 * solve(dimension, float(torch.linalg.cond(matrix)))
+    assert inverse_trace(torch.linalg.cholesky(matrix)) == pytest.approx(expected, rel=error)
