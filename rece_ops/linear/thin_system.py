@@ -77,13 +77,11 @@ class ThinSystem:
         self._base, self._left, self._right = base, left, right
         self._span, reduced = torch.linalg.qr(right.T)
         self._moved = torch.addmm(self._span, left, reduced.T)
-        rank = self._span.shape[1]
-        solved = base.solver.solve_columns(torch.cat([self._span, self._moved], dim=1))
-        self._solved_span, self._solved_moved = solved[:, :rank], solved[:, rank:]
+        self._solved_span, self._solved_moved = map(base.solver.solve_columns, (self._span, self._moved))
         self._inner = self._factor(self._span.T @ self._solved_span)
         self._coupling = self._span.T @ self._moved - base.regularization * (self._span.T @ self._solved_moved)
         self._small = self._factor(self._small_system())
-        self._reach = self._span - self._confined_image(self._moved, self._solved_moved)
+        self._reach = self._confined_image(self._moved, self._solved_moved).neg_().add_(self._span)
         self.condition = self._estimate_condition()
         check_condition(self.condition, base.purpose, base.remedy)
 
@@ -123,7 +121,9 @@ class ThinSystem:
         """PG b = b − A⁻¹Z H⁻¹ Zᵀb − λ_r P b from b and A⁻¹b."""
         inside = torch.cholesky_solve(self._span.T @ columns, self._inner)
         image = torch.addmm(columns, self._solved_span, inside, alpha=-1)
-        return image.sub_(self._confined(solved), alpha=self._base.regularization)
+        image.sub_(solved, alpha=self._base.regularization)
+        inside = torch.cholesky_solve(self._span.T @ solved, self._inner)
+        return image.addmm_(self._solved_span, inside, alpha=self._base.regularization)
 
     def _estimate_condition(self) -> float:
         """κ₂(M), a lower bound, from Krylov spaces that begin with what A and S tell."""
