@@ -44,7 +44,7 @@ def _report(runs: Runs, name: str) -> str:
         "Seconds from projections (float32) and token embeddings to edited projections (median; text encoding apart). Compare",
         "within a machine only. What a machine's last run left out is from its earlier runs. Peak extra memory is the",
         "process's resident memory, buffers of the linear algebra library included, for the most epochs; tensors is what torch",
-        "allocated of it.",
+        "allocated of it. Rows without that figure were measured by an earlier version.",
         "",
         f"![seconds by number of concepts]({name}.png)",
         "",
