@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 
@@ -47,6 +49,15 @@ class PeakMemory:
     ) -> None:
         peak = torch.cuda.max_memory_allocated() if self._device.type == "cuda" else _resident("VmHWM")
         self.extra_bytes = peak - self._before
+
+
+def tensor_peak(run: Callable[[], object]) -> int:
+    """How far torch's allocations on the CPU rise while `run` runs, in bytes: without buffers of the linear algebra library."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    assert profile.profiler is not None
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())), default=0)
 
 
 def _resident(field: str) -> int:

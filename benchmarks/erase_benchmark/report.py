@@ -8,7 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.erase_benchmark.records import DOUBLE, EPOCHS, OURS, PROJECTION, PUBLISHED, TIDY, Measured
+from benchmarks.erase_benchmark.records import (
+    DOUBLE,
+    DOUBLE_PROJECTION,
+    EPOCHS,
+    OURS,
+    PROJECTION,
+    PUBLISHED,
+    TIDY,
+    Measured,
+)
 from benchmarks.erase_benchmark.stacks import SIZES
 
 Cases = Mapping[tuple[str, str, int, int], Measured]
@@ -33,7 +42,9 @@ def _report(runs: Runs, name: str) -> str:
         "",
         f"Measured by `python -m benchmarks.erase_benchmark`; all figures are in `{name}.json`.",
         "Seconds from projections (float32) and token embeddings to edited projections (median; text encoding apart). Compare",
-        "within a machine only. Sizes that a machine's last run left out are those of its earlier runs.",
+        "within a machine only. What a machine's last run left out is from its earlier runs. Peak extra memory is the",
+        "process's resident memory, buffers of the linear algebra library included, for the most epochs; tensors is what torch",
+        "allocated of it. Rows without that figure were measured by an earlier version.",
         "",
         f"![seconds by number of concepts]({name}.png)",
         "",
@@ -62,8 +73,12 @@ def _machine(machine: dict[str, Any], found: Sequence[Measured]) -> list[str]:
     lines += ["", "## Compared with the equations layer by layer, one concept", ""]
     lines += ["| size | epochs | method | seconds | ours | ratio | its peak extra memory |", "| --- " * 7 + "|"]
     lines += [_beside_literal(one, by_case) for one in found if one.case.method in (TIDY, PUBLISHED)]
-    lines += ["", "## A projection compared with RECE with three epochs, one concept", ""]
-    lines += [_beside_rece(one, by_case) for one in found if one.case.method == PROJECTION]
+    lines += ["", "## A projection compared with RECE with three epochs, and with weights in float64, one concept", ""]
+    lines += [
+        "| size | seconds | RECE | ratio | in float64 | ratio | ‖δΔW‖ / ‖ΔW‖ | peak extra memory |",
+        "| --- " * 8 + "|",
+    ]
+    lines += [_projection(one, by_case) for one in found if one.case.method == PROJECTION]
     lines += ["", "## Many concepts compared with one, three epochs", ""]
     lines += [_many(by_case, *many) for many in counts if many[1] in (10, 1000)]
     return [*lines, ""]
@@ -84,9 +99,15 @@ def _beside_literal(one: Measured, by_case: Cases) -> str:
     )
 
 
-def _beside_rece(one: Measured, by_case: Cases) -> str:
+def _projection(one: Measured, by_case: Cases) -> str:
     seconds, rece = one.total_seconds, by_case[OURS, one.case.size, one.case.concepts, 3].total_seconds
-    return f"- {one.case.size}: {seconds:.2f} s / {rece:.2f} s = {seconds / rece:.1f}; peak extra memory {_memory(one)}"
+    double = by_case.get((DOUBLE_PROJECTION, one.case.size, one.case.concepts, 0))
+    beside = (
+        f"{double.total_seconds:.2f} | {seconds / double.total_seconds:.2f} | {one.change_error:.1e}"
+        if double
+        else " | | "
+    )
+    return f"| {one.case.size} | {seconds:.2f} | {rece:.2f} | {seconds / rece:.1f} | {beside} | {_memory(one)} |"
 
 
 def _beside_double(one: Measured, by_case: Cases) -> str:
@@ -105,7 +126,8 @@ def _many(by_case: Cases, size: str, concepts: int) -> str:
 
 
 def _memory(one: Measured) -> str:
-    return f"{one.extra_bytes / 2**20:.0f} MiB = {one.extra_matrices:.1f} d×d float64"
+    tensors = f", tensors {one.tensor_matrices:.1f}" if one.tensor_bytes else ""
+    return f"{one.extra_bytes / 2**20:.0f} MiB = {one.extra_matrices:.1f} d×d float64{tensors}"
 
 
 def _plot(runs: Runs, path: Path) -> None:

@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rece_pack.rece_ops import ConceptPair, RECESettings, erase, project
+from rece_pack.rece_ops import Erasure, Projection, RECESettings, erase, project
 from torch import Tensor
 
 from benchmarks.erase_benchmark.float64_work import Float64Work
 from benchmarks.erase_benchmark.literal import literal_erase
-from benchmarks.erase_benchmark.memory import PeakMemory, release_free_memory
+from benchmarks.erase_benchmark.memory import PeakMemory, release_free_memory, tensor_peak
 from benchmarks.erase_benchmark.records import (
     CONCEPTS,
     CONCEPTS_OF,
     DOUBLE,
+    DOUBLE_PROJECTION,
     EPOCHS,
     EPOCHS_OF,
     OURS,
@@ -49,6 +50,7 @@ def batches(sizes: list[str]) -> Iterator[Batch]:
         for concepts in CONCEPTS_OF.get(size, CONCEPTS):
             yield Batch(OURS, size, concepts, EPOCHS_OF.get(size, EPOCHS))
         yield Batch(PROJECTION, size, 1, (0,))
+        yield Batch(DOUBLE_PROJECTION, size, 1, (0,))
         yield Batch(DOUBLE, size, 1, (3,))
         if size in ("SD1", "SD2"):
             yield Batch(TIDY, size, 1, (3,))
@@ -72,8 +74,8 @@ def warm_up(size: Size, device: torch.device) -> None:
     release_free_memory()
 
 
-def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
-    """Run the cases of one batch in this process."""
+def measure_batch(batch: Batch, device: torch.device, with_tensors: bool = False) -> list[Measured]:
+    """Run the cases of one batch in this process; where asked for, once more for what of the memory tensors take."""
     size = SIZES[batch.size]
     projections = random_projections(size, device=device)
     pairs, preserve = random_pairs(batch.concepts, size, device=device)
@@ -82,19 +84,21 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
     for case in batch.cases():
         settings = RECESettings(epochs=case.epochs)
 
-        def ours(settings: RECESettings = settings) -> tuple[float, float]:
+        def erased(weights: Mapping[str, Tensor], settings: RECESettings = settings) -> Erasure | Projection:
+            if batch.method in (PROJECTION, DOUBLE_PROJECTION):
+                return project(weights, pairs, preserve)
+            return erase(weights, pairs, preserve, settings)
+
+        def ours(erased: Callable[[Mapping[str, Tensor]], Erasure | Projection] = erased) -> tuple[float, float]:
             started = time.perf_counter()
-            if batch.method == PROJECTION:
-                eraser = project(projections, pairs, preserve).eraser
-            else:
-                weights = InFloat64(projections) if batch.method == DOUBLE else projections
-                eraser = erase(weights, pairs, preserve, settings).eraser
+            in_float64 = batch.method in (DOUBLE, DOUBLE_PROJECTION)
+            eraser = erased(InFloat64(projections) if in_float64 else projections).eraser
             synchronize(device)
-            erased = time.perf_counter()
+            finished = time.perf_counter()
             for weight in projections.values():
                 eraser.apply_to_weight(weight)
             synchronize(device)
-            return erased - started, time.perf_counter() - erased
+            return finished - started, time.perf_counter() - finished
 
         def literal(settings: RECESettings = settings) -> tuple[float, float]:
             started = time.perf_counter()
@@ -102,9 +106,12 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
             synchronize(device)
             return time.perf_counter() - started, 0.0
 
-        one = measure_case(case, literal if case.method in (TIDY, PUBLISHED) else ours, device)
-        if case.method == OURS and case.concepts == 1:
-            one = _with_errors(one, projections, pairs, preserve, settings)
+        by_layers = case.method in (TIDY, PUBLISHED)
+        one = measure_case(case, literal if by_layers else ours, device)
+        if with_tensors:
+            one = replace(one, tensor_bytes=tensor_peak(ours))
+        elif case.method in (OURS, PROJECTION) and case.concepts == 1:
+            one = _with_errors(one, projections, erased)
         measured.append(one)
     return measured
 
@@ -112,14 +119,12 @@ def measure_batch(batch: Batch, device: torch.device) -> list[Measured]:
 def _with_errors(
     one: Measured,
     projections: Mapping[str, Tensor],
-    pairs: Sequence[ConceptPair],
-    preserve: Sequence[Tensor],
-    settings: RECESettings,
+    erased: Callable[[Mapping[str, Tensor]], Erasure | Projection],
 ) -> Measured:
     """`one` with its work in float64, and its error compared with weights in float64."""
     with Float64Work() as work:
-        ours = erase(projections, pairs, preserve, settings)
-    best = erase(InFloat64(projections), pairs, preserve, settings)
+        ours = erased(projections)
+    best = erased(InFloat64(projections))
     differences = [found.eraser.to(dtype=torch.float64).difference() for found in (ours, best)]
     energies = [
         float(((best.gram.to(part.device) @ part) * part).sum())
@@ -155,16 +160,19 @@ def measure_case(case: Case, run: Callable[[], tuple[float, float]], device: tor
     return Measured(case, erasing, applying, total, len(times), memory.extra_bytes)
 
 
-def run_all(sizes: list[str], device: str) -> list[Measured]:
+def run_all(chosen: Sequence[Batch], device: str) -> list[Measured]:
     """Every batch in a process of its own, and its memory, for the most epochs, in another; on a GPU all in this one."""
     found = []
-    for batch in batches(sizes):
+    for batch in chosen:
         # What torch allocates on a GPU is known to the byte, whatever was allocated before.
         timed = measure_batch(batch, torch.device(device)) if device == "cuda" else _in_a_process(batch, device, {})
-        if device == "cpu" and batch.method in (OURS, PROJECTION, DOUBLE):
+        if device == "cpu" and batch.method not in (TIDY, PUBLISHED):
             most = replace(batch, epochs=batch.epochs[-1:])
-            memory = _in_a_process(most, device, MEMORY_ENVIRONMENT)[0].extra_bytes
-            timed = [replace(measured, extra_bytes=memory) for measured in timed]
+            memory = _in_a_process(most, device, MEMORY_ENVIRONMENT, "--tensors")[0]
+            timed = [
+                replace(measured, extra_bytes=memory.extra_bytes, tensor_bytes=memory.tensor_bytes)
+                for measured in timed
+            ]
         for measured in timed:
             print(
                 f"{measured.case}: {measured.total_seconds:.3f} s, {measured.extra_matrices:.1f} matrices", flush=True
@@ -173,10 +181,10 @@ def run_all(sizes: list[str], device: str) -> list[Measured]:
     return found
 
 
-def _in_a_process(batch: Batch, device: str, environment: dict[str, str]) -> list[Measured]:
+def _in_a_process(batch: Batch, device: str, environment: dict[str, str], *options: str) -> list[Measured]:
     command = [sys.executable, "-m", "benchmarks.erase_benchmark", "--batch", json.dumps(asdict(batch))]
     answer = subprocess.run(
-        [*command, "--device", device],
+        [*command, "--device", device, *options],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -203,12 +211,12 @@ def merged(
     machines: Sequence[tuple[dict[str, Any], list[Measured]]],
     machine: dict[str, Any],
     found: Sequence[Measured],
-    sizes: Sequence[str],
 ) -> list[tuple[dict[str, Any], list[Measured]]]:
-    """`machines` with what was `found` for `sizes` on one of them, which comes last."""
+    """`machines` with what was `found` on one of them, which comes last."""
     kept = [one for known, measured in machines for one in measured if known["name"] == machine["name"]]
-    together = [*(one for one in kept if one.case.size not in sizes), *found]
-    together.sort(key=lambda one: list(SIZES).index(one.case.size))
+    known_cases = {one.case: one for one in (*kept, *found)}
+    order = {case: place for place, case in enumerate(case for batch in batches(list(SIZES)) for case in batch.cases())}
+    together = sorted(known_cases.values(), key=lambda one: order.get(one.case, len(order)))
     others = [(known, measured) for known, measured in machines if known["name"] != machine["name"]]
     return [*others, (machine, together)]
 

@@ -21,22 +21,20 @@ from ..eraser import Eraser
 from ..errors import InputError
 from ..linear.gram import check_projection, check_reads
 from ..linear.gram_sum import GramSum
-from ..linear.solves import SPDSolver, add_to_diagonal, float64_device, mirror_upper, to_float64
+from ..linear.solves import SPDSolver, add_product, add_to_diagonal, float64_device, to_float64
 from ..linear.thin_system import RegularizedGram, ThinSystem
 from ..progress import Progress, Steps
 from ..texts import quoted
 
 _PURPOSE = "The derivation of the embedding that regenerates the concept"
 _REMEDY = "Raise 'regularization', or use fewer epochs."
-# Up to the dimension divided by this, a rank is so low that products with its factors cost less than factoring.
-_FEW = 8
 
 
 class DenseSystem:
     """M = λ_r I + Q, factored.
 
     Args:
-        cross: N [d, d], float64.
+        cross: N [d, d], float64; `of_identity` takes it over.
         edited: Q [d, d], float64; taken over.
         regularization: λ_r.
 
@@ -53,9 +51,13 @@ class DenseSystem:
         self._solver = SPDSolver(add_to_diagonal(edited, regularization), _PURPOSE, _REMEDY)
         self.condition, self.smallest = self._solver.condition, self._solver.smallest
 
-    def of_tokens(self, tokens: Tensor | None) -> Tensor:
-        """K c = M⁻¹Nᵀc for every token c [n, d] (None: for the rows of the identity), in float64."""
-        return self._solver.solve_rows(self._cross if tokens is None else tokens @ self._cross)
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """K c = M⁻¹Nᵀc for every token c [n, d], in float64."""
+        return self._solver.solve_rows(tokens @ self._cross, overwrite=True)
+
+    def of_identity(self) -> Tensor:
+        """K c for every row c of the identity, [d, d], in the place of N: the last that is asked for."""
+        return self._solver.solve_rows(self._cross, overwrite=True)
 
     def solve(self, columns: Tensor) -> Tensor:
         """M⁻¹·columns, [d, n], in float64."""
@@ -86,7 +88,7 @@ class Derivations:
         gram = self.base.gram
         transform = eraser.to(gram.device, gram.dtype)
         left, right = transform.factors()
-        if right is None or transform.rank * _FEW > transform.dimension:
+        if right is None:
             return DenseSystem(*_moments_of_eraser(gram, transform), self.base.regularization)
         return ThinSystem(self.base, left, right)
 
@@ -156,7 +158,10 @@ def _moments_of_eraser(gram: Tensor, eraser: Eraser) -> tuple[Tensor, Tensor]:
     """N = GT and Q = TᵀGT."""
     transform = eraser.to(gram.device, gram.dtype)
     cross = transform.apply_to_weight(gram)
-    return cross, mirror_upper(transform.apply_to_weight(cross.T))
+    left, right = transform.factors()
+    if right is None:
+        return cross, add_product(cross.clone(), left, cross)
+    return cross, add_product(cross.clone(), right, left.T @ cross)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,14 +11,16 @@ from torch import Tensor
 from ..errors import InputError
 from ..pairs import Contrast
 from ..texts import quoted
-from .gram import check_reads
+from .gram import GramTooRough, check_reads
 from .gram_sum import GramSum
-from .solves import add_to_diagonal, to_float64
+from .solves import add_to_diagonal, cholesky, to_float64
 
 # The metric of few or narrow weights is singular; this part of its mean eigenvalue is added, which no output shows.
 METRIC_FLOOR = 1e-9
 # Shares of energy (squares of lengths) below this are rounding.
 NEGLIGIBLE = 1e-13
+# How far the error of G may take ‖c − o‖²_G, by which concepts are weighted, as a share of it at most.
+_LENGTH_ERROR = 1e-5
 
 
 def concept_spectrum(differences: Differences) -> Tensor:
@@ -27,9 +29,16 @@ def concept_spectrum(differences: Differences) -> Tensor:
 
 
 def metric_root(gram: Tensor) -> Tensor:
-    """L [d, d], lower triangular, with LLᵀ = G (and a floor under its eigenvalues)."""
-    root: Tensor = torch.linalg.cholesky(add_to_diagonal(gram.clone(), _floor(gram)))
-    return root
+    """L [d, d], lower triangular, with LLᵀ = G (and a floor under its eigenvalues).
+
+    Raises:
+        NumericalError: G is not positive definite, as its error in float32 can make it.
+    """
+    return cholesky(
+        add_to_diagonal(gram.clone(), _floor(gram)),
+        "The metric of the model's outputs",
+        "The checkpoint or a LoRA on it is damaged: load another.",
+    )
 
 
 def _floor(gram: Tensor) -> float:
@@ -47,10 +56,11 @@ class Differences:
     Args:
         gram: G [d, d] of the key and value weights, float64.
         names: contrasts of these names are kept, to measure by.
+        gram_error: about how far G is from the exact sum, in the spectral norm.
     """
 
-    def __init__(self, gram: Tensor, names: Iterable[str] = ()) -> None:
-        self.gram = gram
+    def __init__(self, gram: Tensor, names: Iterable[str] = (), gram_error: float = 0.0) -> None:
+        self.gram, self.gram_error = gram, gram_error
         self.kept: dict[str, Contrast] = {}
         self._names = frozenset(names)
         self._rows: list[tuple[Tensor, Tensor | None]] = []
@@ -64,6 +74,7 @@ class Differences:
 
         Raises:
             InputError: it has another dimension than the weights, or is the same as what it is compared with.
+            GramTooRough: the error of G takes its length too far.
         """
         check_reads(self.gram, contrast.dimension)
         if contrast.name in self._names:
@@ -108,7 +119,10 @@ class Differences:
     def _weighted(self, concept: Tensor, others: Tensor, contrast: Contrast) -> tuple[Tensor, float]:
         """The rows c − o [n, d] times their weight, and that weight."""
         rows = self._difference(concept, others)
-        energy = float(((rows @ self.gram) * rows).sum()) + _floor(self.gram) * float(rows.square().sum())
+        square = float(rows.square().sum())
+        energy = float(((rows @ self.gram) * rows).sum()) + _floor(self.gram) * square
+        if self.gram_error * square > _LENGTH_ERROR * abs(energy):
+            raise GramTooRough
         if not energy > 0:
             raise InputError(f"Concept {quoted(contrast.name)} and its target are the same: give another target.")
         weight = math.sqrt(contrast.scale / energy)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+Parts: TypeAlias = Sequence[tuple[int, slice]]
+"""Parts of prompts: the number of a prompt, and which of its tokens."""
 
 # So many numbers of a token tell most tokens apart; those that share them are compared in full.
 _LOOKED_AT = 16
@@ -24,6 +29,11 @@ class EqualTokens:
     group: tuple[Tensor, ...]
     count: int
 
+    def within(self, parts: Parts) -> EqualTokens:
+        """The same of parts of the prompts."""
+        groups = [self.group[number][tokens] for number, tokens in parts]
+        return _grouped(torch.cat(groups), [len(group) for group in groups])
+
     def first(self) -> tuple[Tensor, ...]:
         """By prompt, which of its tokens are the first of their group, bool [n]."""
         groups = torch.cat(self.group)
@@ -33,27 +43,52 @@ class EqualTokens:
 
 
 def equal_tokens(prompts: Sequence[Tensor]) -> EqualTokens:
-    """Groups of equal tokens over `prompts` (each [n, d], at least one), by 64-bit sums over their bits.
+    """Groups of equal tokens over `prompts` (each [n, d], at least one).
 
-    Tokens are compared as numbers: dtypes and devices may differ. Two different tokens pass for equal with a chance of
-    2^-64.
+    Tokens are compared as numbers: dtypes and devices may differ. Those that agree where they are looked at are compared in full
+    with the first of them; only where that finds a difference, the others are told apart by 64-bit sums over their bits.
     """
     lengths = [len(tokens) for tokens in prompts]
     step = max(prompts[0].shape[1] // _LOOKED_AT, 1)
     keys = torch.cat([_fingerprints(tokens[:, ::step]) for tokens in prompts])
-    _, group, count = torch.unique(keys, return_inverse=True, return_counts=True)
-    shared = count[group] > 1
-    if bool(shared.any()):
+    found = _grouped(keys, lengths)
+    if found.count == len(keys) or step == 1:
+        return found
+    different = torch.cat(_differ_from_first(prompts, found))
+    if bool(different.any()):
         in_full = [
             _fingerprints(tokens[mine.to(tokens.device)])
-            for tokens, mine in zip(prompts, torch.split(shared, lengths), strict=True)
-            if bool(mine.any())
+            for tokens, mine in zip(prompts, torch.split(different, lengths), strict=True)
         ]
-        # Of the two fingerprints of a shared token the sum is as good as both.
-        keys = keys.clone()
-        keys[shared] += torch.cat(in_full)
-        _, group, count = torch.unique(keys, return_inverse=True, return_counts=True)
-    return EqualTokens(torch.split(group, lengths), len(count))
+        # Of the two fingerprints of such a token the sum is as good as both.
+        keys[different] += torch.cat(in_full)
+        found = _grouped(keys, lengths)
+    return found
+
+
+def _grouped(keys: Tensor, lengths: Sequence[int]) -> EqualTokens:
+    values, group = torch.unique(keys, return_inverse=True)
+    return EqualTokens(torch.split(group, list(lengths)), len(values))
+
+
+def _differ_from_first(prompts: Sequence[Tensor], found: EqualTokens) -> list[Tensor]:
+    """By prompt, which of its tokens are not equal to the first of their group, bool [n]."""
+    first = found.first()
+    shared = torch.bincount(torch.cat(found.group)) > 1
+    place = torch.cumsum(shared, 0) - 1
+    chosen = [mask & shared[group] for mask, group in zip(first, found.group, strict=True)]
+    dtype = reduce(torch.promote_types, (tokens.dtype for tokens in prompts))
+    samples = torch.empty(int(shared.sum()), prompts[0].shape[1], dtype=dtype)
+    for tokens, mask, group in zip(prompts, chosen, found.group, strict=True):
+        samples[place[group[mask]]] = tokens[mask.to(tokens.device)].cpu().to(dtype)
+    different = []
+    for tokens, mask, group in zip(prompts, first, found.group, strict=True):
+        rest = ~mask
+        mine = tokens[rest.to(tokens.device)].cpu().to(dtype)
+        differs = torch.zeros_like(rest)
+        differs[rest] = (mine != samples[place[group[rest]]]).any(dim=1)
+        different.append(differs)
+    return different
 
 
 def _fingerprints(tokens: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, NumericalError
 from ..progress import Progress, Steps
 from ..texts import quoted
 from .finite import is_finite
@@ -14,6 +15,16 @@ from .gram_sum import GramSum
 from .solves import float64_device
 
 _STAGE = "reading weights"
+# One or two weights (Flux's) have hardly more rows than columns: G in float64 is less work than the solves, and needed by them.
+_FEW_WEIGHTS = 2
+GRAM_EFFECT = 1e-4
+"""How far the error of G may take what an erasure makes of it, as a share of its size; float16 rounds weights by five times as much."""
+
+T = TypeVar("T")
+
+
+class GramTooRough(Exception):
+    """G in float32 blocks is not precise enough for what is made of it: read the weights again, in float64."""
 
 
 def gram_matrix(weights: Mapping[str, Tensor], progress: Progress | None = None) -> Tensor:
@@ -39,12 +50,13 @@ def measured_gram(
 ) -> tuple[Tensor, float]:
     """G in one pass over the weights, and about how far it is from the exact sum in the spectral norm.
 
-    Products of weights in float64 are computed in float64, those of all others in float32 (see `GramSum`).
+    Products of weights in float64 are computed in float64, and those of one or two weights; those of all others in float32
+    (see `GramSum`).
 
     Args:
         weights: see `gram_matrix`.
         done: called with the name of the stage after each weight was added.
-        exact: compute every product in float64, whatever the dtype of the weights.
+        exact: compute every product in float64, whatever the weights.
 
     Raises:
         InputError: see `gram_matrix`.
@@ -54,7 +66,7 @@ def measured_gram(
         weight = weights[name]
         if gram is None:
             dimension = weight.shape[-1]
-            gram = GramSum(dimension, float64_device(weight.device), exact)
+            gram = GramSum(dimension, float64_device(weight.device), exact or len(weights) <= _FEW_WEIGHTS)
         check_projection(name, weight, dimension)
         gram.add(weight)
         done(_STAGE)
@@ -68,6 +80,32 @@ def measured_gram(
             "beyond any model's. The checkpoint or a LoRA on it is damaged: load another."
         )
     return total, gram.error
+
+
+def with_gram(weights: Mapping[str, Tensor], steps: Steps, use: Callable[[Tensor, float], T]) -> T:
+    """What `use` makes of G and of its error in the spectral norm, G being as precise as that needs.
+
+    The weights are read once, or a second time, in float64, where `use` raises GramTooRough or cannot solve with what
+    float32 left of G.
+
+    Args:
+        weights: see `gram_matrix`.
+        steps: told after each weight.
+        use: called with G [d, d] and its error.
+
+    Raises:
+        InputError: see `gram_matrix`.
+        NumericalError: `use` raised it with G in float64.
+    """
+    gram, error = measured_gram(weights, steps.done)
+    try:
+        return use(gram, error)
+    except (GramTooRough, NumericalError):
+        if not error:
+            raise
+    del gram
+    steps.restart()
+    return use(*measured_gram(weights, steps.done, exact=True))
 
 
 def check_projection(name: str, weight: Tensor, dimension: int) -> None:

@@ -88,8 +88,9 @@ class GramSum:
             for start, panel in self._panels(rows):
                 self._upper[start : start + panel.shape[1], start:].addmm_(panel.T, rows[:, start:], alpha=self._weight)
             return
-        weight = self._weight * _scale_into_range(rows)
-        self._check.begin(rows, weight)
+        size, scale = _scaled_into_range(rows)
+        weight = self._weight * scale
+        self._check.begin(rows, size, weight)
         for start, panel in self._panels(rows):
             width, rest = panel.shape[1], rows.shape[1] - start
             product = self._buffer(width * rest).view(width, rest)
@@ -120,9 +121,9 @@ class _ErrorCheck:
         # Σ (w·‖X‖²_F)² over the checked blocks, and over all.
         self._checked, self._all = self._error.clone(), self._error.clone()
 
-    def begin(self, rows: Tensor, weight: float) -> None:
-        """A block X [n, d] of that weight comes next."""
-        size = (torch.linalg.vector_norm(rows).double().square() * weight).square()
+    def begin(self, rows: Tensor, norm: float, weight: float) -> None:
+        """A block X [n, d] of that norm and weight comes next."""
+        size = (norm**2 * weight) ** 2
         self._all += size
         self._rows, self._weight = None, weight
         if self._blocks % _CHECKED == 0:
@@ -151,13 +152,19 @@ class _ErrorCheck:
 _TINY = torch.finfo(torch.float64).tiny
 
 
-def _scale_into_range(rows: Tensor) -> float:
-    """Scale `rows` in place by a power of two if their products could leave float32's range; what undoes it in XᵀX."""
-    largest = float(torch.stack(torch.aminmax(rows)).abs().max())
-    exponent = math.frexp(largest)[1] if math.isfinite(largest) else 0
-    if largest == 0 or abs(exponent) <= _SAFE_EXPONENT:
-        return 1.0
-    # In two steps, since 2^±149 itself leaves float32's range.
-    half = exponent // 2
-    rows.mul_(2.0**-half).mul_(2.0 ** -(exponent - half))
-    return 4.0**exponent
+def _scaled_into_range(rows: Tensor) -> tuple[float, float]:
+    """Scale `rows` in place by a power of two if their products could leave float32's range.
+
+    Returns:
+        ‖X‖_F of what they are then, and what undoes it in XᵀX.
+    """
+    norm, scale = float(torch.linalg.vector_norm(rows)), 1.0
+    # The norm says it of nearly all blocks, and no entry is larger.
+    if not 2.0**-_SAFE_EXPONENT <= norm <= 2.0**_SAFE_EXPONENT:
+        largest = float(torch.stack(torch.aminmax(rows)).abs().max())
+        exponent = math.frexp(largest)[1] if math.isfinite(largest) else 0
+        # In two steps, since 2^±149 itself leaves float32's range.
+        half = exponent // 2
+        rows.mul_(2.0**-half).mul_(2.0 ** -(exponent - half))
+        norm, scale = float(torch.linalg.vector_norm(rows)), 4.0**exponent
+    return norm, scale

@@ -17,6 +17,8 @@ MAX_CONDITION = 2.0**41
 WARN_CONDITION = 1e-6 * 2.0**52
 
 LANCZOS_STEPS = 12
+# Columns to a panel of a product that is symmetric: wide enough to keep a device busy.
+_PANEL = 256
 # A direction of which less than this is new is rounding.
 _LOST = 1e-12
 
@@ -54,6 +56,34 @@ def mirror_upper(total: Tensor) -> Tensor:
     return total
 
 
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """Add leftᵀ·right [d, d] to `total` where the sum is symmetric, in place: only what is right of the diagonal is computed."""
+    for start in range(0, total.shape[0], _PANEL):
+        stop = start + _PANEL
+        total[start:stop, start:].addmm_(left[:, start:stop].T, right[:, start:])
+    return mirror_upper(total)
+
+
+def congruence(matrix: Tensor, linear: Tensor) -> Tensor:
+    """linearᵀ·matrix·linear for a symmetric `matrix`, [d, d] both, a few columns at a time: no product is ever whole."""
+    total = torch.empty_like(matrix)
+    for start in range(0, total.shape[0], _PANEL):
+        stop = start + _PANEL
+        torch.mm(linear[:, :stop].T, matrix @ linear[:, start:stop], out=total[:stop, start:stop])
+    return mirror_upper(total)
+
+
+def inverse_trace(lower: Tensor) -> float:
+    """tr A⁻¹ = ‖L⁻¹‖²_F for A = LLᵀ with a lower triangular L [d, d]; L⁻¹ is never whole."""
+    total = 0.0
+    for start in range(0, lower.shape[0], _PANEL):
+        rest = lower[start:, start:]
+        columns = torch.eye(len(rest), min(_PANEL, len(rest)), dtype=lower.dtype, device=lower.device)
+        solved = torch.linalg.solve_triangular(rest, columns, upper=False)
+        total += float(torch.linalg.vector_norm(solved)) ** 2
+    return total
+
+
 def add_to_diagonal(matrix: Tensor, value: float) -> Tensor:
     """Add `value` to the diagonal of `matrix`, in place, and return it."""
     matrix.diagonal().add_(value)
@@ -62,16 +92,23 @@ def add_to_diagonal(matrix: Tensor, value: float) -> Tensor:
 
 def is_above(matrix: Tensor, bound: float) -> bool:
     """Whether every eigenvalue of the symmetric `matrix` [d, d] is above `bound`."""
-    return int(torch.linalg.cholesky_ex(add_to_diagonal(matrix.clone(), -bound)).info) == 0
+    return _factored(add_to_diagonal(matrix.clone(), -bound)) is not None
 
 
 def cholesky(matrix: Tensor, purpose: str, remedy: str) -> Tensor:
-    """The lower factor [d, d] of a symmetric positive definite matrix; raises NumericalError if it is not."""
-    factored = torch.linalg.cholesky_ex(matrix)
-    lower: Tensor = factored.L
-    if int(factored.info) != 0:
+    """The lower factor [d, d] of a symmetric positive definite matrix, in its place; raises NumericalError if it is not."""
+    lower = _factored(matrix)
+    if lower is None:
         raise NumericalError(f"{purpose} cannot be solved: its matrix is not positive definite. {remedy}")
     return lower
+
+
+def _factored(matrix: Tensor) -> Tensor | None:
+    """The lower factor of the symmetric `matrix`, in its place; None where it is not positive definite."""
+    # Column by column, as LAPACK has it, a symmetric matrix is its own transpose.
+    lower, info = matrix.T, torch.empty((), dtype=torch.int32, device=matrix.device)
+    torch.linalg.cholesky_ex(lower, out=(lower, info))
+    return lower if int(info) == 0 else None
 
 
 def check_condition(condition: float, purpose: str, remedy: str) -> None:
@@ -87,7 +124,7 @@ class SPDSolver:
     """A symmetric positive definite system A·x = b, factored once by Cholesky.
 
     Args:
-        matrix: [d, d] float64, symmetric positive definite.
+        matrix: [d, d] float64, symmetric positive definite; taken over.
         purpose: what is being solved, for the error message.
         remedy: which setting to change if it cannot be solved.
 

@@ -20,9 +20,18 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .solves import SPDSolver, add_to_diagonal, check_condition, cholesky, largest_eigenvalue, random_column, unit
+from .solves import (
+    LANCZOS_STEPS,
+    SPDSolver,
+    add_to_diagonal,
+    check_condition,
+    cholesky,
+    largest_eigenvalue,
+    random_column,
+    unit,
+)
 
-# Few, since they start from good guesses.
+# Few, since they start from a good guess.
 _STEPS = 6
 
 
@@ -68,20 +77,21 @@ class ThinSystem:
         self._base, self._left, self._right = base, left, right
         self._span, reduced = torch.linalg.qr(right.T)
         self._moved = torch.addmm(self._span, left, reduced.T)
-        rank = self._span.shape[1]
-        solved = base.solver.solve_columns(torch.cat([self._span, self._moved], dim=1))
-        self._solved_span, self._solved_moved = solved[:, :rank], solved[:, rank:]
+        self._solved_span, self._solved_moved = map(base.solver.solve_columns, (self._span, self._moved))
         self._inner = self._factor(self._span.T @ self._solved_span)
         self._coupling = self._span.T @ self._moved - base.regularization * (self._span.T @ self._solved_moved)
         self._small = self._factor(self._small_system())
-        self._reach = self._span - self._confined_image(self._moved, self._solved_moved)
+        self._reach = self._confined_image(self._moved, self._solved_moved).neg_().add_(self._span)
         self.condition = self._estimate_condition()
         check_condition(self.condition, base.purpose, base.remedy)
 
-    def of_tokens(self, tokens: Tensor | None) -> Tensor:
-        """M⁻¹TᵀG c for every token c [n, d] (None: for the rows of the identity)."""
-        weight = self._base.regularization
-        columns = torch.eye(len(self._span)).to(self._span) if tokens is None else tokens.T
+    def of_identity(self) -> Tensor:
+        """M⁻¹TᵀG c for every row c of the identity, [d, d]."""
+        return self.of_tokens(torch.eye(len(self._span)).to(self._span))
+
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """M⁻¹TᵀG c for every token c [n, d]."""
+        weight, columns = self._base.regularization, tokens.T
         solved = self._base.solver.solve_columns(columns)
         image = self._confined_image(columns, solved)
         outside = self._span.T @ columns - weight * (self._solved_span.T @ columns)
@@ -111,7 +121,9 @@ class ThinSystem:
         """PG b = b − A⁻¹Z H⁻¹ Zᵀb − λ_r P b from b and A⁻¹b."""
         inside = torch.cholesky_solve(self._span.T @ columns, self._inner)
         image = torch.addmm(columns, self._solved_span, inside, alpha=-1)
-        return image.sub_(self._confined(solved), alpha=self._base.regularization)
+        image.sub_(solved, alpha=self._base.regularization)
+        inside = torch.cholesky_solve(self._span.T @ solved, self._inner)
+        return image.addmm_(self._solved_span, inside, alpha=self._base.regularization)
 
     def _estimate_condition(self) -> float:
         """κ₂(M), a lower bound, from Krylov spaces that begin with what A and S tell."""
@@ -119,7 +131,8 @@ class ThinSystem:
         some = 0.1 * unit(random_column(len(self._span), self._span.device))
         # The vector that S⁻¹ stretches most.
         least = torch.linalg.eigh(torch.cholesky_inverse(self._small)).eigenvectors[:, -1:]
-        largest, _ = largest_eigenvalue(self._apply, solver.largest_vector + some, _STEPS)
+        # T can lift another vector above A's largest.
+        largest, _ = largest_eigenvalue(self._apply, solver.largest_vector + some, LANCZOS_STEPS)
         start = solver.smallest_vector + unit(self._reach @ least) + some
         inverse, _ = largest_eigenvalue(self.solve, start, _STEPS)
         self.smallest = 1 / inverse

@@ -32,6 +32,7 @@ R = LZ and T₀ − I = −L⁻ᵀ V (VᵀZ)⁻¹ Zᵀ Lᵀ.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -41,13 +42,13 @@ import torch
 from torch import Tensor
 
 from ..eraser import Eraser, result_dtype
-from ..errors import InputError
+from ..errors import InputError, NumericalError
 from ..linear.directions import NEGLIGIBLE, Differences, metric_root
 from ..linear.finite import balanced
-from ..linear.gram import check_reads, gram_matrix
+from ..linear.gram import GRAM_EFFECT, GramTooRough, check_reads, with_gram
 from ..linear.moments import TokenSum, second_moment
 from ..linear.preserved_subspace import PreservedSubspace
-from ..linear.solves import SPDSolver, add_to_diagonal, to_float64
+from ..linear.solves import SPDSolver, add_to_diagonal, congruence, inverse_trace, mirror_upper, to_float64
 from ..pairs import ConceptPair, Contrast, check_same_dimension, intended_outputs
 from ..progress import Progress, Steps
 from ..settings import check_coefficient
@@ -181,14 +182,17 @@ def project(
     """
     dimension = check_same_dimension([*pairs, *contrasts], [*preserve, *neutral, *preserve_exactly.values()])
     steps = Steps(progress, len(weights) + 3)
-    gram = gram_matrix(weights, lambda done, total, stage: steps.done(stage))
-    check_reads(gram, dimension)
-    differences = Differences(gram, [pair.name for pair in pairs] if contrasts else ())
-    for contrast in contrasts or [Contrast.of(pair) for pair in pairs]:
-        differences.add(contrast)
-    return project_differences(
-        differences, pairs, preserve, settings, neutral=neutral, preserve_exactly=preserve_exactly, done=steps.done
-    )
+
+    def projected(gram: Tensor, error: float) -> Projection:
+        check_reads(gram, dimension)
+        differences = Differences(gram, [pair.name for pair in pairs] if contrasts else (), error)
+        for contrast in contrasts or [Contrast.of(pair) for pair in pairs]:
+            differences.add(contrast)
+        return project_differences(
+            differences, pairs, preserve, settings, neutral=neutral, preserve_exactly=preserve_exactly, done=steps.done
+        )
+
+    return with_gram(weights, steps, projected)
 
 
 def project_differences(
@@ -206,32 +210,95 @@ def project_differences(
 
     What pairs of prompts have without the concept (`without`) should stay too, and counts as much as all of `neutral`.
     `done` is called with the name of each of three stages.
+
+    Raises:
+        GramTooRough: G is not known well enough for this projection.
     """
     gram = differences.gram
+    staying = _staying(pairs, (preserve, neutral), without, gram, settings.target_scale)
+    done("gathering what should stay")
+
+    def solved(root: Tensor) -> _Solution:
+        return _solve(root, differences, staying, preserve_exactly, settings)
+
     root = metric_root(gram)
-    vectors, spectrum = _chosen(*differences.main_directions(root), settings)
-    done("finding directions")
-    solver, readers = _readers(pairs, (preserve, neutral), without, preserve_exactly, root, vectors, settings)
-    done("keeping what should stay")
-    directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
-    readers_of_tokens = root @ readers
-    inner = vectors.T @ readers
-    moved = _replacements(differences, root, vectors, readers @ torch.linalg.inv(inner)) - vectors
-    left = torch.linalg.solve(inner, torch.linalg.solve_triangular(root.T, moved, upper=True), left=False)
-    eraser = Eraser(*balanced(left, readers_of_tokens.T.contiguous()))
+    found = solved(root)
     done("projection")
+    if differences.gram_error:
+        _check_precision(found, differences, root, solved)
+    done("checking its precision")
     concept = pairs[0].concept
     return Projection(
-        eraser=eraser.to(concept.device, result_dtype(concept)),
-        directions=directions,
-        readers=readers_of_tokens,
-        spectrum=spectrum,
-        condition=solver.condition,
+        eraser=Eraser(found.left, found.right).to(concept.device, result_dtype(concept)),
+        directions=found.directions,
+        readers=found.readers,
+        spectrum=found.spectrum,
+        condition=found.condition,
         gram=gram,
         settings=settings,
         pairs=tuple(pairs),
         contrasts=tuple(differences.kept.values()),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """T − I = left [d, k] @ right [k, d], and the rest as `Projection` has it."""
+
+    left: Tensor
+    right: Tensor
+    directions: Tensor
+    readers: Tensor
+    spectrum: Tensor
+    condition: float
+
+
+def _solve(
+    root: Tensor,
+    differences: Differences,
+    staying: Tensor,
+    exactly: Mapping[str, Tensor],
+    settings: ProjectionSettings,
+) -> _Solution:
+    """The projection in the metric of which `root` is L, Σ_N being `staying`."""
+    vectors, spectrum = _chosen(*differences.main_directions(root), settings)
+    readers, condition = _readers(staying, exactly, root, vectors, settings)
+    readers_of_tokens = root @ readers
+    inner = vectors.T @ readers
+    moved = _replacements(differences, root, vectors, readers @ torch.linalg.inv(inner)) - vectors
+    left = torch.linalg.solve(inner, torch.linalg.solve_triangular(root.T, moved, upper=True), left=False)
+    directions = torch.linalg.solve_triangular(root.T, vectors, upper=True)
+    factors = balanced(left, readers_of_tokens.T.contiguous())
+    return _Solution(*factors, directions, readers_of_tokens, spectrum, condition)
+
+
+def _check_precision(
+    found: _Solution, differences: Differences, root: Tensor, solve: Callable[[Tensor], _Solution]
+) -> None:
+    """Raise GramTooRough if the error of G could take the changes of the weights too far.
+
+    The projection is made again, with G moved by a random symmetric matrix that is as large as the error is in the spectral norm
+    (which is estimated from above): ‖W·T − W‖² over all weights, ‖Lᵀ(T − I)‖², tells how far that takes it.
+    """
+    try:
+        moved = solve(metric_root(_moved(differences.gram, differences.gram_error)))
+    except (InputError, NumericalError):
+        raise GramTooRough from None
+    apart = root.T @ torch.cat([moved.left, -found.left], dim=1), torch.cat([moved.right, found.right])
+    if not _size(*apart) <= GRAM_EFFECT * _size(root.T @ found.left, found.right):
+        raise GramTooRough
+
+
+def _moved(gram: Tensor, error: float) -> Tensor:
+    """G with a random symmetric matrix of that spectral norm added to it: the same every time."""
+    noise = torch.randn(gram.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    # The spectral norm is 2·√d times the deviation of an entry.
+    return mirror_upper(noise.to(gram.device)).mul_(error / (2 * math.sqrt(len(gram)))).add_(gram)
+
+
+def _size(left: Tensor, right: Tensor) -> float:
+    """‖left @ right‖_F of factors [d, k] and [k, d]."""
+    return math.sqrt(max(float(((left.T @ left) * (right @ right.T)).sum()), 0.0))
 
 
 def _chosen(vectors: Tensor, energy: Tensor, settings: ProjectionSettings) -> tuple[Tensor, Tensor]:
@@ -264,24 +331,12 @@ def _replacements(differences: Differences, root: Tensor, vectors: Tensor, mixed
 
 
 def _readers(
-    pairs: Sequence[ConceptPair],
-    staying: Sequence[Sequence[Tensor]],
-    without: TokenSum | None,
-    exactly: Mapping[str, Tensor],
-    root: Tensor,
-    vectors: Tensor,
-    settings: ProjectionSettings,
-) -> tuple[SPDSolver, Tensor]:
-    """Z = B⁻¹V with B = Lᵀ Σ_N L + β' I; with exact preservation B⁻¹ is that of the subspace that is left."""
-    moment = _staying(pairs, staying, root, settings.target_scale)
-    if without is not None:
-        moment.add_(without.mean)
-    inverse_trace = float(
-        torch.linalg.solve_triangular(root, torch.eye(len(root)).to(root), upper=False).square().sum()
-    )
-    weight = settings.robustness * float(moment.diagonal().sum()) / inverse_trace
+    staying: Tensor, exactly: Mapping[str, Tensor], root: Tensor, vectors: Tensor, settings: ProjectionSettings
+) -> tuple[Tensor, float]:
+    """Z = B⁻¹V with B = Lᵀ Σ_N L + β' I, and κ₂(B); with exact preservation B⁻¹ is that of the subspace that is left."""
+    weight = settings.robustness * float(staying.diagonal().sum()) / inverse_trace(root)
     solver = SPDSolver(
-        add_to_diagonal(root.T @ moment @ root, weight),
+        add_to_diagonal(congruence(staying, root), weight),
         "The projection",
         "Raise 'robustness'.",
     )
@@ -293,19 +348,23 @@ def _readers(
         kept = span.basis
         solved = solver.solve_rows(kept.T).T
         readers = readers - solved @ torch.linalg.solve(kept.T @ solved, kept.T @ readers)
-    return solver, readers
+    return readers, solver.condition
 
 
 def _staying(
-    pairs: Sequence[ConceptPair], staying: Sequence[Sequence[Tensor]], root: Tensor, target_scale: float
+    pairs: Sequence[ConceptPair],
+    staying: Sequence[Sequence[Tensor]],
+    without: TokenSum | None,
+    gram: Tensor,
+    target_scale: float,
 ) -> Tensor:
     """Σ_N [d, d]: the mean second moments of each group of prompts that should stay, and of the targets."""
     targets = [pair.subject_tokens()[1] for pair in pairs]
-    total = torch.zeros_like(root)
+    total = torch.zeros_like(gram)
     for prompts, scale in (*((group, 1.0) for group in staying), (targets, target_scale)):
         count = sum(tokens.shape[0] for tokens in prompts)
         if count and scale:
-            total.add_(second_moment(prompts, len(root), root.device), alpha=scale / count)
+            total.add_(second_moment(prompts, len(gram), gram.device), alpha=scale / count)
     if not bool(total.any()):
         raise InputError("Nothing is to stay: preserve at least one prompt, or give target_scale a value above zero.")
-    return total
+    return total if without is None else total.add_(without.mean)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from ..attacks.derivation import Derivation, Derivations
 from ..eraser import Eraser, result_dtype
-from ..errors import InputError, NumericalError
-from ..linear.gram import check_reads, measured_gram
+from ..errors import InputError
+from ..linear.gram import GRAM_EFFECT, GramTooRough, check_reads, with_gram
 from ..linear.moments import PairMoments, PreservedMoment, pair_moments
 from ..linear.preserved_subspace import PreservedSubspace
 from ..linear.solves import (
@@ -28,6 +27,7 @@ from ..linear.solves import (
     random_column,
     to_float64,
 )
+from ..linear.thin_system import ThinSystem
 from ..pairs import ConceptPair, check_same_dimension
 from ..progress import Progress, Steps
 from ..settings import DEFAULT_SETTINGS, RECESettings
@@ -35,15 +35,10 @@ from ..texts import quoted
 
 _EDIT = "The edit"
 _MILDER_EDIT = "Raise 'edit_regularization', or lower 'erase_scale' and 'preserve_scale'."
-# How far the error of G may take derived embeddings, as a share of their size. W·T − W follows by less than that in all
-# measurements (`benchmarks.erase_benchmark.gram_error`), and float16 rounds weights by five times as much.
-_GRAM_ERROR = 1e-4
-# One or two weights (Flux's) have hardly more rows than columns: G in float64 is less work than the solves, and needed by them.
-_FEW_WEIGHTS = 2
 # ‖T‖² of a transform that changes much.
 _MODERATE = 10.0
-# So many concepts are enough to tell that by.
-_SAMPLED = 4
+# So many concepts, and of their tokens so many, are enough to tell that by.
+_SAMPLED, _SAMPLED_TOKENS = 4, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,20 +148,21 @@ def edit(
     """
     tokens, kept = moments.tokens, preserved.rows
     if tokens is not None and kept is not None and len(tokens) + len(kept) < tokens.shape[1]:
-        return _thin_edit(tokens, moments.cross, kept, settings, exact)
-    system, displaced, basis = moments.parts()
-    system.add_(preserved.matrix(), alpha=settings.preserve_scale)
+        assert moments.targets is not None  # tokens have theirs
+        return _thin_edit(tokens, moments.targets, kept, settings, exact)
+    displaced = moments.displacement() if tokens is None or 2 * len(tokens) >= tokens.shape[1] else None
+    system = preserved.add_to(moments.second_moment(), settings.preserve_scale)
     if exact is not None:
         system = exact.confine(system)
-        basis = exact.outside(torch.eye(len(system)).to(system) if basis is None else basis)
     solver = SPDSolver(add_to_diagonal(system, settings.edit_regularization), _EDIT, _MILDER_EDIT)
-    # Every d×d matrix counts at SDXL's size: none outlives its use.
-    del system
-    if basis is not None and 2 * basis.shape[0] < basis.shape[1]:
-        return Eraser(displaced.T, solver.solve_rows(basis)), solver.condition
-    full = displaced.T if basis is None else displaced.T @ basis
-    del displaced, basis
-    return Eraser(solver.solve_rows(full, overwrite=True)), solver.condition
+    if displaced is None:
+        assert tokens is not None  # few are kept as they are
+        assert moments.targets is not None
+        right = solver.solve_rows(tokens if exact is None else exact.outside(tokens))
+        return Eraser((moments.targets - tokens).T, right), solver.condition
+    if exact is not None:
+        displaced = exact.outside(displaced)
+    return Eraser(solver.solve_rows(displaced, overwrite=True)), solver.condition
 
 
 def _thin_edit(
@@ -227,17 +223,11 @@ def erase(
     dimension = check_same_dimension(pairs, [*preserve, *later_preserve, *preserve_exactly.values()])
     steps = Steps(progress, len(weights) + 2 + settings.epochs)
 
-    def attempt(exact: bool) -> Erasure:
-        gram, error = measured_gram(weights, steps.done, exact)
+    def iterated(gram: Tensor, error: float) -> Erasure:
         check_reads(gram, dimension)
         return iterate(gram, pairs, preserve, settings, later_preserve, preserve_exactly, steps.done, error)
 
-    if len(weights) > _FEW_WEIGHTS:
-        # What float32 left of G may be indefinite, which is a NumericalError.
-        with suppress(_GramTooRough, NumericalError):
-            return attempt(exact=False)
-        steps.restart()
-    return attempt(exact=True)
+    return with_gram(weights, steps, iterated)
 
 
 def iterate(
@@ -255,7 +245,7 @@ def iterate(
     `done` is called with the name of each stage; G is known up to `gram_error` in the spectral norm.
 
     Raises:
-        _GramTooRough: an epoch, or a derivation that measures the erasure, needs G more precisely.
+        GramTooRough: an epoch, or a derivation that measures the erasure, needs G more precisely.
     """
     if not settings.epochs:
         _check_definite(gram, gram_error, settings.regularization)
@@ -272,7 +262,7 @@ def iterate(
     collected = first if settings.anchored else every
     del first
     derivations = Derivations(gram, settings.regularization)
-    derived, epochs = every, list[Epoch]()
+    epochs = list[Epoch]()
     for number in range(1, settings.epochs + 1):
         derived, derivation_condition = _derive(derivations, eraser, every, pairs, gram_error)
         if settings.anchored:
@@ -282,10 +272,13 @@ def iterate(
         epochs.append(
             Epoch(number, step_condition, derivation_condition, gram, before, tuple(pairs), settings.regularization)
         )
+        # Every d×d matrix counts at SDXL's size: none outlives its use.
+        del derived
         eraser = step if settings.anchored else eraser @ step
+        del step
         done(f"epoch {number}")
     # The last decomposition needs room.
-    del derivations, derived, every, collected
+    del derivations, every, collected
     return Erasure(_finished(eraser, pairs[0].concept), tuple(epochs), edit_condition, gram, settings, tuple(pairs))
 
 
@@ -309,43 +302,42 @@ def _derive(
     derivations: Derivations, eraser: Eraser, concepts: PairMoments, pairs: Sequence[ConceptPair], gram_error: float
 ) -> tuple[PairMoments, float]:
     """The moments of the embeddings derived from `concepts`, those of `pairs`, and the condition number."""
-    derivation = derivations.of_eraser(eraser)
-    derived = concepts.mapped(derivation.of_tokens)
+    derivation, tokens = derivations.of_eraser(eraser), concepts.tokens
+    known = tokens if tokens is not None else _some_tokens(pairs, derivations.base.gram.device)
+    moved = derivation.of_tokens(known)
     if gram_error:
-        tokens, moved = concepts.basis, derived.basis
-        if tokens is None or moved is None:
-            tokens = _some_tokens(pairs, derivations.base.gram.device)
-            moved = derivation.of_tokens(tokens)
-        _check_precision(gram_error, derivations, derivation, eraser, tokens, moved)
-    return derived, derivation.condition
-
-
-class _GramTooRough(Exception):
-    """G is not known well enough for these settings."""
+        _check_precision(gram_error, derivations, derivation, eraser, known, moved)
+    condition = derivation.condition
+    linear = moved if tokens is not None else derivation.of_identity()
+    del derivation, known, moved
+    return concepts.mapped(linear), condition
 
 
 def _check_definite(gram: Tensor, error: float, regularization: float) -> None:
-    """Raise _GramTooRough if an error of G with that spectral norm could make λ_r I + TᵀGT indefinite for a moderate T."""
+    """Raise GramTooRough if an error of G with that spectral norm could make λ_r I + TᵀGT indefinite for a moderate T."""
     excess = _MODERATE * error - regularization
     if excess > 0 and not is_above(gram, excess):
-        raise _GramTooRough
+        raise GramTooRough
 
 
 def _check_precision(
     error: float, derivations: Derivations, derivation: Derivation, eraser: Eraser, concepts: Tensor, derived: Tensor
 ) -> None:
-    """Raise _GramTooRough if an error of G with that spectral norm could take derived embeddings c' too far.
+    """Raise GramTooRough if an error of G with that spectral norm could take derived embeddings c' too far.
 
+    W·T − W follows by less than they do in all measurements (`benchmarks.erase_benchmark.gram_error`).
     With M = λ_r I + TᵀGT, an error E of G moves c' = M⁻¹TᵀG c by M⁻¹TᵀE(c − T c'), and ‖M⁻¹Tᵀ‖² ≤ ‖M⁻¹‖/g for the
-    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g). Where that is too much, ‖M⁻¹Tᵀ‖ itself is estimated.
+    smallest eigenvalue g of G (TᵀT ≤ TᵀGT/g ≤ M/g). Where that is too much, or G was not factored, ‖M⁻¹Tᵀ‖ itself is
+    estimated.
     """
     base = derivations.base
     transform = eraser.to(base.gram.device, base.gram.dtype)
     missed = concepts - transform.apply_to_context(derived)
-    effect = error * float(missed.norm()) / (_GRAM_ERROR * float(derived.norm()))
-    least = base.solver.smallest - base.regularization
-    if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
-        return
+    effect = error * float(missed.norm()) / (GRAM_EFFECT * float(derived.norm()))
+    if isinstance(derivation, ThinSystem):
+        least = base.solver.smallest - base.regularization
+        if least > 0 and (1 / (derivation.smallest * least)) ** 0.5 * effect <= 1:
+            return
 
     def normal(columns: Tensor) -> Tensor:
         """M⁻¹TᵀTM⁻¹·columns."""
@@ -355,13 +347,13 @@ def _check_precision(
     start = random_column(transform.dimension, base.gram.device)
     square, _ = largest_eigenvalue(normal, start, LANCZOS_STEPS)
     if square**0.5 * effect > 1:
-        raise _GramTooRough
+        raise GramTooRough
 
 
 def _some_tokens(pairs: Sequence[ConceptPair], device: torch.device) -> Tensor:
-    """The tokens of a few of the concepts, which stand for all: [n, d]."""
-    some = pairs[:: -(-len(pairs) // _SAMPLED)]
-    return torch.cat([to_float64(pair.all_tokens()[0], device) for pair in some])
+    """Some tokens of a few of the concepts, which stand for all: [n, d]."""
+    some = torch.cat([pair.all_tokens()[0] for pair in pairs[:: -(-len(pairs) // _SAMPLED)]])
+    return to_float64(some[:: -(-len(some) // _SAMPLED_TOKENS)], device)
 
 
 def _finished(eraser: Eraser, like: Tensor) -> Eraser:

@@ -16,6 +16,7 @@ from rece_pack.nodes.evaluation.load_prompt_set import LoadPromptSet
 from rece_pack.nodes.host.folders import register_evaluation_folders
 from rece_pack.nodes.host.jobs import examples as job
 from rece_pack.nodes.host.jobs.compare import with_differences
+from rece_pack.nodes.host.jobs.erase import erase_concepts
 from rece_pack.nodes.host.jobs.examples import pair_examples
 from rece_pack.nodes.host.progress import JobProgress
 from rece_pack.nodes.host.session import Session
@@ -24,7 +25,8 @@ from rece_pack.nodes.host.text.encode_request import encode_request
 from rece_pack.nodes.request.concept_examples import Example, parse_examples
 from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.erasure_request import request_of
-from rece_pack.rece_ops import InputError
+from rece_pack.rece_ops import InputError, gram_matrix
+from rece_pack.rece_ops.linear import directions
 
 from tools import erase as command
 
@@ -68,6 +70,20 @@ def test_the_directions_are_those_of_the_pairs(loaded: tuple[Any, Any]) -> None:
             kept.append(float(((moved @ gram) * moved).sum() / ((stays @ gram) * stays).sum()))
     assert max(lost) < 0.5, "what the pairs differ in is mostly gone"
     assert max(kept) < max(lost), "what they have in common is not"
+
+
+def test_weights_are_read_again_in_float64_where_g_is_too_rough(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_of("boat -> tree", {**PROJECTION, "examples": PAIRS})
+    with torch.inference_mode():
+        session = Session.open(*loaded)
+        exact = gram_matrix(session.weights(session.architecture.streams[0]))
+        rough = erase_concepts(session, request).streams["text"].erasure.gram
+        monkeypatch.setattr(directions, "_LENGTH_ERROR", 0.0)
+        again = erase_concepts(session, request).streams["text"].erasure.gram
+    assert not torch.equal(rough, exact)
+    assert torch.equal(again, exact)
 
 
 @pytest.mark.large

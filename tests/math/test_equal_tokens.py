@@ -40,6 +40,28 @@ def test_tokens_that_differ_only_where_nobody_looked_first_are_different() -> No
     assert equal_tokens([tokens]).count == 2
 
 
+def test_what_agrees_where_it_is_looked_at_is_told_apart_over_prompts_and_dtypes() -> None:
+    tokens = torch.ones(4, 640)
+    tokens[1:3, 639] = 1 + 2.0**-23
+    other = torch.ones(1, 640)
+    other[0, 638] = 1 - 2.0**-24
+    equal = equal_tokens([tokens, tokens[1:].double(), other])
+    (a, b, c, d), (e, f, g), (h,) = (group.tolist() for group in equal.group)
+    assert equal.count == 3
+    assert a == d == g
+    assert b == c == e == f
+    assert len({a, b, h}) == 3
+
+
+def test_parts_of_prompts_have_groups_of_their_own() -> None:
+    first, second = torch.tensor([[1.0], [2.0], [3.0], [2.0]]), torch.tensor([[3.0], [1.0]])
+    part = equal_tokens([first, second]).within([(0, slice(1, 4)), (1, slice(0, 1)), (0, slice(0, 0))])
+    (a, b, c), (d,), nothing = (group.tolist() for group in part.group)
+    assert (part.count, nothing) == (2, [])
+    assert a == c
+    assert b == d
+
+
 @pytest.mark.parametrize(("count", "dimension"), [(1, 64), (3, 64), (5, 16)])
 def test_the_erasure_is_that_of_the_papers_equations_token_by_token(count: int, dimension: int) -> None:
     """Few tokens, and more than dimensions."""
@@ -55,13 +77,13 @@ def test_the_erasure_is_that_of_the_papers_equations_token_by_token(count: int, 
 def test_padding_costs_one_row() -> None:
     first, every = pair_moments(padded(3, 64), 1.0, CPU)
     # A token that all share, two words and one padding each; the first edit leaves the shared one out.
-    assert every.cross.shape == (1 + 3 * 3, 64)
-    assert first.cross.shape == (3 * 3, 64)
+    assert every.concepts.shape == (1 + 3 * 3, 64)
+    assert first.concepts.shape == (3 * 3, 64)
     kept = PreservedMoment.of_prompts([pair.concept for pair in padded(3, 64)], 64, CPU)
     assert kept.rows is not None
     assert len(kept.rows) == 1 + 3 * 3
 
 
 def test_more_different_tokens_than_dimensions_are_folded() -> None:
-    assert pair_moments(pairs(9, 7, 24), 1.0, CPU)[1].basis is None
-    assert pair_moments(padded(9, 24), 1.0, CPU)[1].basis is None
+    assert pair_moments(pairs(9, 7, 24), 1.0, CPU)[1].tokens is None
+    assert pair_moments(padded(9, 24), 1.0, CPU)[1].tokens is None

@@ -5,9 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 from random_examples import pairs, prompts
-from rece_pack.rece_ops import Erasure, ProjectionSettings, RECESettings, erase, gram_matrix, measure, project
+from rece_pack.rece_ops import (
+    Contrast,
+    Differences,
+    Erasure,
+    ProjectionSettings,
+    RECESettings,
+    erase,
+    gram_matrix,
+    measure,
+    project,
+    project_differences,
+)
+from rece_pack.rece_ops.linear.gram import GramTooRough
 from rece_pack.rece_ops.linear.gram_sum import GramSum
-from rece_pack.rece_ops.methods.rece import _GramTooRough, iterate
+from rece_pack.rece_ops.methods.projection import _moved
+from rece_pack.rece_ops.methods.rece import iterate
 from torch import Tensor
 
 # Unit roundoff of float32.
@@ -130,7 +143,7 @@ def test_an_epoch_takes_no_error_of_g_that_could_move_derived_embeddings_by_more
     missed = (tokens - derived @ first.T).norm()
     most = 1e-4 * derived.norm() / (missed * torch.linalg.matrix_norm(torch.linalg.solve(system, first.T), 2))
     with_error(float(most) * 0.98)
-    with pytest.raises(_GramTooRough):
+    with pytest.raises(GramTooRough):
         with_error(float(most) * 1.02)
 
 
@@ -142,7 +155,7 @@ def test_what_a_first_edit_of_few_outputs_left_can_be_measured_with_little_regul
     assert 0 <= measure(erasure, {}).concepts[0].regeneration[0] <= 1
 
 
-def test_a_projection_is_made_in_float64() -> None:
+def test_a_projection_of_few_weights_is_made_in_float64() -> None:
     """Of fewer outputs than dimensions G is singular, and only a thousand-millionth of it holds its root up."""
     weights = {"thin": rows_with_spectrum(60, 96, 0.0)}
     concepts, kept = pairs(1, 5, 96, dtype=torch.float32), prompts(4, 5, 96, 5, torch.float32)
@@ -151,6 +164,68 @@ def test_a_projection_is_made_in_float64() -> None:
         for given in (weights, {"thin": weights["thin"].double()})
     )
     assert torch.equal(ours, best)
+
+
+@pytest.mark.parametrize("robustness", [0.3, 30.0])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("exactly", [False, True])
+def test_a_projection_of_float32_weights_is_that_of_float64_weights_to_a_ten_thousandth(
+    exponent: float, robustness: float, exactly: bool
+) -> None:
+    """Several concepts, some with targets: the bound that is stated."""
+    dimension = 128
+    rows = rows_with_spectrum(3000, dimension, exponent).half().float()
+    weights = dict(enumerate_weights(rows))
+    concepts, kept = pairs(2, 9, dimension, dtype=torch.float32), prompts(4, 9, dimension, 5, torch.float32)
+    others, target = prompts(2, 9, dimension, 7, torch.float32)
+    contrasts = [
+        Contrast(pair.name, pair.concept, others, target if turn else None) for turn, pair in enumerate(concepts)
+    ]
+    staying = {"preserve_exactly": {"one": kept[0][:3]}} if exactly else {}
+    ours, best = (
+        project(given, concepts, kept, ProjectionSettings(robustness), contrasts=contrasts, **staying).eraser
+        for given in (weights, {name: weight.double() for name, weight in weights.items()})
+    )
+    change = rows.double() @ best.to(dtype=torch.float64).difference()
+    assert (rows.double() @ ours.to(dtype=torch.float64).difference() - change).norm() < 1e-4 * change.norm()
+
+
+@pytest.mark.parametrize(("exponent", "passes"), [(0.0, 1), (3.0, 2)])
+def test_a_projection_reads_weights_near_singular_a_second_time_and_flat_ones_not(exponent: float, passes: int) -> None:
+    weights = Counted(enumerate_weights(rows_with_spectrum(3000, 128, exponent)))
+    found = project(weights, pairs(1, 9, 128, dtype=torch.float32), prompts(4, 9, 128, 5, torch.float32))
+    assert weights.reads == passes * len(weights)
+    assert torch.equal(found.gram, gram_matrix(weights)) == (passes == 2)
+
+
+def test_a_projection_takes_no_error_of_g_that_moves_the_weights_by_more_than_is_stated() -> None:
+    """G moved by a random matrix of that size may move W·T − W by a ten-thousandth of its size."""
+    gram = gram_matrix(dict(enumerate_weights(rows_with_spectrum(3000, 32, 0.5).double())))
+    concepts, kept = pairs(1, 5, 32), prompts(20, 5, 32, 5)
+
+    def with_error(error: float, known: Tensor = gram) -> Tensor:
+        differences = Differences(known)
+        differences.add(Contrast.of(concepts[0]))
+        differences.gram_error = error
+        return project_differences(differences, concepts, kept, ProjectionSettings()).eraser.difference()
+
+    change, root = with_error(0.0), torch.linalg.cholesky(gram).T
+    small = float(gram.norm()) * 1e-9
+    moved = float((root @ (with_error(0.0, _moved(gram, small)) - change)).norm() / (root @ change).norm())
+    # As long as it is small, twice the error moves them twice as far: to about as many digits as are asked for here.
+    most = small * 1e-4 / moved
+    with_error(most * 0.9)
+    with pytest.raises(GramTooRough):
+        with_error(most * 1.1)
+    assert float(torch.linalg.matrix_norm(_moved(gram, small) - gram, 2)) == pytest.approx(small, rel=0.3)
+
+
+def test_a_concept_whose_length_the_error_of_g_reaches_is_not_weighed_by_it() -> None:
+    gram = torch.eye(4, dtype=torch.float64)
+    contrast = Contrast("one", torch.ones(1, 4).double(), torch.zeros(1, 4).double())
+    Differences(gram, gram_error=0.9e-5).add(contrast)
+    with pytest.raises(GramTooRough):
+        Differences(gram, gram_error=1.1e-5).add(contrast)
 
 
 def enumerate_weights(rows: Tensor) -> list[tuple[str, Tensor]]:

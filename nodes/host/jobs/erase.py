@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +13,14 @@ from ....rece_ops import (
     Erasure,
     KeptLimits,
     Measures,
+    NumericalError,
     Projection,
     Provenance,
     measure,
     relative_changes,
     worst_case,
 )
+from ....rece_ops.linear.gram import GramTooRough
 from ...request.erasure_request import ErasureRequest
 from ...request.methods import EncodedRequest
 from ..architectures.detection import Architecture, TextStream
@@ -108,14 +110,13 @@ def erase_concepts(session: Session, request: ErasureRequest, progress: JobProgr
         )
     encoded = encode_request(session.encoder, request, request.needs, progress.part("encode"))
     present = [stream for stream in session.architecture.streams if stream.name in encoded]
-    notes: tuple[str, ...] = ()
-    if compares:
-        compared = with_differences(session, request, present, encoded, progress)
-        encoded, notes = dict(compared.encoded), compared.notes
-    streams = {
-        stream.name: _erase_stream(session, stream, request, encoded[stream.name], progress, turn, len(present))
-        for turn, stream in enumerate(present)
-    }
+    try:
+        streams, notes = _erase_streams(session, request, present, encoded, progress, exact=False)
+    except (GramTooRough, NumericalError):
+        # A method without comparisons reads its weights again by itself.
+        if not compares:
+            raise
+        streams, notes = _erase_streams(session, request, present, encoded, progress, exact=True)
     provenance = request.provenance(
         {name: stream.erasure.settings for name, stream in streams.items()},
         session.architecture.name,
@@ -126,6 +127,26 @@ def erase_concepts(session: Session, request: ErasureRequest, progress: JobProgr
     # Of what was erased only in part, something is left to measure.
     upstream = tuple(told for told in upstream_erasures(session.model) if told.shape is None)
     return ErasureResult(EraserSet(erasers, provenance), session.architecture, streams, upstream, notes)
+
+
+def _erase_streams(
+    session: Session,
+    request: ErasureRequest,
+    streams: Sequence[TextStream],
+    encoded: Mapping[str, EncodedRequest],
+    progress: JobProgress,
+    exact: bool,
+) -> tuple[dict[str, StreamErasure], tuple[str, ...]]:
+    """What came of each text stream by its name, and how examples were read; `exact` is about the G that differences know."""
+    notes: tuple[str, ...] = ()
+    if request.needs.contexts:
+        compared = with_differences(session, request, streams, encoded, progress, exact)
+        encoded, notes = compared.encoded, compared.notes
+    found = {
+        stream.name: _erase_stream(session, stream, request, encoded[stream.name], progress, turn, len(streams))
+        for turn, stream in enumerate(streams)
+    }
+    return found, notes
 
 
 def _erase_stream(

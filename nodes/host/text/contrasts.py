@@ -72,10 +72,10 @@ def gather_differences(
     concepts: Sequence[ConceptLine],
     contexts: Sequence[str],
     encoded: Mapping[str, EncodedRequest],
-    grams: Mapping[str, Tensor],
+    found: Mapping[str, Differences],
     progress: Progress,
-) -> dict[str, Differences]:
-    """Every concept next to the mean of other words, and its target, in each context and every source of a stream.
+) -> None:
+    """Add every concept next to the mean of other words, and its target, in each context and every source of a stream.
 
     A few concepts at a time are encoded and gathered for all text streams, and none is kept. In the end come the tokens of
     connected embeddings that are not their targets', next to the mean of the bare words.
@@ -85,10 +85,9 @@ def gather_differences(
         concepts: what to erase; none where examples say all of it.
         contexts: each with '{}' in the concept's place.
         encoded: of every text stream.
-        grams: G [d, d] of the same, by name.
+        found: the differences of every text stream, by its name, which they are added to.
         progress: called for every concept in each context.
     """
-    found = {name: Differences(gram, [pair.name for pair in encoded[name].pairs]) for name, gram in grams.items()}
     contexts = contexts if concepts else contexts[:1]
     steps = Steps(progress, len(contexts) * len(concepts))
     bare: dict[str, Tensor] = {}
@@ -106,7 +105,6 @@ def gather_differences(
         for embedding in encoded[name].given:
             for contrast in _of_tokens(embedding, bare[name]):
                 differences.add(contrast)
-    return found
 
 
 def _of_pair(pair: PromptPair, prompts: Mapping[str, EncodedPrompt], stream: str, scale: float) -> Iterator[Contrast]:

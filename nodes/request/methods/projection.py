@@ -45,7 +45,11 @@ class ProjectionPlan:
         return Needs(contexts=("{}", *templates) if templates else CONTEXTS, calibration=CALIBRATION)
 
     def run(self, weights: Mapping[str, Tensor], encoded: EncodedRequest, progress: Progress | None) -> Outcome:
-        """See `rece_ops.project_differences`; the weights were read for G, which the differences hold."""
+        """See `rece_ops.project_differences`; the weights were read for G, which the differences hold.
+
+        Raises:
+            GramTooRough: see there; the differences have to be gathered again with a more precise G.
+        """
         assert encoded.differences is not None  # this method has contexts
         steps = Steps(progress, 3)
         projection = project_differences(
