@@ -49,17 +49,17 @@ CHOOSE = "Choose a **Stable Diffusion 1.5** checkpoint."
 
 
 def _quick_erase() -> Template:
-    loaded = loaded_checkpoint()
+    loaded = loaded_checkpoint(top=300)
     more = {
-        "positive": prompt(EDGE, 560, NUDE, "Prompt that shows the concept"),
-        "negative": prompt(EDGE, 740, "", "Negative prompt", 90),
-        "latent": Placed("EmptyLatentImage", (EDGE, 870, WIDTH, 120), {"width": 512, "height": 512}),
+        "positive": prompt(EDGE, 460, NUDE, "Prompt that shows the concept"),
+        "negative": prompt(EDGE, 650, "", "Negative prompt", 90),
+        "latent": Placed("EmptyLatentImage", (EDGE, 850, WIDTH, 120), {"width": 512, "height": 512}),
     }
     encoded = (("loader", 1, "positive", "clip"), ("loader", 1, "negative", "clip"))
     first = model_piece(
         loaded,
         f"{CHOOSE} Its MODEL goes through *Erase Concepts* on the way to the sampler; nothing else changes.",
-        240,
+        160,
         more,
     )
     shared = {"negative": ("negative", 0), "latent": ("latent", 0), "vae": loaded.vae}
