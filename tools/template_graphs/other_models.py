@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .parts import (
+    COLUMN,
     EDGE,
     GAP,
+    HEIGHT,
     LOOK_WIDTH,
+    PURPLE,
     STEP,
+    TOP,
     WIDTH,
     Loaded,
     Piece,
@@ -22,6 +26,7 @@ from .parts import (
     loaded_files,
     look_piece,
     model_piece,
+    note,
     prompt,
     sampled_piece,
     save_piece,
@@ -30,7 +35,7 @@ from .parts import (
 SHORT = {"concepts": "Van Gogh -> art", "preset": "artistic style", "preserve": "Claude Monet\nRembrandt"}
 IN_CONTEXT = {**SHORT, "concepts": "Van Gogh -> art\na painting by Van Gogh -> a painting"}
 PROMPTS = "a landscape in the style of Van Gogh\na landscape in the style of Claude Monet\na photo of a dog in a park"
-FILES = "Put the files that the loaders name into `models/diffusion_models`, `models/text_encoders` and `models/vae`; where they are to be had, ComfyUI tells when it misses one."
+FILES = "Put the files that the loaders name into *models/diffusion_models*, *models/text_encoders* and *models/vae*; where they are to be had, ComfyUI tells when it misses one."
 CONTEXT = "This model's text encoder sees words **in their context**: so a phrase that prompts use stands below the name, mapped to the same phrase without the painter. Add the phrases that your prompts use."
 UNMEASURED = "How well this erases from this model was **not measured**: look. The same prompts with the same noise, before and after."
 
@@ -45,7 +50,7 @@ def _style(
     file: str,
     saved: str,
 ) -> Template:
-    """A painter's style, erased and compared; what is left out of `look` is as for Stable Diffusion."""
+    """A painter's style, erased and compared; what is left out of *look* is as for Stable Diffusion."""
     return assembled(
         name,
         model_piece(loaded, first),
@@ -64,40 +69,46 @@ def _wan() -> Template:
         360,
     )
     latent = Placed("EmptyHunyuanLatentVideo", (EDGE, 830, WIDTH, 160), {"width": 832, "height": 480, "length": 33})
-    left, right = 2 * STEP, 2 * STEP + 1000 + GAP
+    left = 3 * STEP
     erase = erase_piece(
         loaded,
         {"concepts": "a dog -> a cat", "preset": "easy object", "preserve": "a horse"},
         "UMT5 sees words in their context: add the phrases that your prompts use, one a line, each with what it is to become.",
         160,
     )
+    prompts = Piece(
+        "Prompts",
+        PURPLE,
+        (2 * STEP, 0, COLUMN, HEIGHT),
+        {
+            "note 3": note(
+                3, 2 * STEP + EDGE, TOP, 160, "A prompt with the concept. Read the report before you wait for videos."
+            ),
+            "positive": prompt(2 * STEP + EDGE, 300, "a dog runs on a beach", "Prompt that shows the concept"),
+            "negative": prompt(2 * STEP + EDGE, 490, "", "Negative prompt"),
+            "report": Placed("PreviewAny", (2 * STEP + EDGE, 680, WIDTH, 300), {}, "Report"),
+        },
+        (("encoder", 0, "positive", "clip"), ("encoder", 0, "negative", "clip"), ("erase", 2, "report", "source")),
+    )
     look = sampled_piece(
-        3,
+        4,
         left,
         "Before and after",
         (Sampled("Before", loaded.model, ("positive", 0)), Sampled("After", ("erase", 0), ("positive", 0))),
         {"negative": ("negative", 0), "latent": ("latent", 0), "vae": loaded.vae},
         {"steps": 30, "cfg": 6.0, "sampler_name": "uni_pc", "scheduler": "simple"},
         ("SaveAnimatedWEBP", {"fps": 16.0}),
-        "Read the report, then compare the videos: how well this erases from Wan was **not measured**.",
+        "The same prompt with the same noise. How well this erases from Wan was **not measured**: look.",
     )
     save = save_piece(
-        4,
-        right,
+        5,
+        left + 1000 + GAP,
         "Wan 2.2 has **two models**, for high and low noise: erase the same concepts from both, and save two erasers.",
         "no_dog_wan",
         140,
     )
-    more = {
-        "positive": prompt(right + EDGE, 520, "a dog runs on a beach", "Prompt that shows the concept", 110),
-        "negative": prompt(right + EDGE, 680, "", "Negative prompt", 90),
-        "report": Placed("PreviewAny", (right + EDGE, 820, WIDTH, 170), {}, "Report"),
-    }
-    links = (("encoder", 0, "positive", "clip"), ("encoder", 0, "negative", "clip"), ("erase", 2, "report", "source"))
-    save = Piece("Save, and the prompts", save.colour, save.box, {**save.nodes, **more}, (*save.links, *links))
-    return assembled(
-        "Erase from videos (Wan 2.1)", model_piece(loaded, FILES, 200, {"latent": latent}), erase, look, save
-    )
+    first = model_piece(loaded, FILES, 200, {"latent": latent})
+    return assembled("Erase from videos (Wan 2.1)", first, erase, prompts, look, save)
 
 
 TEMPLATES = (
@@ -105,10 +116,10 @@ TEMPLATES = (
         "Erase a style (SDXL)",
         loaded_checkpoint("sd_xl_base_1.0.safetensors"),
         "Choose an **SDXL** checkpoint: the base model, or any fine-tune of it.",
-        "`Van Gogh -> art` says what to draw instead, and `preserve` what should stay. SDXL also reads a **pooled** text embedding; it is "
-        "erased from too, and `pooled` under the advanced inputs turns that off.",
+        "*Van Gogh -> art* says what to draw instead, and *preserve* what should stay. SDXL also reads a **pooled** text embedding; it is "
+        "erased from too, and *pooled* under the advanced inputs turns that off.",
         SHORT,
-        {"steps": 25, "cfg": 6.0, "width": 1024, "height": 1024},
+        {"steps": 25, "cfg": 6.0, "scheduler": "normal", "width": 1024, "height": 1024},
         "no_van_gogh_sdxl",
         "The eraser fits every fine-tune of SDXL, and no model of another architecture.",
     ),

@@ -43,23 +43,23 @@ VAN_GOGH = {
     "preset": "artistic style",
     "preserve": "Claude Monet\nPaul Gauguin",
 }
-SAMPLING = {"steps": 20, "cfg": 7.0, "sampler_name": "euler"}
+SAMPLING = {"steps": 20, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal"}
 LOOK = "The same prompts with the same noise: the model as it was, then erased. Move the mouse over a picture to see what it was before. Look at what should **stay**, too."
 CHOOSE = "Choose a **Stable Diffusion 1.5** checkpoint."
 
 
 def _quick_erase() -> Template:
-    loaded = loaded_checkpoint()
+    loaded = loaded_checkpoint(top=300)
     more = {
-        "positive": prompt(EDGE, 560, NUDE, "Prompt that shows the concept"),
-        "negative": prompt(EDGE, 740, "", "Negative prompt", 90),
-        "latent": Placed("EmptyLatentImage", (EDGE, 870, WIDTH, 120), {"width": 512, "height": 512}),
+        "positive": prompt(EDGE, 460, NUDE, "Prompt that shows the concept"),
+        "negative": prompt(EDGE, 650, "", "Negative prompt", 90),
+        "latent": Placed("EmptyLatentImage", (EDGE, 850, WIDTH, 120), {"width": 512, "height": 512}),
     }
     encoded = (("loader", 1, "positive", "clip"), ("loader", 1, "negative", "clip"))
     first = model_piece(
         loaded,
         f"{CHOOSE} Its MODEL goes through *Erase Concepts* on the way to the sampler; nothing else changes.",
-        240,
+        160,
         more,
     )
     shared = {"negative": ("negative", 0), "latent": ("latent", 0), "vae": loaded.vae}
@@ -80,7 +80,7 @@ def _quick_erase() -> Template:
     save = save_piece(
         4,
         left + 1000 + GAP,
-        "The **eraser** in `models/erasers` fits every fine-tune of SD 1.5. Next time, *Load Eraser* and *Apply Eraser* are enough.",
+        "The **eraser** in *models/erasers* fits every fine-tune of SD 1.5. Next time, *Load Eraser* and *Apply Eraser* are enough.",
         "no_nudity_sd15",
         180,
     )
@@ -94,8 +94,8 @@ def _quick_erase() -> Template:
     erase = erase_piece(
         loaded,
         NUDITY,
-        "`nudity -> clothing` says what to draw **instead**: pictures come out better with a target. What should stay stands in "
-        "`preserve`, one a line. Other ways to erase are under `method`.",
+        "*nudity -> clothing* says what to draw **instead**: pictures come out better with a target. What should stay stands in "
+        "*preserve*, one a line. Other ways to erase are under *method*.",
     )
     return assembled(
         "Quick erase (SD 1.5)", Piece(first.title, first.colour, first.box, first.nodes, encoded), erase, look, save
@@ -113,7 +113,7 @@ def _compare_methods() -> Template:
             TOP,
             150,
             "The same concepts by three **methods**. *UCE* maps the concept to the target; *RECE* repeats that with what would "
-            "bring the concept back; *projection* takes a direction out of the embedding. The line below `concepts` says what each was "
+            "bring the concept back; *projection* takes a direction out of the embedding. The line below *concepts* says what each was "
             "measured to cost.",
             width - 2 * EDGE,
         )
@@ -134,7 +134,7 @@ def _compare_methods() -> Template:
         loaded,
         [(method, 1) for method in methods],
         (methods[0], 2),
-        {"prompts": PAINTERS},
+        {"prompts": PAINTERS, "scheduler": "normal"},
         "From left to right: the model, then each method, always with the same noise. Choose the one that takes the concept away "
         "and leaves the others as they were.",
     )
@@ -162,7 +162,7 @@ def _many_concepts() -> Template:
             "preserve": "Claude Monet\nPaul Gauguin\nKatsushika Hokusai\nVermeer\na photo of a village\na portrait of a person",
         },
         "Commas make **several concepts** with one target. *Insert…* below the field has lists of hundreds. The more you erase, the more "
-        "belongs into `preserve`: what is close to the concepts first.",
+        "belongs into *preserve*: what is close to the concepts first.",
     )
     look = look_piece(
         3,
@@ -173,6 +173,7 @@ def _many_concepts() -> Template:
         {
             "prompts": "a harbour by Van Gogh\na woman by Pablo Picasso\na harbour by Claude Monet\na wave by Katsushika Hokusai",
             "strengths": "0.5, 1",
+            "scheduler": "normal",
         },
         "Two erased painters and two who should stay, at half and at full **strength**. Where the ones who stay change too much, "
         "preserve more, or erase with less strength.",
@@ -209,7 +210,7 @@ def _save_and_share() -> Template:
                 other + EDGE,
                 TOP,
                 240,
-                "Whoever has the file puts it into `models/erasers`. *Load Eraser* says what a file is before anything runs. "
+                "Whoever has the file puts it into *models/erasers*. *Load Eraser* says what a file is before anything runs. "
                 "Here it goes onto a **fine-tune**: choose one. On another architecture the node says that it does not fit.",
             ),
             "other": checkpoint(other + EDGE, 380),
@@ -230,7 +231,7 @@ def _save_and_share() -> Template:
         loaded,
         [("apply", 0)],
         ("erase", 2),
-        {"prompts": PAINTERS},
+        {"prompts": PAINTERS, "scheduler": "normal"},
         "*Load Eraser* is **muted** until the file is there: press Ctrl+M on it, and connect it to *Apply Eraser* in the place of the "
         "eraser that was just made.",
         model=("other", 0),
@@ -254,7 +255,9 @@ def _with_a_lora() -> Template:
     erase = Piece(
         erase.title, erase.colour, erase.box, erase.nodes, ((*model, "erase", "model"), (*clip, "erase", "clip"))
     )
-    look = look_piece(3, 2 * STEP, loaded, [("erase", 0)], ("erase", 2), {"prompts": PAINTERS}, LOOK, model)
+    look = look_piece(
+        3, 2 * STEP, loaded, [("erase", 0)], ("erase", 2), {"prompts": PAINTERS, "scheduler": "normal"}, LOOK, model
+    )
     left = 2 * STEP + LOOK_WIDTH + GAP
     export = Piece(
         "Save the erasure as a LoRA",
@@ -294,10 +297,12 @@ def _with_a_lora() -> Template:
 def _erased_checkpoint() -> Template:
     loaded = loaded_checkpoint()
     erase = erase_piece(
-        loaded, NUDITY, "`nudity -> clothing` says what to draw instead; what should stay stands in `preserve`.", 120
+        loaded, NUDITY, "*nudity -> clothing* says what to draw instead; what should stay stands in *preserve*.", 120
     )
     prompts = f"{NUDE}\n{DRESSED}\na portrait of a man"
-    look = look_piece(3, 2 * STEP, loaded, [("erase", 0)], ("erase", 2), {"prompts": prompts}, LOOK)
+    look = look_piece(
+        3, 2 * STEP, loaded, [("erase", 0)], ("erase", 2), {"prompts": prompts, "scheduler": "normal"}, LOOK
+    )
     left = 2 * STEP + LOOK_WIDTH + GAP
     save = Piece(
         "Save the checkpoint",
@@ -310,7 +315,7 @@ def _erased_checkpoint() -> Template:
                 TOP,
                 280,
                 "A checkpoint with the erasure in its weights, for any program. *Save Checkpoint* is **muted**, because it "
-                "writes gigabytes: press Ctrl+M on it when you like what you see.\n\nWithout ComfyUI: `python -m tools.erase` in the "
+                "writes gigabytes: press Ctrl+M on it when you like what you see.\n\nWithout ComfyUI: *python -m tools.erase* in the "
                 "pack's folder, one tensor at a time.",
             ),
             "save": Placed(

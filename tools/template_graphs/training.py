@@ -33,7 +33,7 @@ TEMPLATES = (
                 500,
                 80,
                 200,
-                "`Van Gogh -> art` says what to draw instead. A **target** of the same kind costs other pictures least.",
+                "*Van Gogh -> art* says what to draw instead. A **target** of the same kind costs other pictures least.",
             ),
             "erase": Placed(
                 "RECE_EraseConcepts",
@@ -45,7 +45,7 @@ TEMPLATES = (
                 980,
                 80,
                 260,
-                "`contexts` are prompts in which people write the concept, `preserve` what should stay, above all what is **close to "
+                "*contexts* are prompts in which people write the concept, *preserve* what should stay, above all what is **close to "
                 "it**. More steps erase more and cost more.\n\nReceler is another method of this node.",
             ),
             "train": Placed(
@@ -132,7 +132,7 @@ TEMPLATES = (
                 80,
                 260,
                 "A few pictures and a few steps (few-shot unlearning). *bounded* stops before it ruins everything; on this pack's "
-                "small test model it erased **nothing, or everything**. Raise `learning_rate` and `steps` carefully.",
+                "small test model it erased **nothing, or everything**. Raise *learning_rate* and *steps* carefully.",
             ),
             "unlearn": Placed(
                 "RECE_UnlearnTextEncoder",
