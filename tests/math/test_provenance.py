@@ -174,10 +174,11 @@ def test_nodes_read_nothing_by_its_name_in_a_dictionary(root: Path) -> None:
     for folder in ("nodes", "rece_ops"):
         for path in (root / folder).rglob("*.py"):
             if path.name not in {"eraser.py", "eraser_set.py", "eraser_file.py", "tensor_file.py"}:
-                # The metadata of a checkpoint, of a list of words or of a training's state are no provenance.
+                # The metadata of a checkpoint or a model's file, of a list of words or of a training's state are no provenance.
                 if path.parent.name == "stored" or path.name in {
                     "rewrite.py",
                     "checkpoint_file.py",
+                    "model_file.py",
                     "word_file.py",
                     "state.py",
                 }:
