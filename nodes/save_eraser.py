@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..rece_ops import EraserSet
 from .host.folders import ERASERS, default_name, path_to_save
+from .host.workflow import embedded_workflow
 from .schema.checked import checked
 from .schema.compat import build
 from .schema.files import file_name_input, if_exists_input, keeps_both, saved_file
@@ -23,9 +24,13 @@ class SaveEraser(io.ComfyNode):
             node_id="RECE_SaveEraser",
             display_name="Save Eraser (RECE)",
             category=FILES,
-            description="Writes an erasure to models/erasers, with the concepts and settings it was made with.",
+            description=(
+                "Writes an erasure to models/erasers, with the concepts and settings it was made with, and the workflow: drop the "
+                "file on ComfyUI's page to open it."
+            ),
             search_aliases=["export", "share"],
             is_output_node=True,
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
                 Eraser.Input("eraser", tooltip="The erasure to save."),
                 file_name_input(),
@@ -45,4 +50,4 @@ class SaveEraser(io.ComfyNode):
         name = file_name.strip() or default_name(present.provenance)
         path, keep_existing = path_to_save(ERASERS, name), keeps_both(if_exists)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return saved_file(ERASERS, present.save(path, keep_existing))
+        return saved_file(ERASERS, present.save(path, keep_existing, embedded_workflow(cls.hidden)))

@@ -186,12 +186,18 @@ class EraserSet(Mapping[str, Part]):
             joined[name] = self[name] @ second[name]
         return EraserSet({name: joined[name] for name in dict.fromkeys([*self, *second])}, metadata)
 
-    def save(self, path: str | os.PathLike[str], keep_existing: bool = False) -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        keep_existing: bool = False,
+        attached: Mapping[str, str] = MappingProxyType({}),
+    ) -> Path:
         """Write all parts and the provenance to one safetensors file, in one step.
 
         Args:
             path: of the file.
             keep_existing: give the new file a number where there is one of that name, instead of taking its place.
+            attached: texts that other programs look for in the header, such as ComfyUI's workflow; `load` does not read them.
 
         Returns:
             The path of the new file.
@@ -201,7 +207,7 @@ class EraserSet(Mapping[str, Part]):
             OSError: the file could not be written; an old one is left as it was.
         """
         stored = {name: part.stored() for name, part in self.items()}
-        return write_eraser_file(path, stored, self.provenance, keep_existing, self.shape)
+        return write_eraser_file(path, stored, self.provenance, keep_existing, self.shape, attached)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> EraserSet:

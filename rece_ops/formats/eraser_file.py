@@ -3,7 +3,8 @@
 The header's metadata holds `format`, `format_version`, `parts` (JSON: kind and attributes by the part's name, see
 `formats.parts`), `provenance` (JSON, see `Provenance`) and `sha256`, the digest of the tensors (see `TensorDigest`). A file of
 version 3 also has `shape` (JSON, see `Shape`); what has none is written as version 2, which older packs read too. In version 1
-every part was a text transform, and there was no digest; its files are still read. Nothing in a file is trusted: sizes, names,
+every part was a text transform, and there was no digest; its files are still read. Other programs may have texts of
+their own there, which are not read, such as ComfyUI's workflow. Nothing in a file is trusted: sizes, names,
 shapes, dtypes, finiteness and the digest are checked before a tensor leaves this module.
 
 It is read in three layers: the header (`tensor_file`), the typed metadata, the tensors.
@@ -17,6 +18,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -87,8 +89,11 @@ def write_eraser_file(
     provenance: Provenance,
     keep_existing: bool = False,
     shape: Shape = WHOLE,
+    attached: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Write `parts` to `path` in one step (see `save_atomically`); returns where the file is.
+
+    The header gets what is `attached` too, by names that are not those of this format.
 
     Raises:
         InputError: the provenance is too long, or has other dimensions.
@@ -102,6 +107,7 @@ def write_eraser_file(
         raise InputError(f"The eraser's provenance {wrong}: give the erasers the provenance that belongs to them.")
     tensors = {f"{name}/{key}": tensor for name, part in parts.items() for key, tensor in part.tensors.items()}
     metadata = {
+        **attached,
         "format": FORMAT,
         "format_version": str(UNSHAPED_VERSION if shape.is_whole else FORMAT_VERSION),
         # In their order, which is that in which they are applied.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -398,6 +400,67 @@ def test_a_chosen_file_says_what_it_is_before_anything_runs(
     assert frontend.prompt()[str(node)]["inputs"] == {"eraser_name": "shown.safetensors"}
     frontend.page.evaluate(choose, [node, "damaged.safetensors"])
     frontend.page.locator(".rece-text-error:visible").get_by_text("damaged.safetensors").wait_for()
+
+
+def test_an_eraser_file_that_is_dropped_on_the_page_opens_its_workflow(frontend: Frontend, server: ComfyServer) -> None:
+    concept = "tower" if frontend.nodes2 else "bridge"
+    _erase_and_save(frontend, concept)
+    before = frontend.serialize()
+    frontend.queue()
+    saved = frontend.page.locator(".rece-report:visible").filter(has_text="Saved models/erasers/browser")
+    saved.wait_for(timeout=180_000)
+    name = re.search(r"models/erasers/(browser\S*\.safetensors)", saved.inner_text())
+    assert name is not None
+    file = server.base / "models" / "erasers" / name[1]
+    frontend.clear()
+    frontend.page.evaluate(
+        """([name, bytes]) => {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0))], name));
+          const options = { bubbles: true, cancelable: true, dataTransfer };
+          document.querySelector("#graph-canvas").dispatchEvent(new DragEvent("drop", options));
+        }""",
+        [file.name, base64.b64encode(file.read_bytes()).decode()],
+    )
+    frontend.page.wait_for_function("(count) => app.graph.nodes.length === count", arg=len(before["nodes"]))
+    after = frontend.serialize()
+    assert {node["type"]: node.get("widgets_values") for node in after["nodes"]} == {
+        node["type"]: node.get("widgets_values") for node in before["nodes"]
+    }
+
+
+def test_a_run_that_is_cancelled_ends_at_once_and_the_next_one_works(frontend: Frontend) -> None:
+    loader = frontend.add("CheckpointLoaderSimple", (20, 100), ckpt_name="sd15.safetensors")
+    # More steps than anybody waits for: Cancel ends them.
+    values = {"prompts": "a bird", "steps": 1000, "width": 64, "height": 64, "seed": 21 + frontend.nodes2}
+    compare = frontend.add("RECE_CompareErasure", (500, 100), **values)
+    for output, name in enumerate(("model", "clip", "vae")):
+        frontend.connect(loader, output, compare, name)
+    erase = frontend.add(ERASE, (20, 300), concepts="bird -> cat", method="UCE")
+    frontend.connect(loader, 0, erase, "model")
+    frontend.connect(loader, 1, erase, "clip")
+    frontend.connect(erase, 1, compare, "erased_1")
+    frontend.page.evaluate(
+        """async (node) => {
+          const { api } = await import("/scripts/api.js");
+          window.ended = false;
+          api.addEventListener("execution_interrupted", () => { window.ended = true; }, { once: true });
+          const look = ({ detail }) => {
+            if (String(detail.node) !== String(node)) return;
+            api.removeEventListener("progress", look);
+            api.interrupt(detail.prompt_id);
+          };
+          api.addEventListener("progress", look);
+        }""",
+        compare,
+    )
+    frontend.queue()
+    frontend.page.wait_for_function("() => window.ended", timeout=180_000)
+    assert frontend.page.locator(".rece-compare:visible").count() == 0
+    assert frontend.page.locator(".rece-report-error:visible").count() == 0
+    frontend.page.evaluate("([id]) => { recetest.widget([id, 'steps']).value = 1; }", [compare])
+    frontend.queue()
+    frontend.page.locator(".rece-compare:visible").wait_for(timeout=180_000)
 
 
 def test_a_comparison_shows_over_a_picture_what_was_before(frontend: Frontend) -> None:

@@ -36,7 +36,7 @@ ROOMS = {
         ("training",),
     ),
     "nodes.host": (
-        ("errors", "protocols", "progress", "device", "folders", "connections", "log", "routes"),
+        ("errors", "protocols", "progress", "device", "folders", "connections", "log", "routes", "workflow"),
         ("architectures",),
         ("patching",),
         ("text", "detectors"),
