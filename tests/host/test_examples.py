@@ -14,6 +14,7 @@ import torch
 from rece_pack.nodes.erase_concepts import EraseConcepts
 from rece_pack.nodes.evaluation.load_prompt_set import LoadPromptSet
 from rece_pack.nodes.host.folders import register_evaluation_folders
+from rece_pack.nodes.host.jobs import compare, erase
 from rece_pack.nodes.host.jobs import examples as job
 from rece_pack.nodes.host.jobs.compare import with_differences
 from rece_pack.nodes.host.jobs.erase import erase_concepts
@@ -25,8 +26,9 @@ from rece_pack.nodes.host.text.encode_request import encode_request
 from rece_pack.nodes.request.concept_examples import Example, parse_examples
 from rece_pack.nodes.request.concept_lines import ConceptLine
 from rece_pack.nodes.request.erasure_request import request_of
-from rece_pack.rece_ops import InputError, gram_matrix
+from rece_pack.rece_ops import InputError, NumericalError, gram_matrix
 from rece_pack.rece_ops.linear import directions
+from torch import Tensor
 
 from tools import erase as command
 
@@ -84,6 +86,27 @@ def test_weights_are_read_again_in_float64_where_g_is_too_rough(
         again = erase_concepts(session, request).streams["text"].erasure.gram
     assert not torch.equal(rough, exact)
     assert torch.equal(again, exact)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-9])
+def test_what_cannot_be_solved_is_tried_again_only_where_g_could_be_better(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, error: float
+) -> None:
+    tries = []
+
+    def measured(weights: Any, done: Any, exact: bool) -> tuple[Tensor, float]:
+        tries.append(exact)
+        return gram_matrix(weights), 0.0 if exact else error
+
+    def erase_stream(*inputs: Any) -> Any:
+        raise NumericalError("seen")
+
+    monkeypatch.setattr(compare, "measured_gram", measured)
+    monkeypatch.setattr(erase, "_erase_stream", erase_stream)
+    request = request_of("boat -> tree", {**PROJECTION, "examples": PAIRS})
+    with torch.inference_mode(), pytest.raises(NumericalError, match="seen"):
+        erase_concepts(Session.open(*loaded), request)
+    assert tries == ([False, True] if error else [False])
 
 
 @pytest.mark.large

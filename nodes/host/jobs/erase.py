@@ -112,10 +112,7 @@ def erase_concepts(session: Session, request: ErasureRequest, progress: JobProgr
     present = [stream for stream in session.architecture.streams if stream.name in encoded]
     try:
         streams, notes = _erase_streams(session, request, present, encoded, progress, exact=False)
-    except (GramTooRough, NumericalError):
-        # A method without comparisons reads its weights again by itself.
-        if not compares:
-            raise
+    except GramTooRough:
         streams, notes = _erase_streams(session, request, present, encoded, progress, exact=True)
     provenance = request.provenance(
         {name: stream.erasure.settings for name, stream in streams.items()},
@@ -137,15 +134,25 @@ def _erase_streams(
     progress: JobProgress,
     exact: bool,
 ) -> tuple[dict[str, StreamErasure], tuple[str, ...]]:
-    """What came of each text stream by its name, and how examples were read; `exact` is about the G that differences know."""
+    """What came of each text stream by its name, and how examples were read; `exact` is about the G that differences know.
+
+    Raises:
+        GramTooRough: that is not precise enough, or what float32 left of it cannot be solved with; never where it is exact. A
+            method without comparisons reads its weights again by itself.
+    """
     notes: tuple[str, ...] = ()
     if request.needs.contexts:
         compared = with_differences(session, request, streams, encoded, progress, exact)
         encoded, notes = compared.encoded, compared.notes
-    found = {
-        stream.name: _erase_stream(session, stream, request, encoded[stream.name], progress, turn, len(streams))
-        for turn, stream in enumerate(streams)
-    }
+    try:
+        found = {
+            stream.name: _erase_stream(session, stream, request, encoded[stream.name], progress, turn, len(streams))
+            for turn, stream in enumerate(streams)
+        }
+    except NumericalError:
+        if any(one.differences is not None and one.differences.gram_error for one in encoded.values()):
+            raise GramTooRough from None
+        raise
     return found, notes
 
 
