@@ -85,7 +85,7 @@ class AdversaryPool:
             "second moments": self._second,
             "lives": self._lives,
         }
-        return {name: tensor.cpu().clone() for name, tensor in held.items()}
+        return {name: tensor.to("cpu", copy=True) for name, tensor in held.items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the values that `tensors` gave of a pool of the same size."""

@@ -158,14 +158,14 @@ class _Batch:
 
     Attributes:
         noised: all of them, n.
-        own: places [n] of their prompts; an adversary replaces the token embeddings of its picture's.
+        prompts: places [n] of their prompts; an adversary replaces the token embeddings of its picture's.
         wanted: what predictions are pulled to.
         weights: [n] of their errors in the loss.
         attacked, erased: how many are adversaries', and how many show the concept.
     """
 
     noised: Noised
-    own: Tensor
+    prompts: Tensor
     wanted: Tensor
     weights: Tensor
     attacked: int
@@ -250,9 +250,8 @@ class _Training:
             for _ in range(settings.adversary_updates - 1 if batch.attacked else 0):
                 self._strengthen(adversaries, generator)
             self._optimizer.zero_grad(set_to_none=True)
-            found, attacks, slopes = self._learn(batch, self._pool.contexts[adversaries.to(self._denoiser.device)])
-            if batch.attacked:
-                self._pool.update(adversaries, slopes, generator)
+            found, attacks, slopes = self._learn(batch, self._contexts(adversaries))
+            self._pool.update(adversaries, slopes, generator)
         erasing, retaining = (part.mean() for part in (found[: batch.erased], found[batch.erased :]))
         attack = attacks.mean() if batch.attacked else found.new_zeros(())
         losses = torch.stack([erasing, retaining, attack, *unedited])
@@ -270,14 +269,14 @@ class _Training:
         phrases = self._shown[places]
         others = chosen(generator, len(self._retained), settings.retained_batch)
         retained = self._denoiser.noised(self._retained[others.to(self._retained.device)], generator)
-        prompts = self._own[others]
-        prompts[torch.rand(len(prompts), generator=generator) < _EMPTY] = self._empty
-        concept, anchor, kept = self._taught(erased, retained, phrases, prompts)
-        own = torch.cat([self._named[phrases[: attacked + named]], self._empty.expand(empty), prompts])
-        weights = kept.new_full((count + len(prompts),), 1 / count)
-        weights[count:] = settings.retain_weight / len(prompts)
+        staying = self._own[others]
+        staying[torch.rand(len(staying), generator=generator) < _EMPTY] = self._empty
+        concept, anchor, kept = self._taught(erased, retained, phrases, staying)
+        prompts = torch.cat([self._named[phrases[: attacked + named]], self._empty.expand(empty), staying])
+        weights = kept.new_full((len(prompts),), 1 / count)
+        weights[count:] = settings.retain_weight / len(staying)
         wanted = torch.cat([erasing_target(concept, anchor, settings.push), kept])
-        batch = _Batch(Noised.joined([erased, retained]), own, wanted, weights, attacked, count)
+        batch = _Batch(Noised.joined([erased, retained]), prompts, wanted, weights, attacked, count)
         return batch, (error(concept, erased.noise), error(kept, retained.noise))
 
     def _learn(self, batch: _Batch, contexts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -286,28 +285,31 @@ class _Training:
         Returns: the error of each picture, of each adversary, and each adversary's gradient.
         """
         found, attacks, slopes = [], [], []
-        for rows in self._pieces(len(batch.own)):
+        for rows in self._pieces(len(batch.prompts)):
             part, own = batch.noised[rows], contexts[rows].clone().requires_grad_()
-            predicted = self._learned(part, own, batch.own[rows])
+            predicted = self._learned(part, own, batch.prompts[rows])
             attack = errors(predicted[: len(own)], part.noise[: len(own)])
-            if len(own):
-                slopes.append(_slope(attack, own, retain_graph=True))
+            # Where there is none, nothing depends on it.
+            slopes.append(_slope(attack, own, retain_graph=True) if len(own) else own.detach())
             one = errors(predicted, batch.wanted[rows])
             torch.autograd.backward((one @ batch.weights[rows]) * LOSS_SCALE)
             found.append(one.detach())
             attacks.append(attack.detach())
-        return torch.cat(found), torch.cat(attacks), torch.cat(slopes) if slopes else contexts
+        return torch.cat(found), torch.cat(attacks), torch.cat(slopes)
 
     def _strengthen(self, adversaries: Tensor, generator: torch.Generator) -> None:
         """One update of those adversaries against the weights as they stand, on pictures of its own."""
         places = chosen(generator, len(self._concept), len(adversaries))
         noised = self._denoiser.noised(self._concept[places.to(self._concept.device)], generator)
-        contexts, prompts = self._pool.contexts[adversaries.to(self._denoiser.device)], self._named[self._shown[places]]
+        contexts, prompts = self._contexts(adversaries), self._named[self._shown[places]]
         slopes = []
         for rows in self._pieces(len(adversaries)):
             part, own = noised[rows], contexts[rows].clone().requires_grad_()
             slopes.append(_slope(errors(self._learned(part, own, prompts[rows]), part.noise), own))
         self._pool.update(adversaries, torch.cat(slopes), generator)
+
+    def _contexts(self, adversaries: Tensor) -> Tensor:
+        return self._pool.contexts[adversaries.to(self._pool.contexts.device)]
 
     def _pieces(self, count: int) -> Iterator[slice]:
         """Of so many pictures, as many as go through the MODEL together."""
