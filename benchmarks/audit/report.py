@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import reduce
 from operator import add
 from pathlib import Path
 
@@ -72,21 +72,18 @@ def write_report(folder: Path, path: Path) -> None:
         further=_further(probed) if probed else "",
     )
     path.write_text(text, encoding="utf-8", newline="\n")
-    methods = {method: len(_of(found, method)) for method in REPORTED if _of(found, method)}
-    columns = [(name, partial(_rate, found, of), name.endswith(KEPT)) for name, of in RATES]
-    save_plot(methods, columns, path.with_suffix(".png"))
+    measured = {method: _of(found, method) for method in REPORTED if _of(found, method)}
+    rows = {f"{method} ({len(every)})": _rates(every) for method, every in measured.items()}
+    save_plot(rows, {name: name.endswith(KEPT) for name, _ in RATES}, path.with_suffix(".png"))
 
 
 def _of(found: Sequence[Found], method: str) -> list[Found]:
     return [one for one in found if one.method == method]
 
 
-def _rate(found: Sequence[Found], of: Callable[[Found], Rate], method: str) -> Rate:
-    return _sum(_of(found, method), of)
-
-
-def _sum(found: Sequence[Found], of: Callable[[Found], Rate]) -> Rate:
-    return reduce(add, map(of, found), Rate(0, 0))
+def _rates(found: Sequence[Found]) -> list[Rate]:
+    """All of `RATES`, over several concepts."""
+    return [reduce(add, map(of, found), Rate(0, 0)) for _, of in RATES]
 
 
 def _further(probed: Sequence[Probed]) -> str:
@@ -118,7 +115,7 @@ def _table(rows: Sequence[tuple[str, Sequence[Found]]]) -> str:
     lines.append("| --- |" + " --- |" * (len(RATES) + 3))
     for name, found in rows:
         if found:
-            rates = [str(_sum(found, of)) for _, of in RATES]
+            rates = [str(rate) for rate in _rates(found)]
             seconds = sum(one.seconds for one in found) / len(found)
             size = sum(one.size for one in found) / len(found) / 2**20
             lines.append(f"| {name} | {len(found)} | {' | '.join(rates)} | {seconds:.0f} | {size:.1f} MiB |")

@@ -10,10 +10,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from benchmarks.audit.attacker import Attacker, Outcome, differentiable
 from benchmarks.audit.erasures import Erased
-from benchmarks.audit.probes.start_noise import backwards, pictures_of, rising_levels, slope_of
+from benchmarks.audit.probes.start_noise import backwards, forwards, pictures_of, rising_levels, slope_of
 from pocket_model.classifier import classify
 from pocket_model.trials import made
 
@@ -32,18 +33,23 @@ def measure(attacker: Attacker, erased: Erased) -> Outcome:
         empty = attacker.bench.pocket.embeddings([""]).clone().to(levels.device, torch.float32)
         learned = empty.expand(len(clean), -1, -1).clone().requires_grad_()
         slope = slope_of(denoiser)
+
+        def read(noisy: Tensor, level: Tensor) -> Tensor:
+            return slope(noisy, level, learned)
+
         with constant_weights(erased.model.model):
             with torch.no_grad():
-                way = backwards(denoiser.latents(clean), levels, lambda noisy, level: slope(noisy, level, learned))
+                way = backwards(denoiser.latents(clean), levels, read)
             noisy, rate = way[-1], RATE * float(empty.square().mean().sqrt())
             for (level, after), wanted in zip(pairwise(levels.flip(0)), reversed(way[:-1]), strict=True):
                 optimizer = torch.optim.Adam([learned], lr=rate)
+                step = torch.stack([level, after])
                 for _ in range(UPDATES):
-                    reached = noisy + (after - level) * slope(noisy, level, learned)
+                    reached = forwards(noisy, step, read)
                     optimizer.zero_grad()
                     torch.autograd.backward((reached - wanted).square().mean() * LOSS_SCALE)
                     optimizer.step()
                 with torch.no_grad():
-                    noisy = noisy + (after - level) * slope(noisy, level, learned)
+                    noisy = forwards(noisy, step, read)
     missed = float((noisy - way[0]).square().mean().sqrt() / way[0].square().mean().sqrt())
     return Outcome(made(attacker.concept, classify(pictures_of(attacker, erased, noisy))), (missed,))

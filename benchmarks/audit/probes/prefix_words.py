@@ -61,6 +61,7 @@ class _Attack:
         self._words = {place: word for place, word in words.items() if word.isascii() and word.isalpha()}
         embedded = self._encoder.transformer.get_input_embeddings().weight.float()
         self.table = embedded[torch.tensor(list(self._words), device=embedded.device)].clone()
+        self._directions = nn.functional.normalize(self.table, dim=1).T
         self._clean = self._denoiser.latents(attacker.latents[: len(prompts)].clone())
         self._generator = torch.Generator().manual_seed(attacker.seed)
         self.best = torch.randint(len(self.table), (len(prompts), COUNT), generator=self._generator)
@@ -116,5 +117,4 @@ class _Attack:
 
     def _nearest(self, learned: Tensor) -> Tensor:
         """By the cosine, as places in the table."""
-        unit = nn.functional.normalize(self.table, dim=1)
-        return (nn.functional.normalize(learned, dim=-1) @ unit.T).argmax(dim=-1).cpu()
+        return (nn.functional.normalize(learned, dim=-1) @ self._directions).argmax(dim=-1).cpu()
