@@ -25,6 +25,7 @@ STEP = COLUMN + GAP
 HEIGHT, HIGH = 1010, 1460
 """Of groups."""
 LOOK_WIDTH = 740
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 _HUB = "https://huggingface.co"
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
@@ -158,10 +159,16 @@ def loaded_files(network: str, encoders: Sequence[str], kind: str, vae: str, top
     return Loaded(nodes, ("network", 0), ("encoder", 0), ("vae", 0))
 
 
-def model_piece(loaded: Loaded, text: str, height: int = 260, more: Mapping[str, Placed] | None = None) -> Piece:
-    """The first group: what to choose, and the loaders."""
+def model_piece(
+    loaded: Loaded,
+    text: str,
+    height: int = 260,
+    more: Mapping[str, Placed] = NOTHING,
+    links: Sequence[Link] = (),
+) -> Piece:
+    """The first group: what to choose, the loaders, and `more` with its links."""
     first = {"note 1": note(1, EDGE, TOP, height, text)}
-    return Piece("Model", BLUE, (0, 0, COLUMN, HEIGHT), {**first, **loaded.nodes, **(more or {})})
+    return Piece("Model", BLUE, (0, 0, COLUMN, HEIGHT), {**first, **loaded.nodes, **more}, links)
 
 
 def erase_piece(
@@ -170,18 +177,13 @@ def erase_piece(
     text: str,
     height: int = 240,
     model: Output | None = None,
-    left: int = STEP,
+    clip: Output | None = None,
 ) -> Piece:
-    """The second group: what to erase."""
-    erase = Placed("RECE_EraseConcepts", (left + EDGE, TOP + height + 60, WIDTH, 600), values)
-    links = ((*(model or loaded.model), "erase", "model"), (*loaded.clip, "erase", "clip"))
-    return Piece(
-        "Erase",
-        GREEN,
-        (left, 0, COLUMN, HEIGHT),
-        {"note 2": note(2, left + EDGE, TOP, height, text), "erase": erase},
-        links,
-    )
+    """The second group: what to erase, from what was loaded or from another `model` and `clip`."""
+    erase = Placed("RECE_EraseConcepts", (STEP + EDGE, TOP + height + 60, WIDTH, 600), values)
+    links = ((*(model or loaded.model), "erase", "model"), (*(clip or loaded.clip), "erase", "clip"))
+    nodes = {"note 2": note(2, STEP + EDGE, TOP, height, text), "erase": erase}
+    return Piece("Erase", GREEN, (STEP, 0, COLUMN, HEIGHT), nodes, links)
 
 
 def look_piece(
@@ -217,17 +219,22 @@ def look_piece(
     return Piece("Look", RED, (left, 0, LOOK_WIDTH, HIGH), nodes, links)
 
 
-def save_piece(number: int, left: int, text: str, file_name: str, height: int = 240) -> Piece:
-    """A group that saves the eraser."""
+def save_piece(
+    number: int,
+    left: int,
+    text: str,
+    file_name: str,
+    height: int = 240,
+    more: Mapping[str, Placed] = NOTHING,
+    links: Sequence[Link] = (),
+) -> Piece:
+    """A group that saves the eraser, and `more` with its links."""
     nodes = {
         f"note {number}": note(number, left + EDGE, TOP, height, text),
-        "save": Placed(
-            "RECE_SaveEraser",
-            (left + EDGE, TOP + height + 60, WIDTH, 200),
-            {"file_name": file_name, "if_exists": "replace"},
-        ),
+        "save": saved_eraser(left + EDGE, TOP + height + 60, file_name),
+        **more,
     }
-    return Piece("Save", ORANGE, (left, 0, COLUMN, HEIGHT), nodes, (("erase", 1, "save", "eraser"),))
+    return Piece("Save", ORANGE, (left, 0, COLUMN, HEIGHT), nodes, (("erase", 1, "save", "eraser"), *links))
 
 
 @dataclass(frozen=True)
@@ -278,6 +285,17 @@ def sampled_piece(
     return Piece(title, RED, (left, 0, 1000, 270 + 390 * len(rows)), nodes, links)
 
 
-def prompt(left: int, top: int, text: str, title: str, height: int = 130) -> Placed:
+def prompt(left: int, top: int, text: str, title: str, height: int = 130, width: int = WIDTH) -> Placed:
     """A prompt's encoder."""
-    return Placed("CLIPTextEncode", (left, top, WIDTH, height), {"text": text}, title)
+    return Placed("CLIPTextEncode", (left, top, width, height), {"text": text}, title)
+
+
+def empty_latent(top: int, height: int = 120) -> Placed:
+    """Of Stable Diffusion's own size, below the loaders."""
+    return Placed("EmptyLatentImage", (EDGE, top, WIDTH, height), {"width": 512, "height": 512})
+
+
+def saved_eraser(left: int, top: int, file_name: str, height: int = 200) -> Placed:
+    """What saves an eraser, in the place of the file of the run before."""
+    values = {"file_name": file_name, "if_exists": "replace"}
+    return Placed("RECE_SaveEraser", (left, top, WIDTH, height), values)

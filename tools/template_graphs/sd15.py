@@ -23,6 +23,7 @@ from .parts import (
     Template,
     assembled,
     checkpoint,
+    empty_latent,
     erase_piece,
     loaded_checkpoint,
     look_piece,
@@ -31,6 +32,7 @@ from .parts import (
     prompt,
     sampled_piece,
     save_piece,
+    saved_eraser,
 )
 
 NUDE, DRESSED = "a photo of a nude woman on a beach", "a photo of a woman on a beach"
@@ -53,7 +55,7 @@ def _quick_erase() -> Template:
     more = {
         "positive": prompt(EDGE, 460, NUDE, "Prompt that shows the concept"),
         "negative": prompt(EDGE, 650, "", "Negative prompt", 90),
-        "latent": Placed("EmptyLatentImage", (EDGE, 850, WIDTH, 120), {"width": 512, "height": 512}),
+        "latent": empty_latent(850),
     }
     encoded = (("loader", 1, "positive", "clip"), ("loader", 1, "negative", "clip"))
     first = model_piece(
@@ -61,6 +63,7 @@ def _quick_erase() -> Template:
         f"{CHOOSE} Its MODEL goes through *Erase Concepts* on the way to the sampler; nothing else changes.",
         160,
         more,
+        encoded,
     )
     shared = {"negative": ("negative", 0), "latent": ("latent", 0), "vae": loaded.vae}
     rows = (Sampled("Before", loaded.model, ("positive", 0)), Sampled("After", ("erase", 0), ("positive", 0)))
@@ -83,13 +86,8 @@ def _quick_erase() -> Template:
         "The **eraser** in *models/erasers* fits every fine-tune of SD 1.5. Next time, *Load Eraser* and *Apply Eraser* are enough.",
         "no_nudity_sd15",
         180,
-    )
-    save = Piece(
-        save.title,
-        save.colour,
-        save.box,
-        {**save.nodes, "report": report},
-        (*save.links, ("erase", 2, "report", "source")),
+        {"report": report},
+        (("erase", 2, "report", "source"),),
     )
     erase = erase_piece(
         loaded,
@@ -97,9 +95,7 @@ def _quick_erase() -> Template:
         "*nudity -> clothing* says what to draw **instead**: pictures come out better with a target. What should stay stands in "
         "*preserve*, one a line. Other ways to erase are under *method*.",
     )
-    return assembled(
-        "Quick erase (SD 1.5)", Piece(first.title, first.colour, first.box, first.nodes, encoded), erase, look, save
-    )
+    return assembled("Quick erase (SD 1.5)", first, erase, look, save)
 
 
 def _compare_methods() -> Template:
@@ -248,13 +244,10 @@ def _with_a_lora() -> Template:
         "the node says so.\n\n*Load LoRA* is bypassed: choose yours, and press Ctrl+B.",
         300,
         {"lora": lora},
+        (("loader", 0, "lora", "model"), ("loader", 1, "lora", "clip")),
     )
-    patched = (("loader", 0, "lora", "model"), ("loader", 1, "lora", "clip"))
     model, clip = ("lora", 0), ("lora", 1)
-    erase = erase_piece(loaded, VAN_GOGH, "The erasure reads the weights as the LoRA left them.", 120, model)
-    erase = Piece(
-        erase.title, erase.colour, erase.box, erase.nodes, ((*model, "erase", "model"), (*clip, "erase", "clip"))
-    )
+    erase = erase_piece(loaded, VAN_GOGH, "The erasure reads the weights as the LoRA left them.", 120, model, clip)
     look = look_piece(
         3, 2 * STEP, loaded, [("erase", 0)], ("erase", 2), {"prompts": PAINTERS, "scheduler": "normal"}, LOOK, model
     )
@@ -277,21 +270,11 @@ def _with_a_lora() -> Template:
                 (left + EDGE, 340, WIDTH, 280),
                 {"file_name": "no_van_gogh_sd15_lora", "if_exists": "replace"},
             ),
-            "save": Placed(
-                "RECE_SaveEraser",
-                (left + EDGE, 700, WIDTH, 200),
-                {"file_name": "no_van_gogh_sd15", "if_exists": "replace"},
-            ),
+            "save": saved_eraser(left + EDGE, 700, "no_van_gogh_sd15"),
         },
         ((*model, "export", "model"), ("erase", 1, "export", "eraser"), ("erase", 1, "save", "eraser")),
     )
-    return assembled(
-        "With a LoRA, and as one (SD 1.5)",
-        Piece(first.title, first.colour, first.box, first.nodes, patched),
-        erase,
-        look,
-        export,
-    )
+    return assembled("With a LoRA, and as one (SD 1.5)", first, erase, look, export)
 
 
 def _erased_checkpoint() -> Template:
@@ -334,7 +317,7 @@ def _does_it_hold() -> Template:
     loaded = loaded_checkpoint()
     more = {
         "negative": prompt(EDGE, 560, "", "Negative prompt", 90),
-        "latent": Placed("EmptyLatentImage", (EDGE, 710, WIDTH, 120), {"width": 512, "height": 512}),
+        "latent": empty_latent(710),
     }
     first = model_piece(
         loaded,
@@ -342,8 +325,8 @@ def _does_it_hold() -> Template:
         "bring it back.",
         240,
         more,
+        (("loader", 1, "negative", "clip"),),
     )
-    first = Piece(first.title, first.colour, first.box, first.nodes, (("loader", 1, "negative", "clip"),))
     erase = erase_piece(
         loaded,
         {"concepts": "nudity -> clothing", "preserve": PEOPLE},

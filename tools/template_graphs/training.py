@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from .parts import BLUE, GREEN, MUTED, NOTE, ORANGE, PURPLE, RED, Placed, Template, checkpoint, note
+from .parts import (
+    BLUE,
+    GREEN,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RED,
+    Placed,
+    Template,
+    checkpoint,
+    empty_latent,
+    note,
+    prompt,
+    saved_eraser,
+)
 
 CONCEPT = "Van Gogh -> art"
 CONTEXTS = "a painting by {}\na portrait in the style of {}\na village, painted by {}\na vase with flowers by {}"
 PRESERVE = "a painting by Claude Monet\na painting by Paul Gauguin\na photo of a village"
+HARBOUR = "a painting of a harbour by Van Gogh"
+SAMPLER = {"seed": 42, "control_after_generate": "fixed", "steps": 20, "cfg": 7.0, "sampler_name": "euler"}
 TEMPLATES = (
     Template(
         "Harden an erasure (SD 1.5)",
@@ -61,26 +77,22 @@ TEMPLATES = (
                 "The **eraser** holds the closed form and what was trained. It fits every fine-tune of SD 1.5: next time, *Load Eraser* and "
                 "*Apply Eraser* are enough.",
             ),
-            "save": Placed(
-                "RECE_SaveEraser",
-                (1460, 340, 400, 160),
-                {"file_name": "hardened_van_gogh_sd15", "if_exists": "replace"},
-            ),
+            "save": saved_eraser(1460, 340, "hardened_van_gogh_sd15", 160),
             "apply": Placed("RECE_ApplyEraser", (1460, 600, 400, 220)),
-            "note 5": Placed(
-                NOTE,
-                (1940, 80, 700, 150),
-                {
-                    "": "From left to right: the model, the closed form, the hardened erasure, always with the same noise. Look at the "
-                    "**other** painters too. Whether an attacker gets through, these pictures do not say: try *Invert Concept*."
-                },
-                "5.",
+            "note 5": note(
+                5,
+                1940,
+                80,
+                150,
+                "From left to right: the model, the closed form, the hardened erasure, always with the same noise. Look at the "
+                "**other** painters too. Whether an attacker gets through, these pictures do not say: try *Invert Concept*.",
+                700,
             ),
             "compare": Placed(
                 "RECE_CompareErasure",
                 (1940, 290, 700, 560),
                 {
-                    "prompts": "a painting of a harbour by Van Gogh\na painting of a harbour by Claude Monet\na photo of a dog in a park",
+                    "prompts": f"{HARBOUR}\na painting of a harbour by Claude Monet\na photo of a dog in a park",
                     "seed": 42,
                     "control_after_generate": "fixed",
                 },
@@ -125,7 +137,7 @@ TEMPLATES = (
                 "so that every model with this CLIP can be used with it afterwards.",
             ),
             "loader": checkpoint(20, 400),
-            "latent": Placed("EmptyLatentImage", (20, 580, 400, 130), {"width": 512, "height": 512}),
+            "latent": empty_latent(580, 130),
             "note 2": note(
                 2,
                 500,
@@ -139,53 +151,33 @@ TEMPLATES = (
                 (500, 400, 400, 840),
                 {"concepts": CONCEPT, "contexts": CONTEXTS, "preserve": PRESERVE},
             ),
-            "note 3": Placed(
-                NOTE,
-                (980, 80, 1080, 110),
-                {
-                    "": "The same model, noise and prompt, read by the **old** text encoder above and by the **new** one below."
-                },
-                "3.",
+            "note 3": note(
+                3,
+                980,
+                80,
+                110,
+                "The same model, noise and prompt, read by the **old** text encoder above and by the **new** one below.",
+                1080,
             ),
-            "positive": Placed(
-                "CLIPTextEncode",
-                (980, 250, 320, 130),
-                {"text": "a painting of a harbour by Van Gogh"},
-                "Prompt, as before",
-            ),
-            "negative": Placed("CLIPTextEncode", (980, 450, 320, 110), {"text": ""}, "Negative prompt, as before"),
-            "new positive": Placed(
-                "CLIPTextEncode",
-                (980, 640, 320, 130),
-                {"text": "a painting of a harbour by Van Gogh"},
-                "Prompt, unlearned",
-            ),
-            "new negative": Placed("CLIPTextEncode", (980, 840, 320, 110), {"text": ""}, "Negative prompt, unlearned"),
-            "sampler": Placed(
-                "KSampler",
-                (1330, 250, 300, 320),
-                {"seed": 42, "control_after_generate": "fixed", "steps": 20, "cfg": 7.0, "sampler_name": "euler"},
-                "Before: sampler",
-            ),
-            "new sampler": Placed(
-                "KSampler",
-                (1330, 640, 300, 320),
-                {"seed": 42, "control_after_generate": "fixed", "steps": 20, "cfg": 7.0, "sampler_name": "euler"},
-                "After: sampler",
-            ),
+            "positive": prompt(980, 250, HARBOUR, "Prompt, as before", width=320),
+            "negative": prompt(980, 450, "", "Negative prompt, as before", 110, 320),
+            "new positive": prompt(980, 640, HARBOUR, "Prompt, unlearned", width=320),
+            "new negative": prompt(980, 840, "", "Negative prompt, unlearned", 110, 320),
+            "sampler": Placed("KSampler", (1330, 250, 300, 320), SAMPLER, "Before: sampler"),
+            "new sampler": Placed("KSampler", (1330, 640, 300, 320), SAMPLER, "After: sampler"),
             "decode": Placed("VAEDecode", (1660, 250, 225, 60)),
             "new decode": Placed("VAEDecode", (1660, 640, 225, 60)),
             "picture": Placed("SaveImage", (1920, 250, 220, 320), {"filename_prefix": "rece/before"}, "Before"),
             "new picture": Placed("SaveImage", (1920, 640, 220, 320), {"filename_prefix": "rece/after"}, "After"),
             "report": Placed("PreviewAny", (20, 800, 400, 440), {}, "Report"),
-            "note 4": Placed(
-                NOTE,
-                (980, 1160, 500, 200),
-                {
-                    "": "*CLIPSave* is **muted**: choose it and press Ctrl+M when you like what you see. Load its file with *CLIPLoader* in "
-                    "the place of the checkpoint's CLIP."
-                },
-                "4.",
+            "note 4": note(
+                4,
+                980,
+                1160,
+                200,
+                "*CLIPSave* is **muted**: choose it and press Ctrl+M when you like what you see. Load its file with *CLIPLoader* in "
+                "the place of the checkpoint's CLIP.",
+                500,
             ),
             "save": Placed(
                 "CLIPSave", (1540, 1160, 400, 120), {"filename_prefix": "clip/unlearned_van_gogh"}, mode=MUTED
