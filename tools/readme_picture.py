@@ -22,6 +22,7 @@ from tools.frontend import PACK, Frontend, launch
 from tools.host import CHROMIUM_NAMES, REPOSITORY, Host, prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.server import ComfyServer
+from tools.template_graphs.parts import NOTE
 
 EXAMPLE = REPOSITORY / "example_workflows" / "Quick erase (SD 1.5).json"
 SETTINGS = {
@@ -40,7 +41,7 @@ SHOWN_SIDE = 256
 CONCEPT, PROMPT = "striped -> plain", "a photo of a striped red star"
 
 
-# Fits all nodes, with their titles, into what the screenshot shows.
+# Fits all nodes, with their titles, into what the screenshot shows; gives the height that they take of it.
 FIT = """
 async ([left, top, margin, width, height]) => {
   const boxes = app.graph.nodes.map(({pos, size}) => [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])
@@ -52,6 +53,7 @@ async ([left, top, margin, width, height]) => {
   ds.offset = [(left + margin) / ds.scale - x, (top + margin) / ds.scale - y]
   app.canvas.setDirty(true, true)
   for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame)
+  return (edge(Math.max, 3) - y) * ds.scale + 2 * margin
 }
 """
 
@@ -81,8 +83,7 @@ def main() -> int:
         frontend = Frontend(browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}).new_page(), nodes2=False)
         frontend.open(server.address)
         frontend.load(workflow)
-        _run(frontend)
-        clip: Any = {"x": LEFT, "y": TOP, "width": WIDTH - LEFT, "height": HEIGHT - TOP}
+        clip: Any = {"x": LEFT, "y": TOP, "width": WIDTH - LEFT, "height": _run(frontend)}
         frontend.page.screenshot(path=str(arguments.out), clip=clip)
         browser.close()
     print(arguments.out)
@@ -107,15 +108,18 @@ def _take_page(page: Path, out: Path) -> None:
 
 
 def _for_the_pocket_model(checkpoint: str) -> dict[str, Any]:
-    """The example with a concept, a prompt and sizes that the pocket model knows; without its note."""
+    """The example with a concept, a prompt and sizes that the pocket model knows; without its notes and their groups."""
     workflow: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
-    workflow["nodes"] = [node for node in workflow["nodes"] if node["type"] != "MarkdownNote"]
+    workflow["nodes"] = [node for node in workflow["nodes"] if node["type"] != NOTE]
+    workflow["groups"] = []
     for node in workflow["nodes"]:
         values = node["widgets_values"]
         if node["type"] == "CheckpointLoaderSimple":
             values[0] = checkpoint
         elif node["type"] == "RECE_EraseConcepts":
             values[0], values[2] = CONCEPT, ""
+        elif node["type"] == "RECE_SaveEraser":
+            values[0] = ""  # named after the concept
         elif node["type"] == "CLIPTextEncode" and values[0]:
             values[0] = PROMPT
         elif node["type"] == "EmptyLatentImage":
@@ -126,8 +130,8 @@ def _for_the_pocket_model(checkpoint: str) -> dict[str, Any]:
     return workflow
 
 
-def _run(frontend: Frontend) -> None:
-    """Queue the graph and wait for the pictures and the report to be there."""
+def _run(frontend: Frontend) -> float:
+    """Queue the graph and wait for the pictures and the report to be there; how high it is then, in pixels."""
     page = frontend.page
     frontend.queue()
     page.wait_for_function(
@@ -136,7 +140,7 @@ def _run(frontend: Frontend) -> None:
         timeout=300_000,
     )
     # The canvas draws what it has in its own time; the second frame after a change shows it.
-    page.evaluate(FIT, [LEFT, TOP, MARGIN, WIDTH, HEIGHT])
+    return float(page.evaluate(FIT, [LEFT, TOP, MARGIN, WIDTH, HEIGHT]))
 
 
 def _enlarge(workflow: dict[str, Any]) -> None:
