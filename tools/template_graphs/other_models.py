@@ -6,27 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from .parts import (
-    COLUMN,
     EDGE,
     GAP,
-    HEIGHT,
     LOOK_WIDTH,
     PURPLE,
     STEP,
-    TOP,
     WIDTH,
     Loaded,
-    Piece,
     Placed,
     Sampled,
     Template,
     assembled,
+    column,
     erase_piece,
     loaded_checkpoint,
     loaded_files,
     look_piece,
     model_piece,
-    note,
     prompt,
     sampled_piece,
     save_piece,
@@ -76,14 +72,14 @@ def _wan() -> Template:
         "UMT5 sees words in their context: add the phrases that your prompts use, one a line, each with what it is to become.",
         160,
     )
-    prompts = Piece(
+    prompts = column(
+        3,
         "Prompts",
         PURPLE,
-        (2 * STEP, 0, COLUMN, HEIGHT),
+        2 * STEP,
+        "A prompt with the concept. Read the report before you wait for videos.",
+        160,
         {
-            "note 3": note(
-                3, 2 * STEP + EDGE, TOP, 160, "A prompt with the concept. Read the report before you wait for videos."
-            ),
             "positive": prompt(2 * STEP + EDGE, 300, "a dog runs on a beach", "Prompt that shows the concept"),
             "negative": prompt(2 * STEP + EDGE, 490, "", "Negative prompt"),
             "report": Placed("PreviewAny", (2 * STEP + EDGE, 680, WIDTH, 300), {}, "Report"),

@@ -134,6 +134,22 @@ def note(number: int, left: int, top: int, height: int, text: str, width: int = 
     return Placed(NOTE, (left, top, width, height), {"": text}, f"{number}.")
 
 
+def column(
+    number: int,
+    title: str,
+    colour: str,
+    left: int,
+    text: str,
+    height: int,
+    nodes: Mapping[str, Placed],
+    links: Sequence[Link],
+    high: int = HEIGHT,
+) -> Piece:
+    """A group as wide as a node: a numbered note of that height, and the nodes below it."""
+    first = {f"note {number}": note(number, left + EDGE, TOP, height, text)}
+    return Piece(title, colour, (left, 0, COLUMN, high), {**first, **nodes}, links)
+
+
 def checkpoint(left: int, top: int, name: str = CHECKPOINT) -> Placed:
     """A checkpoint's loader."""
     return Placed("CheckpointLoaderSimple", (left, top, WIDTH, 100), {"ckpt_name": name})
@@ -167,8 +183,7 @@ def model_piece(
     links: Sequence[Link] = (),
 ) -> Piece:
     """The first group: what to choose, the loaders, and `more` with its links."""
-    first = {"note 1": note(1, EDGE, TOP, height, text)}
-    return Piece("Model", BLUE, (0, 0, COLUMN, HEIGHT), {**first, **loaded.nodes, **more}, links)
+    return column(1, "Model", BLUE, 0, text, height, {**loaded.nodes, **more}, links)
 
 
 def erase_piece(
@@ -182,8 +197,7 @@ def erase_piece(
     """The second group: what to erase, from what was loaded or from another `model` and `clip`."""
     erase = Placed("RECE_EraseConcepts", (STEP + EDGE, TOP + height + 60, WIDTH, 600), values)
     links = ((*(model or loaded.model), "erase", "model"), (*(clip or loaded.clip), "erase", "clip"))
-    nodes = {"note 2": note(2, STEP + EDGE, TOP, height, text), "erase": erase}
-    return Piece("Erase", GREEN, (STEP, 0, COLUMN, HEIGHT), nodes, links)
+    return column(2, "Erase", GREEN, STEP, text, height, {"erase": erase}, links)
 
 
 def look_piece(
@@ -229,12 +243,9 @@ def save_piece(
     links: Sequence[Link] = (),
 ) -> Piece:
     """A group that saves the eraser, and `more` with its links."""
-    nodes = {
-        f"note {number}": note(number, left + EDGE, TOP, height, text),
-        "save": saved_eraser(left + EDGE, TOP + height + 60, file_name),
-        **more,
-    }
-    return Piece("Save", ORANGE, (left, 0, COLUMN, HEIGHT), nodes, (("erase", 1, "save", "eraser"), *links))
+    save = saved_eraser(left + EDGE, TOP + height + 60, file_name)
+    links = (("erase", 1, "save", "eraser"), *links)
+    return column(number, "Save", ORANGE, left, text, height, {"save": save, **more}, links)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from .parts import (
     Template,
     assembled,
     checkpoint,
+    column,
     empty_latent,
     erase_piece,
     loaded_checkpoint,
@@ -196,19 +197,15 @@ def _save_and_share() -> Template:
         "no_van_gogh_sd15",
     )
     other = left + STEP
-    apply = Piece(
+    apply = column(
+        4,
         "Apply it to another model",
         PURPLE,
-        (other, 0, COLUMN, HEIGHT),
+        other,
+        "Whoever has the file puts it into *models/erasers*. *Load Eraser* says what a file is before anything runs. "
+        "Here it goes onto a **fine-tune**: choose one. On another architecture the node says that it does not fit.",
+        240,
         {
-            "note 4": note(
-                4,
-                other + EDGE,
-                TOP,
-                240,
-                "Whoever has the file puts it into *models/erasers*. *Load Eraser* says what a file is before anything runs. "
-                "Here it goes onto a **fine-tune**: choose one. On another architecture the node says that it does not fit.",
-            ),
             "other": checkpoint(other + EDGE, 380),
             "load": Placed(
                 "RECE_LoadEraser",
@@ -252,19 +249,15 @@ def _with_a_lora() -> Template:
         3, 2 * STEP, loaded, [("erase", 0)], ("erase", 2), {"prompts": PAINTERS, "scheduler": "normal"}, LOOK, model
     )
     left = 2 * STEP + LOOK_WIDTH + GAP
-    export = Piece(
+    export = column(
+        4,
         "Save the erasure as a LoRA",
         ORANGE,
-        (left, 0, COLUMN, HEIGHT),
+        left,
+        "The erasure as a **LoRA file**, for programs that know no erasers. It is exact for the model it was made on; an "
+        "ERASER fits fine-tunes better, so save both.",
+        200,
         {
-            "note 4": note(
-                4,
-                left + EDGE,
-                TOP,
-                200,
-                "The erasure as a **LoRA file**, for programs that know no erasers. It is exact for the model it was made on; an "
-                "ERASER fits fine-tunes better, so save both.",
-            ),
             "export": Placed(
                 "RECE_SaveEraserAsLoRA",
                 (left + EDGE, 340, WIDTH, 280),
@@ -287,20 +280,16 @@ def _erased_checkpoint() -> Template:
         3, 2 * STEP, loaded, [("erase", 0)], ("erase", 2), {"prompts": prompts, "scheduler": "normal"}, LOOK
     )
     left = 2 * STEP + LOOK_WIDTH + GAP
-    save = Piece(
+    save = column(
+        4,
         "Save the checkpoint",
         ORANGE,
-        (left, 0, COLUMN, HEIGHT),
+        left,
+        "A checkpoint with the erasure in its weights, for any program. *Save Checkpoint* is **muted**, because it "
+        "writes gigabytes: press Ctrl+M on it when you like what you see.\n\nWithout ComfyUI: *python -m tools.erase* in the "
+        "pack's folder, one tensor at a time.",
+        280,
         {
-            "note 4": note(
-                4,
-                left + EDGE,
-                TOP,
-                280,
-                "A checkpoint with the erasure in its weights, for any program. *Save Checkpoint* is **muted**, because it "
-                "writes gigabytes: press Ctrl+M on it when you like what you see.\n\nWithout ComfyUI: *python -m tools.erase* in the "
-                "pack's folder, one tensor at a time.",
-            ),
             "save": Placed(
                 "CheckpointSave",
                 (left + EDGE, 420, WIDTH, 130),
@@ -335,19 +324,15 @@ def _does_it_hold() -> Template:
         200,
     )
     left = 2 * STEP
-    attacks = Piece(
+    attacks = column(
+        3,
         "Two attacks",
         PURPLE,
-        (left, 0, COLUMN, HIGH),
+        left,
+        "*Derive Embedding* is RECE's own attack. *Concept Vector* (Ring-A-Bell) adds what pairs of prompts say of the "
+        "concept to a prompt without it. *Invert Concept* is stronger; it needs pictures, and minutes.",
+        240,
         {
-            "note 3": note(
-                3,
-                left + EDGE,
-                TOP,
-                240,
-                "*Derive Embedding* is RECE's own attack. *Concept Vector* (Ring-A-Bell) adds what pairs of prompts say of the "
-                "concept to a prompt without it. *Invert Concept* is stronger; it needs pictures, and minutes.",
-            ),
             "positive": prompt(left + EDGE, 380, NUDE, "Prompt that shows the concept"),
             "neutral": prompt(left + EDGE, 560, DRESSED, "Prompt without it"),
             "derive": Placed("RECE_DeriveEmbedding", (left + EDGE, 740, WIDTH, 260), {"concept": NUDE}),
@@ -368,6 +353,7 @@ def _does_it_hold() -> Template:
             ("neutral", 0, "vector", "conditioning"),
             ("loader", 1, "vector", "clip"),
         ),
+        HIGH,
     )
     rows = (
         Sampled("Before", loaded.model, ("positive", 0)),

@@ -41,7 +41,7 @@ TEMPLATES = (
                 400,
                 "Choose a **Stable Diffusion 1.5** checkpoint (2 and XL work too).\n\nThe erasure begins in closed form, which takes "
                 "a second, and is then **trained** against contexts that learn to bring the concept back. The training takes "
-                "hundreds of steps, and long without a graphics card. It can be cancelled and resumed.",
+                "hundreds of steps, which is slow without a graphics card. It can be cancelled and resumed.",
             ),
             "loader": checkpoint(20, 540),
             "note 2": note(
