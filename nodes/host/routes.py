@@ -15,8 +15,8 @@ from ..request.concept_lists import LISTS
 from ..request.live_parse import MAX_LIVE, understand
 
 PARSE, CONCEPT_LISTS = "/rece/parse", "/rece/lists"
-# Five fields of characters that JSON escapes as six bytes each.
-_MAX_BYTES = 5 * 6 * MAX_LIVE
+# Six fields of characters that JSON escapes as six bytes each.
+_MAX_BYTES = 6 * 6 * MAX_LIVE
 
 
 Question = Callable[[Mapping[str, str]], Mapping[str, Any]]

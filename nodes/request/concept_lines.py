@@ -70,13 +70,18 @@ def parse_single_targets(text: str) -> list[ConceptLine]:
         InputError: a concept has several.
     """
     lines = parse_concepts(text)
+    check_single_targets(lines)
+    return lines
+
+
+def check_single_targets(lines: Sequence[ConceptLine]) -> None:
+    """Raise InputError where a concept has several targets."""
     mixed = next((line for line in lines if mixture_of(line.target)), None)
     if mixed is not None:
         raise InputError(
             f"The concept {quoted(mixed.concept)} has several targets, which only 'Erase Concepts' and 'Balance Concept' take: "
             "give it one. A '|' that belongs to the text goes into double quotes."
         )
-    return lines
 
 
 def numbered_concepts(

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ...rece_ops import InputError
 from ...rece_ops.texts import printable
 from .balance_request import check_balanced
-from .concept_lines import ConceptLine, numbered_concepts, parse_concepts, preserved_notes, text_key
+from .concept_lines import (
+    ConceptLine,
+    check_single_targets,
+    numbered_concepts,
+    parse_concepts,
+    preserved_notes,
+    text_key,
+)
 from .concept_lists import LISTS
 from .erasure_request import first_mixed
 from .presets import NAMES, default_target
 from .target_mixtures import mixture_of
+from .training_request import contexts_of
 from .typed_text import LineError, format_notes
 
 MAX_LIVE = 100_000
 """Characters of a field; longer ones are only read in a run."""
-_FIELDS = ("concepts", "concept", "method", "preserve", "preset", "target")
+_FIELDS = ("node", "concepts", "concept", "contexts", "method", "preserve", "preset", "target")
 _MOST_SHOWN = 12
 _SHORT = 40
 _KNOWN_TARGETS = {
@@ -32,8 +41,8 @@ def understand(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Read the concept fields of a node.
 
     Args:
-        fields: 'concepts', or 'concept' of the node that balances one, and where the node has them 'method', 'preserve',
-            'preset' and 'target', as they stand on the node.
+        fields: 'node', the node's id; 'concepts', or 'concept' of the node that balances one, and where the node has them
+            'contexts', 'method', 'preserve', 'preset' and 'target', as they stand on the node.
 
     Returns:
         'summary', a line of text; 'hint', one more or nothing; 'error', which is None or has a 'message' and a 'line' (0 for
@@ -47,15 +56,43 @@ def understand(fields: Mapping[str, Any]) -> dict[str, Any]:
     found: list[ConceptLine] = []
     try:
         found += (line for _, line in numbered_concepts(texts["concepts"] or texts["concept"], default))
-        if found and "concept" in fields:
-            check_balanced(found)
-        elif texts["method"]:
-            first_mixed(found, texts["method"])
+        if found:
+            _CHECKS.get(texts["node"], _pass)(found, texts)
         notes = preserved_notes(texts["preserve"], found)
     except InputError as error:
         return _told(_summary(found), str(error), error.line if isinstance(error, LineError) else 0)
     left_out = [note for name in ("concepts", "preserve") for note in format_notes(name, texts[name])]
     return {"summary": _summary(found), "hint": " ".join([*left_out, *notes]) or _hint(found), "error": None}
+
+
+def _pass(lines: list[ConceptLine], texts: Mapping[str, str]) -> None:
+    """Any concepts will do."""
+
+
+def _check_erased(lines: list[ConceptLine], texts: Mapping[str, str]) -> None:
+    first_mixed(lines, texts["method"])
+
+
+def _check_one_balanced(lines: list[ConceptLine], texts: Mapping[str, str]) -> None:
+    check_balanced(lines)
+
+
+def _check_single(lines: list[ConceptLine], texts: Mapping[str, str]) -> None:
+    check_single_targets(lines)
+    contexts_of(texts["contexts"])
+
+
+_CHECKS: Mapping[str, Callable[[list[ConceptLine], Mapping[str, str]], None]] = MappingProxyType(
+    {
+        "RECE_EraseConcepts": _check_erased,
+        "RECE_BalanceConcept": _check_one_balanced,
+        "RECE_TrainEraser": _check_single,
+        "RECE_PruneConcept": _check_single,
+        "RECE_UnlearnTextEncoder": _check_single,
+        "RECE_SuggestConcepts": _check_single,
+    }
+)
+"""What else a run checks before it begins, by the node."""
 
 
 def _told(summary: str, message: str, line: int) -> dict[str, Any]:

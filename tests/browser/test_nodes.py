@@ -185,6 +185,16 @@ def test_what_is_typed_is_read_back_by_the_server(frontend: Frontend) -> None:
     assert frontend.value(node, "concepts").splitlines()[:3] == ["red", "tench", "English springer"]
 
 
+def test_what_is_trained_pruned_or_looked_for_is_read_back_too(frontend: Frontend) -> None:
+    for kind in ("TrainEraser", "PruneConcept", "UnlearnTextEncoder", "SuggestConcepts"):
+        frontend.clear()
+        node = frontend.add(f"RECE_{kind}", concepts="")
+        frontend.type_text(node, "concepts", "red, blue -> grey")
+        frontend.parsed(node).get_by_text("2 concepts · red → grey · blue → grey").wait_for()
+        frontend.type_text(node, "concepts", "doctor -> man | woman")
+        frontend.parsed(node).locator(".rece-text-error").get_by_text("has several targets").wait_for()
+
+
 def test_a_mixture_is_read_back_with_its_shares(frontend: Frontend) -> None:
     node = frontend.add("RECE_BalanceConcept", (150, 100))
     parsed = frontend.parsed(node)

@@ -18,9 +18,12 @@ from rece_pack.nodes.request.live_parse import MAX_LIVE, understand
         ({"concepts": "Monet", "preset": "artistic style"}, "1 concept · Monet → art"),
         ({"concepts": "Monet", "preset": "artistic style", "target": "ink"}, "1 concept · Monet → art"),
         ({"concepts": "Monet", "preset": "custom", "target": " ink "}, "1 concept · Monet → ink"),
-        ({"concepts": "nurse -> man | woman : 1, 3", "method": "UCE"}, "1 concept · nurse → man 25% | woman 75%"),
-        ({"concept": ""}, ""),
-        ({"concept": "nurse -> man | woman"}, "1 concept · nurse → man 50% | woman 50%"),
+        (
+            {"node": "RECE_EraseConcepts", "concepts": "nurse -> man | woman : 1, 3", "method": "UCE"},
+            "1 concept · nurse → man 25% | woman 75%",
+        ),
+        ({"node": "RECE_BalanceConcept", "concept": ""}, ""),
+        ({"node": "RECE_BalanceConcept", "concept": "nurse -> man | woman"}, "1 concept · nurse → man 50% | woman 50%"),
     ],
 )
 def test_the_summary_says_what_was_understood(fields: dict[str, str], summary: str) -> None:
@@ -44,14 +47,19 @@ def test_a_long_list_is_shown_in_part() -> None:
         ({"concepts": "\ud800"}, 0, "half a character", ""),
         ({"concepts": "nurse -> man | woman : 1"}, 1, "2 targets and 1 share", ""),
         (
-            {"concepts": "nurse -> man | woman", "method": "RECE"},
+            {"node": "RECE_EraseConcepts", "concepts": "nurse -> man | woman", "method": "RECE"},
             0,
             "which the method 'RECE' does not take: set 'method' to 'UCE'",
             "1 concept · nurse → man 50% | woman 50%",
         ),
-        ({"concept": "nurse"}, 0, "'nurse' has one target: give several", "1 concept · nurse"),
         (
-            {"concept": "hat, nurse -> man | woman"},
+            {"node": "RECE_BalanceConcept", "concept": "nurse"},
+            0,
+            "'nurse' has one target: give several",
+            "1 concept · nurse",
+        ),
+        (
+            {"node": "RECE_BalanceConcept", "concept": "hat, nurse -> man | woman"},
             0,
             "'concept' has 2 concepts: balance one",
             "2 concepts · hat → man",
@@ -64,6 +72,20 @@ def test_an_error_knows_its_line(fields: dict[str, object], line: int, message: 
     assert message in found["error"]["message"]
     assert found["summary"].startswith(summary)
     json.dumps(found).encode("utf-8")
+
+
+@pytest.mark.parametrize("node", ["TrainEraser", "PruneConcept", "UnlearnTextEncoder", "SuggestConcepts"])
+def test_what_maps_each_concept_to_one_target_says_so(node: str) -> None:
+    found = understand({"node": f"RECE_{node}", "concepts": "nurse -> man | woman", "method": "hardened"})
+    assert "'nurse' has several targets" in found["error"]["message"]
+    assert understand({"node": f"RECE_{node}", "concepts": "nurse -> man", "method": "hardened"})["error"] is None
+
+
+def test_a_context_without_a_place_is_told_of() -> None:
+    fields = {"node": "RECE_TrainEraser", "concepts": "hat"}
+    assert understand({**fields, "contexts": "a photo of {}\n"})["error"] is None
+    found = understand({**fields, "contexts": "a photo of {}\na photo of a hat"})
+    assert "has no place for the concept" in found["error"]["message"]
 
 
 def test_invisible_characters_are_told_of() -> None:

@@ -6,11 +6,19 @@ import { say } from "./texts.js";
 import { ERROR_CLASS, HINT_CLASS, TEXT_CLASS, addTextBelow, asking } from "./textBelow.js";
 import { after, widgetOf } from "./widgets.js";
 
-const NODES = ["RECE_EraseConcepts", "RECE_ErasureReport", "RECE_BalanceConcept"];
+const NODES = [
+  "RECE_EraseConcepts",
+  "RECE_ErasureReport",
+  "RECE_BalanceConcept",
+  "RECE_TrainEraser",
+  "RECE_PruneConcept",
+  "RECE_UnlearnTextEncoder",
+  "RECE_SuggestConcepts",
+];
 const NAME = "rece_parse";
 const LIST = "concepts";
 const SINGLE = "concept";
-const FIELDS = [LIST, SINGLE, "method", "preserve", "preset", "target"];
+const FIELDS = [LIST, SINGLE, "contexts", "method", "preserve", "preset", "target"];
 const EXPLAINED = "rece_explained";
 const WAIT = 200;
 /** Of a height that does not change, so that nothing below moves while a person types or clicks; it scrolls. */
@@ -109,7 +117,7 @@ function addParse(node) {
     clearTimeout(timer);
     timer = setTimeout(() => {
       const fields = FIELDS.map((name) => [name, widgetOf(node, name)?.value]).filter(([, value]) => value !== undefined);
-      askAndShow(Object.fromEntries(fields));
+      askAndShow({ node: node.comfyClass, ...Object.fromEntries(fields) });
     }, WAIT);
   };
   for (const name of [...FIELDS, ...Object.keys(explanation)]) {
