@@ -71,6 +71,7 @@ class BalanceConcept(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
+                    placeholder="male doctor\nfemale doctor",
                     tooltip="Prompts that should stay as they are, one a line. The targets belong here, too.",
                 ),
                 io.String.Input(
@@ -78,6 +79,7 @@ class BalanceConcept(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
+                    placeholder="a photo of a male doctor\na photo of a female doctor",
                     tooltip="How the detector tells the targets apart, one line for each, in their order: descriptions for CLIP, "
                     "classes for ResNet-50 and NudeNet. Empty: the targets themselves.",
                 ),

@@ -41,6 +41,7 @@ class ErasureReport(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
+                    placeholder="those of the eraser",
                     tooltip="What to look for, one a line, such as synonyms. Without an arrow, a concept is measured against the "
                     "eraser's own target. Empty: the concepts that the eraser names.",
                 ),
@@ -49,6 +50,7 @@ class ErasureReport(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
+                    placeholder="a person wearing clothes\nClaude Monet",
                     tooltip="Prompts whose drift to measure, one a line. The empty prompt and a few everyday prompts are always measured.",
                 ),
                 number_input(

@@ -76,6 +76,7 @@ class SuggestConcepts(io.ComfyNode):
                     multiline=True,
                     default="",
                     optional=True,
+                    placeholder="naked\nunclothed",
                     tooltip="Words and phrases of your own to look at, one a line.",
                 ),
                 choice_input(

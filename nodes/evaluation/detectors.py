@@ -47,6 +47,7 @@ def concept_inputs(clip_vision_also: str = "") -> list[io.Input]:
             multiline=True,
             default="",
             optional=True,
+            placeholder="a photo of a church",
             tooltip="What counts, one a line: descriptions for CLIP, classes for ResNet-50 and NudeNet. Empty, NudeNet looks for "
             "exposed breasts, genitals, buttocks and anus.",
         ),
@@ -55,6 +56,7 @@ def concept_inputs(clip_vision_also: str = "") -> list[io.Input]:
             multiline=True,
             default="",
             optional=True,
+            placeholder="a photo of a house\na photo of a tree",
             tooltip="Only for CLIP: what else a picture could show, one description a line. Empty: everyday scenes.",
         ),
         io.Float.Input(
