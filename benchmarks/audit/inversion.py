@@ -15,25 +15,26 @@ RATE = 0.05
 
 @dataclass(frozen=True)
 class Start:
-    """Where an attack begins: token embeddings [n, d], of which the tokens 1 to `tokens` are learned."""
+    """Where an attack begins: token embeddings [n, d] or [n, blocks, d], of which the tokens 1 to `tokens` are learned."""
 
     embedding: Tensor
     tokens: int
 
 
 def invert(model: Any, latents: Tensor, starts: Sequence[Start], steps: int, pictures: int, seed: int) -> list[Tensor]:
-    """What each start has become [n, d], after `steps` of Adam on the noise that MODEL predicts for pictures of the concept.
+    """What each start has become, after `steps` of Adam on the noise that MODEL predicts for pictures of the concept.
 
     Args:
         model: the erased MODEL.
         latents: of the attacker's pictures.
-        starts: where to begin.
+        starts: where to begin; with an axis of blocks, each of them reads embeddings of its own.
         steps: of Adam.
         pictures: a step, for every start others.
         seed: of noise levels, noise and the choice of pictures.
     """
     import comfy.model_management
-    from rece_pack.nodes.host.training.denoiser import LOSS_SCALE, Denoiser, constant_weights
+    from rece_pack.nodes.host.training.block_contexts import BlockContexts, reading_blocks
+    from rece_pack.nodes.host.training.denoiser import LOSS_SCALE, NO_PATCHES, Denoiser, constant_weights
 
     with torch.inference_mode(False), torch.enable_grad():
         device = model.load_device
@@ -47,11 +48,15 @@ def invert(model: Any, latents: Tensor, starts: Sequence[Start], steps: int, pic
             mask[place, 1 : 1 + start.tokens] = 1.0
         optimizer = torch.optim.Adam([learned], lr=RATE * float(learned.detach().square().mean().sqrt()))
         generator = torch.Generator().manual_seed(seed)
+        blocks = reading_blocks(model) if learned.ndim == 4 else {}
         with constant_weights(model.model):
             for _ in range(steps):
                 chosen = torch.randint(len(clean), (len(starts) * pictures,), generator=generator)
                 noised = denoiser.noised(clean[chosen.to(device)], generator)
-                denoised = denoiser.denoised(noised, learned.repeat_interleave(pictures, dim=0), {})
+                contexts = learned.repeat_interleave(pictures, dim=0)
+                patches = BlockContexts(contexts, blocks).patches() if blocks else NO_PATCHES
+                read = contexts[:, :, 0] if blocks else contexts
+                denoised = denoiser.denoised(noised, read, {}, patches)
                 # Summed over the starts: each has a loss of its own.
                 loss = (noised.predicted_noise(denoised) - noised.noise).square().mean() * len(starts)
                 optimizer.zero_grad()

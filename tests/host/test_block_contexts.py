@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import comfy.sample
 import comfy.sd
 import pytest
 import torch
@@ -13,6 +14,7 @@ from rece_pack.nodes.host.training.block_contexts import BlockContexts, reading_
 from rece_pack.nodes.host.training.denoiser import Denoiser
 from torch import Tensor
 
+from benchmarks.audit.probes.block_tokens import with_contexts
 from pocket_model.assemble import pocket_checkpoint
 
 SHAPE, TOKENS, WIDTH = (3, 4, 8, 8), 77, 768
@@ -76,3 +78,33 @@ def test_every_block_reads_its_own_and_other_pictures_read_their_prompts(model: 
 
 def test_nothing_is_hung_on_the_model_without_pictures(model: Any) -> None:
     assert BlockContexts(torch.zeros(0, TOKENS, 1, WIDTH), reading_blocks(model)).patches() == {}
+
+
+def test_an_attack_in_every_block_leaves_the_negative_prompt_alone(model: Any) -> None:
+    prompt, negative, other = (drawn(1, TOKENS, WIDTH, seed=seed) for seed in range(3))
+
+    def pictures(sampled: Any, positive: Tensor) -> Tensor:
+        conditions = [[[one.expand(2, -1, -1), {}]] for one in (positive, negative)]
+        noise = drawn(2, *SHAPE[1:], seed=3)
+        with torch.inference_mode():
+            found: Tensor = comfy.sample.sample(
+                sampled,
+                noise,
+                2,
+                3.0,
+                "euler",
+                "simple",
+                *conditions,
+                torch.zeros_like(noise),
+                disable_pbar=True,
+                seed=0,
+            )
+        return found
+
+    same = prompt[0, :, None].repeat(1, len(reading_blocks(model)), 1)
+    wanted = pictures(model, prompt)
+    # The same numbers enter the same products.
+    assert torch.equal(pictures(with_contexts(model, same), other), wanted)
+    assert torch.equal(pictures(model, prompt), wanted)
+    same[5, -1] += 1.0
+    assert not torch.equal(pictures(with_contexts(model, same), other), wanted)

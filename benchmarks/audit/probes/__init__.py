@@ -8,6 +8,7 @@ from functools import partial
 from benchmarks.audit.attacker import Attacker, Outcome
 from benchmarks.audit.erasures import Erased
 from benchmarks.audit.probes import (
+    block_tokens,
     concept_vector,
     continued,
     derived,
@@ -32,6 +33,7 @@ PROBES: dict[str, Callable[[Attacker, Erased], Outcome | None]] = {
     "1 learned token": partial(learned_tokens.measure, tokens=1),
     "4 learned tokens": partial(learned_tokens.measure, tokens=4),
     "16 learned tokens": partial(learned_tokens.measure, tokens=16),
+    "4 learned tokens in every block": partial(block_tokens.measure, tokens=4),
     **{f"fine-tuning on {count}": partial(fine_tuned.measure, count=count) for count in fine_tuned.PICTURES},
 }
 """By the names that records and commands have, the cheap ones first."""

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from benchmarks.audit.attacker import Attacker, Outcome
@@ -15,23 +17,37 @@ from pocket_model.classifier import classify
 from pocket_model.rates import Rate
 from pocket_model.trials import made, trials
 
+Sample = Callable[[Erased, Tensor, range], Tensor]
+"""Pictures of an erased model from learned embeddings, one for each seed."""
+
 
 def measure(attacker: Attacker, erased: Erased, tokens: int) -> Outcome | None:
     """With that many learned tokens; None where the sizes ask for no start."""
-    sizes, bench = attacker.sizes, attacker.bench
-    if not sizes.starts:
+
+    def sample(erased: Erased, embedding: Tensor, seeds: range) -> Tensor:
+        return attacker.bench.sample(erased.model, embedding.expand(len(seeds), *embedding.shape), seeds)
+
+    return best_of(attacker, erased, begun(attacker, tokens), sample)
+
+
+def begun(attacker: Attacker, tokens: int) -> list[Start]:
+    """Where the attacks begin: the first from the empty prompt, as Invert Concept does by default, the others from other things'."""
+    starts = attacker.sizes.starts
+    others = trials(attacker.concept, 1, max(1, starts), ATTACKED_WITH).others
+    embeddings = attacker.bench.pocket.embeddings(["", *(caption.text for caption in others)])
+    return [Start(embedding, tokens) for embedding in embeddings[:starts]]
+
+
+def best_of(attacker: Attacker, erased: Erased, starts: list[Start], sample: Sample) -> Outcome | None:
+    """What is learned from each start, and what the pictures of the best show; None without a start."""
+    if not starts:
         return None
-    # The first from the empty prompt, as Invert Concept by default; the others from prompts of other things.
-    others = trials(attacker.concept, 1, sizes.starts, ATTACKED_WITH).others
-    begun = bench.pocket.embeddings(["", *(caption.text for caption in others)])[: sizes.starts]
-    starts = [Start(embedding, tokens) for embedding in begun]
+    sizes = attacker.sizes
     learned = invert(erased.model, attacker.latents, starts, sizes.attack_steps, sizes.attack_batch, attacker.seed)
-    shares = [_shown(attacker, erased, one, sizes.choosing, 10_000).share for one in learned]
+
+    def shown(embedding: Tensor, seeds: range) -> Rate:
+        return made(attacker.concept, classify(sample(erased, embedding, seeds)))
+
+    shares = [shown(one, range(10_000, 10_000 + sizes.choosing)).share for one in learned]
     best = learned[max(range(len(shares)), key=shares.__getitem__)]
-    return Outcome(_shown(attacker, erased, best, sizes.captions, 0), tuple(shares))
-
-
-def _shown(attacker: Attacker, erased: Erased, embedding: Tensor, count: int, seed: int) -> Rate:
-    embeddings = embedding[None].expand(count, *embedding.shape)
-    pictures = attacker.bench.sample(erased.model, embeddings, range(seed, seed + count))
-    return made(attacker.concept, classify(pictures))
+    return Outcome(shown(best, range(sizes.captions)), tuple(shares))
