@@ -24,7 +24,8 @@ def product_bound(left: Tensor, right: Tensor) -> float:
     """
     if left.shape[1] == 0:
         return 0.0
-    sizes = [float(torch.linalg.vector_norm(side, dim=dim).amax()) for side, dim in ((left, 1), (right, 0))]
+    sides = ((left.detach(), 1), (right.detach(), 0))
+    sizes = [float(torch.linalg.vector_norm(side, dim=dim).amax()) for side, dim in sides]
     return sizes[0] * sizes[1]
 
 

@@ -111,6 +111,13 @@ def test_the_bound_holds_for_every_entry(seed: int, rank: int, power: float) -> 
     assert product_bound(left.abs(), right.abs()) * (1 + rounding) >= largest
 
 
+@pytest.mark.filterwarnings("error")
+def test_weights_that_are_being_trained_are_looked_at_without_a_warning() -> None:
+    left, right = torch.ones(3, 2, requires_grad=True), torch.ones(2, 4, requires_grad=True)
+    # Both norms are roots of 2; a root and a product round, and so does the root of two squares.
+    assert abs(product_bound(left, right) - 2.0) <= 2.0 * 4 * unit(torch.float32)
+
+
 @given(st.integers(0, 1000), st.floats(-200, 200), st.floats(-200, 200))
 def test_balancing_rounds_nothing(seed: int, one: float, other: float) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -128,7 +128,7 @@ class SparseChangeAdapter(EraserAdapter):
         places, *numbers = self.weights
         removed, added = self._like(source, numbers)
         difference = SparseNumbers(flat_shape(source.shape), places, removed, added).difference(source)
-        return dense_change(difference, places, source.shape), float(difference.abs().max())
+        return dense_change(difference, places, source.shape), float(difference.detach().abs().max())
 
 
 class HalfSparseChangeAdapter(SparseChangeAdapter):
