@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rece_pack.rece_ops.measures.rates import Rate
 
@@ -19,6 +19,9 @@ from tools.evaluation.columns import Columns
 from tools.evaluation.pareto import Point, front, is_judged, points, save_plot
 from tools.evaluation.summary import Line
 from tools.evaluation.table import Told, by_class, heads, markdown, notes, record, rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TABLE, RECORD, ROWS = "table.md", "table.json", "rows.csv"
 PLOT, PARETO, GRID, PAGE = "rates.png", "pareto.png", "grid.png", "index.html"
@@ -102,19 +105,27 @@ def _bars(axes: Any, rates: Sequence[tuple[str, Rate]], colour: str) -> None:
 
 
 def _grid(path: Path, results: Results, lines: Sequence[Line], columns: Columns) -> None:
-    """A row for each erasure: the first pictures of every set, the same prompts and seeds below each other."""
+    """Set by set, a row for each erasure: its first pictures, of the same prompts and seeds below each other."""
+    import numpy as np
+    from PIL import Image
+    from rece_pack.nodes.reporting.grid import draw_grid
+
+    found = [(name, line.name, results.rows(line.name, name)[:IN_GRID]) for name in columns.all for line in lines]
+    shown = {f"{name} · {line}": first for name, line, first in found if first}
+    pictures = [[_small(results.folder / row["file"]) for row in first] for first in shown.values()]
+    grid = draw_grid(pictures, list(shown), [""] * IN_GRID).image[0]
+    Image.fromarray((grid.numpy() * 255).round().astype(np.uint8)).save(path)
+
+
+def _small(path: Path) -> Tensor:
+    """The picture [SIDE, SIDE, 3], from 0 to 1."""
+    import numpy as np
+    import torch
     from PIL import Image
 
-    width = len(columns.all) * IN_GRID
-    grid = Image.new("RGB", (width * SIDE, len(lines) * SIDE), "white")
-    for down, line in enumerate(lines):
-        for across, name in enumerate(columns.all):
-            for place, row in enumerate(results.rows(line.name, name)[:IN_GRID]):
-                with Image.open(results.folder / row["file"]) as picture:
-                    grid.paste(
-                        picture.convert("RGB").resize((SIDE, SIDE)), ((across * IN_GRID + place) * SIDE, down * SIDE)
-                    )
-    grid.save(path)
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB").resize((SIDE, SIDE)), dtype=np.float32)
+    return torch.from_numpy(pixels / 255)
 
 
 _STYLE = """body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:80rem;padding:0 1rem;color:#222;background:#fff}
@@ -128,8 +139,6 @@ def _page(folder: Path, lines: Sequence[Line], columns: Columns, told: Told, unb
     table = _table([heads(lines, columns), *rows(lines, columns, told.published)])
     counted = f"<h2>{_CLASSES}</h2>{_table(classes)}" if classes else ""
     said = "".join(f"<p>{html.escape(note)}</p>" for note in notes(lines, columns, told))
-    order = ", ".join(html.escape(line.name) for line in lines)
-    sets = ", ".join(html.escape(name) for name in columns.all)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>{html.escape(title)}</h1>
@@ -140,8 +149,8 @@ synonyms, and of what is kept; change is the mean difference of the kept sets' p
 {said}{counted}
 <h2>Rates</h2><img alt="Rates with their intervals" src="{_embedded(folder / PLOT)}">
 {_weighed(folder, unbeaten)}
-<h2>Pictures</h2><p>From top to bottom: {order}. From left to right, up to {IN_GRID} each: {sets}.</p>
-<div class="scroll"><img alt="The first pictures of every set" src="{_embedded(folder / GRID)}" style="max-width:none"></div>
+<h2>Pictures</h2><p>Up to {IN_GRID} of every set, with the same prompts and seeds below each other.</p>
+<img alt="The first pictures of every set" src="{_embedded(folder / GRID)}">
 <p>Every picture's row is in {ROWS}, the table in {TABLE} and {RECORD}, the pictures themselves in the folder pictures.</p>
 </body></html>
 """
