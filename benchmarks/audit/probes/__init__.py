@@ -33,6 +33,8 @@ PROBES: dict[str, Callable[[Attacker, Erased], Outcome | None]] = {
     "1 learned token": partial(learned_tokens.measure, tokens=1),
     "4 learned tokens": partial(learned_tokens.measure, tokens=4),
     "16 learned tokens": partial(learned_tokens.measure, tokens=16),
+    "4 learned tokens, 1,000 steps": partial(learned_tokens.measure, tokens=4, steps=1000),
+    "16 learned tokens, 1,000 steps": partial(learned_tokens.measure, tokens=16, steps=1000),
     "4 learned tokens in every block": partial(block_tokens.measure, tokens=4),
     **{f"fine-tuning on {count}": partial(fine_tuned.measure, count=count) for count in fine_tuned.PICTURES},
 }

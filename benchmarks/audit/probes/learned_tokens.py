@@ -21,13 +21,13 @@ Sample = Callable[[Erased, Tensor, range], Tensor]
 """Pictures of an erased model from learned embeddings, one for each seed."""
 
 
-def measure(attacker: Attacker, erased: Erased, tokens: int) -> Outcome | None:
-    """With that many learned tokens; None where the sizes ask for no start."""
+def measure(attacker: Attacker, erased: Erased, tokens: int, steps: int = 0) -> Outcome | None:
+    """With that many learned tokens, in `steps` or as many as the sizes say; None where those ask for no start."""
 
     def sample(erased: Erased, embedding: Tensor, seeds: range) -> Tensor:
         return attacker.bench.sample(erased.model, embedding.expand(len(seeds), *embedding.shape), seeds)
 
-    return best_of(attacker, erased, begun(attacker, tokens), sample)
+    return best_of(attacker, erased, begun(attacker, tokens), sample, steps)
 
 
 def begun(attacker: Attacker, tokens: int) -> list[Start]:
@@ -38,12 +38,13 @@ def begun(attacker: Attacker, tokens: int) -> list[Start]:
     return [Start(embedding, tokens) for embedding in embeddings[:starts]]
 
 
-def best_of(attacker: Attacker, erased: Erased, starts: list[Start], sample: Sample) -> Outcome | None:
+def best_of(attacker: Attacker, erased: Erased, starts: list[Start], sample: Sample, steps: int = 0) -> Outcome | None:
     """What is learned from each start, and what the pictures of the best show; None without a start."""
     if not starts:
         return None
     sizes = attacker.sizes
-    learned = invert(erased.model, attacker.latents, starts, sizes.attack_steps, sizes.attack_batch, attacker.seed)
+    steps = steps or sizes.attack_steps
+    learned = invert(erased.model, attacker.latents, starts, steps, sizes.attack_batch, attacker.seed)
 
     def shown(embedding: Tensor, seeds: range) -> Rate:
         return made(attacker.concept, classify(sample(erased, embedding, seeds)))
