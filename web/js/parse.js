@@ -23,7 +23,7 @@ const EXPLAINED = "rece_explained";
 const WAIT = 200;
 /** Of a height that does not change, so that nothing below moves while a person types or clicks; it scrolls. */
 const HEIGHT = 40;
-const HEIGHT_WITH_EXPLANATIONS = 84;
+const HEIGHT_WITH_EXPLANATIONS = 96;
 
 const STYLE = `
 .rece-parse select {

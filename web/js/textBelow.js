@@ -19,7 +19,7 @@ const STYLE = `
   white-space: pre-wrap;
   overflow-wrap: anywhere;
 }
-.${HINT_CLASS} { opacity: 0.75; }
+.${HINT_CLASS} { opacity: 0.75; font-size: 11px; line-height: 13px; }
 .${ERROR_CLASS} { color: color-mix(in srgb, #e5484d 55%, var(--input-text)); }
 `;
 
