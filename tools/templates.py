@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def made(frontend: Frontend, template: Template) -> Workflow:
     frontend.load(workflow)
     saved = frontend.serialize()
     saved["extra"] = {}
+    # The frontend draws a new one each time; a template stays the same workflow.
+    saved["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"comfyui-rece/{template.name}"))
     for node in saved["nodes"]:
         one = next(placed for name, placed in template.nodes.items() if ids[name] == node["id"])
         # The frontend fits nodes to what they show at first; the boxes leave room for the rest.
