@@ -7,8 +7,10 @@ runs the linter, the formatter's check, the type checker and all tests.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 from tools.host import REPOSITORY, HostError, ensure_chromium, prepare
 from tools.pack import link_pack
@@ -17,6 +19,8 @@ from tools.pack import link_pack
 # cores between them, and do not spin while they wait for each other, unless the environment says otherwise. A file's
 # tests share a server.
 WORKERS = ("--numprocesses=2", "--dist=loadfile")
+# What a run writes for a while: checkpoints, servers' folders, archives.
+ROOM_GB = 6
 THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
@@ -29,6 +33,11 @@ def main() -> int:
         return 1
     ensure_chromium()
     link_pack()
+    free = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
+    if free < ROOM_GB:
+        print(
+            f"[tests] {free:.1f} GB are free in {tempfile.gettempdir()}, {ROOM_GB} are needed: tests may fail for that."
+        )
     steps = [
         ("linter", [python, "-m", "ruff", "check", "."], {}),
         ("formatter", [python, "-m", "ruff", "format", "--check", "."], {}),
