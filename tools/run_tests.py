@@ -35,9 +35,8 @@ def main() -> int:
     link_pack()
     free = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
     if free < ROOM_GB:
-        print(
-            f"[tests] {free:.1f} GB are free in {tempfile.gettempdir()}, {ROOM_GB} are needed: tests may fail for that."
-        )
+        where = f"{free:.1f} GB are free in {tempfile.gettempdir()}, {ROOM_GB} are needed"
+        print(f"[tests] {where}: tests may fail for that.", flush=True)
     steps = [
         ("linter", [python, "-m", "ruff", "check", "."], {}),
         ("formatter", [python, "-m", "ruff", "format", "--check", "."], {}),
