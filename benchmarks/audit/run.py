@@ -58,6 +58,7 @@ class Audit:
             started = time.perf_counter()
             outcome = PROBES[probe](self._attacker, self._erased(method))
             if outcome is None:
+                print(f"{method}, {name}, {probe}: cannot be made of this erasure or with these sizes", flush=True)
                 continue
             seconds = time.perf_counter() - started
             one = Probed(method, name, probe, outcome.rate, outcome.numbers, seconds, machine())

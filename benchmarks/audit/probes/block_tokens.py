@@ -6,9 +6,9 @@ do, by an attacker who starts anew. `numbers` as in `learned_tokens`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from benchmarks.audit.attacker import Attacker, Outcome
@@ -24,7 +24,7 @@ def measure(attacker: Attacker, erased: Erased, tokens: int) -> Outcome | None:
     """With that many learned tokens in every block; None where the sizes ask for no start."""
     from rece_pack.nodes.host.training.block_contexts import reading_blocks
 
-    def sample(erased: Erased, embedding: Tensor, seeds: range) -> Tensor:
+    def sample(embedding: Tensor, seeds: range) -> Tensor:
         read = embedding[:, 0].expand(len(seeds), -1, -1)
         return attacker.bench.sample(with_contexts(erased.model, embedding), read, seeds)
 
@@ -35,29 +35,21 @@ def measure(attacker: Attacker, erased: Erased, tokens: int) -> Outcome | None:
 
 def with_contexts(model: Any, contexts: Tensor) -> Any:
     """A clone of MODEL whose blocks read `contexts` [tokens, blocks, d] in place of any prompt that is not a negative one."""
-    from rece_pack.nodes.host.training.block_contexts import BEFORE_PATCH, reading_blocks
+    from rece_pack.nodes.host.training.block_contexts import BEFORE_PATCH, BlockContexts, reading_blocks
+
+    blocks = reading_blocks(model)
+
+    def read_own(read: Tensor, context: Tensor, value: Tensor, options: Any) -> tuple[Tensor, ...]:
+        kinds = options["cond_or_uncond"]
+        count = len(kinds)
+        own = BlockContexts(contexts.to(read.device).expand(len(read) // count, *contexts.shape), blocks)
+        parts = zip(kinds, read.chunk(count), context.chunk(count), value.chunk(count), strict=True)
+        found = [
+            own(one, keys, values, options) if kind == _COND else (one, keys, values)
+            for kind, one, keys, values in parts
+        ]
+        return tuple(map(torch.cat, zip(*found, strict=True)))
 
     changed = model.clone()
-    changed.set_model_patch(_OfPrompts(contexts, reading_blocks(model)), BEFORE_PATCH)
+    changed.set_model_patch(read_own, BEFORE_PATCH)
     return changed
-
-
-class _OfPrompts:
-    def __init__(self, contexts: Tensor, blocks: Mapping[Any, int]) -> None:
-        self._contexts, self._blocks = contexts, blocks
-
-    def __call__(
-        self, read: Tensor, context: Tensor, value: Tensor, options: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the attention goes on with."""
-        from rece_pack.nodes.host.patching.adapters import Attention
-
-        place = Attention.told(options)
-        assert place is not None
-        own = self._contexts[:, self._blocks[place.group, place.number]].to(context)
-        keys, values = context.clone(), value.clone()
-        parts = options["cond_or_uncond"]
-        for kind, *rows in zip(parts, keys.chunk(len(parts)), values.chunk(len(parts)), strict=True):
-            for part in rows if kind == _COND else ():
-                part[:] = own
-        return read, keys, values

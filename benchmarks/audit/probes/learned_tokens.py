@@ -17,14 +17,14 @@ from pocket_model.classifier import classify
 from pocket_model.rates import Rate
 from pocket_model.trials import made, trials
 
-Sample = Callable[[Erased, Tensor, range], Tensor]
-"""Pictures of an erased model from learned embeddings, one for each seed."""
+Sample = Callable[[Tensor, range], Tensor]
+"""The erased model's pictures from learned embeddings, one for each seed."""
 
 
 def measure(attacker: Attacker, erased: Erased, tokens: int, steps: int = 0) -> Outcome | None:
     """With that many learned tokens, in `steps` or as many as the sizes say; None where those ask for no start."""
 
-    def sample(erased: Erased, embedding: Tensor, seeds: range) -> Tensor:
+    def sample(embedding: Tensor, seeds: range) -> Tensor:
         return attacker.bench.sample(erased.model, embedding.expand(len(seeds), *embedding.shape), seeds)
 
     return best_of(attacker, erased, begun(attacker, tokens), sample, steps)
@@ -47,7 +47,7 @@ def best_of(attacker: Attacker, erased: Erased, starts: list[Start], sample: Sam
     learned = invert(erased.model, attacker.latents, starts, steps, sizes.attack_batch, attacker.seed)
 
     def shown(embedding: Tensor, seeds: range) -> Rate:
-        return made(attacker.concept, classify(sample(erased, embedding, seeds)))
+        return made(attacker.concept, classify(sample(embedding, seeds)))
 
     shares = [shown(one, range(10_000, 10_000 + sizes.choosing)).share for one in learned]
     best = learned[max(range(len(shares)), key=shares.__getitem__)]
