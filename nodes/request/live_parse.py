@@ -62,7 +62,8 @@ def understand(fields: Mapping[str, Any]) -> dict[str, Any]:
     except InputError as error:
         return _told(_summary(found), str(error), error.line if isinstance(error, LineError) else 0)
     left_out = [note for name in ("concepts", "preserve") for note in format_notes(name, texts[name])]
-    return {"summary": _summary(found), "hint": " ".join([*left_out, *notes]) or _hint(found), "error": None}
+    advice = "" if texts["node"] in _TARGETS_OF_ITS_OWN else _hint(found)
+    return {"summary": _summary(found), "hint": " ".join([*left_out, *notes]) or advice, "error": None}
 
 
 def _pass(lines: list[ConceptLine], texts: Mapping[str, str]) -> None:
@@ -93,6 +94,8 @@ _CHECKS: Mapping[str, Callable[[list[ConceptLine], Mapping[str, str]], None]] = 
     }
 )
 """What else a run checks before it begins, by the node."""
+_TARGETS_OF_ITS_OWN = ("RECE_SuggestConcepts", "RECE_ErasureReport")
+"""Where nobody needs a target: one node looks for them, the other takes the eraser's."""
 
 
 def _told(summary: str, message: str, line: int) -> dict[str, Any]:

@@ -104,3 +104,5 @@ def test_a_target_is_suggested_where_there_is_none() -> None:
     assert understand({"concepts": "circle -> star"})["hint"] == ""
     assert understand({"concepts": "circle -> star\nNudity"})["hint"].endswith(": Nudity -> clothing")
     assert understand({"concepts": "circle"})["hint"].endswith("what to draw instead")
+    for node in ("RECE_SuggestConcepts", "RECE_ErasureReport"):
+        assert understand({"node": node, "concepts": "circle"})["hint"] == ""
