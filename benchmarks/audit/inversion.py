@@ -21,7 +21,15 @@ class Start:
     tokens: int
 
 
-def invert(model: Any, latents: Tensor, starts: Sequence[Start], steps: int, pictures: int, seed: int) -> list[Tensor]:
+def invert(
+    model: Any,
+    latents: Tensor,
+    starts: Sequence[Start],
+    steps: int,
+    pictures: int,
+    seed: int,
+    weighted: bool = False,
+) -> list[Tensor]:
     """What each start has become, after `steps` of Adam on the noise that MODEL predicts for pictures of the concept.
 
     Args:
@@ -31,10 +39,12 @@ def invert(model: Any, latents: Tensor, starts: Sequence[Start], steps: int, pic
         steps: of Adam.
         pictures: a step, for every start others.
         seed: of noise levels, noise and the choice of pictures.
+        weighted: whether errors count by their noise level, as the hardening's own do.
     """
     import comfy.model_management
     from rece_pack.nodes.host.training.block_contexts import BlockContexts, reading_blocks
     from rece_pack.nodes.host.training.denoiser import LOSS_SCALE, NO_PATCHES, Denoiser, constant_weights
+    from rece_pack.rece_ops.training.objectives import errors, level_weight
 
     with torch.inference_mode(False), torch.enable_grad():
         device = model.load_device
@@ -57,8 +67,9 @@ def invert(model: Any, latents: Tensor, starts: Sequence[Start], steps: int, pic
                 patches = BlockContexts(contexts, blocks).patches() if blocks else NO_PATCHES
                 read = contexts[:, :, 0] if blocks else contexts
                 denoised = denoiser.denoised(noised, read, {}, patches)
+                found = errors(noised.predicted_noise(denoised), noised.noise)
                 # Summed over the starts: each has a loss of its own.
-                loss = (noised.predicted_noise(denoised) - noised.noise).square().mean() * len(starts)
+                loss = (found * level_weight(noised.levels) if weighted else found).mean() * len(starts)
                 optimizer.zero_grad()
                 torch.autograd.backward(loss * LOSS_SCALE)
                 assert learned.grad is not None

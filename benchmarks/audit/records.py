@@ -23,9 +23,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hardened, rank 4": {"rank": 4},
 }
 """What they change of the standard settings."""
-ONE_CONTEXT = "hardened, one context for all blocks"
-EARLIER = (f"{ONE_CONTEXT}, 1 update", ONE_CONTEXT, f"{ONE_CONTEXT}, 600 steps")
-"""What earlier versions of the pack trained: adversaries that all blocks of the UNet read alike."""
+WHOLE_ERROR, ONE_CONTEXT = "hardened, whole error", "hardened, one context for all blocks"
+EARLIER = (
+    WHOLE_ERROR,
+    f"{WHOLE_ERROR}, rank 4",
+    f"{ONE_CONTEXT}, 1 update",
+    ONE_CONTEXT,
+    f"{ONE_CONTEXT}, 600 steps",
+)
+"""What earlier versions of the pack trained: an adversary's prediction pulled to the wanted one in all that it shows, alike at all
+noise levels; and before, adversaries that all blocks of the UNet read alike."""
 PRUNINGS: dict[str, dict[str, Any]] = {
     "pruned, 2 % of a row": {"share": 0.02},
     "pruned, 10 %": {"share": 0.1},

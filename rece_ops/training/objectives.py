@@ -27,6 +27,33 @@ def errors(predicted: Tensor, wanted: Tensor) -> Tensor:
     return (predicted - wanted).square().flatten(1).mean(dim=1)
 
 
+def excess(predicted: Tensor, wanted: Tensor, away: Tensor) -> Tensor:
+    """How far predictions lie from the `wanted` ones in the direction `away`, squared, a mean over all numbers of each row: [n].
+
+    max(0, ⟨p − w, a⟩)² / (⟨a, a⟩ · size). What else of a prediction differs from the wanted one does not count, nor does a
+    prediction on the far side of it: an adversarial context says many things besides the concept, and a model that has to
+    bring all of them back spends itself on that (measured in docs/measurements.md).
+
+    Args:
+        predicted: with an adversary's context.
+        wanted: where the concept is gone, see `erasing_target`.
+        away: from the anchor's prediction to the concept's.
+    """
+    direction = away.flatten(1)
+    along = ((predicted - wanted).flatten(1) * direction).sum(dim=1)
+    size = direction.square().sum(dim=1).clamp_min(torch.finfo(direction.dtype).tiny)
+    return torch.relu(along).square() / size / direction.shape[1]
+
+
+def level_weight(levels: Tensor) -> Tensor:
+    """√(1 + σ²) of noise levels σ, by which errors of predicted noises are weighted.
+
+    What a prompt decides, it decides at high noise, where an error of the noise says least of it: a wrong x₀ is divided by σ. The
+    error of v (arXiv:2202.00512) is 1 + σ² times that of the noise; this is half way.
+    """
+    return (1 + levels.square()).sqrt()
+
+
 def bounded_ascent(found: Tensor, bound: Tensor) -> Tensor:
     """−mean(min(e, b)) of errors [n]: what is to fall so that they rise, none beyond its bound [n]."""
     return -torch.minimum(found, bound).mean()

@@ -10,7 +10,16 @@ import torch
 from rece_pack.rece_ops import EraserFileError, InputError
 from rece_pack.rece_ops.training.adversaries import LONGEST_LIFE, AdversaryPool
 from rece_pack.rece_ops.training.low_rank import TrainedFactors
-from rece_pack.rece_ops.training.objectives import bounded_ascent, chosen, erasing_target, error, errors, role_counts
+from rece_pack.rece_ops.training.objectives import (
+    bounded_ascent,
+    chosen,
+    erasing_target,
+    error,
+    errors,
+    excess,
+    level_weight,
+    role_counts,
+)
 from rece_pack.rece_ops.training.record import TrainingRecord
 from rece_pack.rece_ops.training.settings import HardenedSettings, UnlearningSettings
 from rece_pack.rece_ops.training.state import TrainingState, load_state
@@ -239,3 +248,36 @@ def test_errors_are_those_of_each_picture() -> None:
 def test_settings_of_an_unlearning_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
         UnlearningSettings(**wrong)
+
+
+def test_only_what_goes_towards_the_concept_counts() -> None:
+    """Whole numbers and powers of two: exact in any order of summation."""
+    away = torch.tensor([[1.0, 1.0], [1.0, 1.0]]).expand(4, 2, 2)
+    aside = torch.tensor([[8.0, -8.0], [3.0, -3.0]])
+    wanted = torch.arange(16.0).view(4, 2, 2)
+    predicted = torch.stack([wanted[0] + 2 * away[0], wanted[1] + 2 * away[1] + aside, wanted[2] - away[2], wanted[3]])
+    assert excess(predicted, wanted, away).tolist() == [4.0, 4.0, 0.0, 0.0]
+    assert errors(predicted, wanted)[0] == 4.0
+
+
+def test_the_excess_pulls_along_the_concept_alone() -> None:
+    away = torch.tensor([[2.0, 0.0], [2.0, 0.0]])
+    predicted = torch.tensor([[1.0, 5.0], [-1.0, 5.0]], requires_grad=True)
+    (slopes,) = torch.autograd.grad(excess(predicted, torch.zeros(2, 2), away).sum(), predicted)
+    assert slopes.tolist() == [[1.0, 0.0], [0.0, 0.0]]
+
+
+def test_where_concept_and_anchor_are_the_same_nothing_is_in_excess() -> None:
+    predicted = torch.ones(1, 2, requires_grad=True)
+    found = excess(predicted, torch.zeros(1, 2), torch.zeros(1, 2))
+    assert found.tolist() == [0.0]
+    (slopes,) = torch.autograd.grad(found.sum(), predicted)
+    assert slopes.tolist() == [[0.0, 0.0]]
+
+
+def test_high_noise_weighs_more_and_less_than_the_error_of_v() -> None:
+    # Sides of right-angled triangles; each of the three operations rounds once, and σ itself did before.
+    levels = torch.tensor([0.0, 0.75, 2.4])
+    assert torch.allclose(
+        level_weight(levels), torch.tensor([1.0, 1.25, 2.6]), rtol=4 * torch.finfo(torch.float32).eps, atol=0
+    )

@@ -35,7 +35,11 @@ PROBES: dict[str, Callable[[Attacker, Erased], Outcome | None]] = {
     "16 learned tokens": partial(learned_tokens.measure, tokens=16),
     "4 learned tokens, 1,000 steps": partial(learned_tokens.measure, tokens=4, steps=1000),
     "16 learned tokens, 1,000 steps": partial(learned_tokens.measure, tokens=16, steps=1000),
+    "16 learned tokens, from its own prompts": partial(learned_tokens.measure, tokens=16, own=True),
+    "16 learned tokens, weighted": partial(learned_tokens.measure, tokens=16, weighted=True),
+    "16 learned tokens, weighted, 1,000 steps": partial(learned_tokens.measure, tokens=16, weighted=True, steps=1000),
     "4 learned tokens in every block": partial(block_tokens.measure, tokens=4),
+    "16 learned tokens in every block": partial(block_tokens.measure, tokens=16),
     **{f"fine-tuning on {count}": partial(fine_tuned.measure, count=count) for count in fine_tuned.PICTURES},
 }
 """By the names that records and commands have, the cheap ones first."""

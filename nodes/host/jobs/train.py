@@ -21,7 +21,15 @@ from ....rece_ops import EraserSet, InputError, Part, Provenance, WeightChange
 from ....rece_ops.texts import quoted
 from ....rece_ops.training.adversaries import AdversaryPool
 from ....rece_ops.training.low_rank import TrainedFactors
-from ....rece_ops.training.objectives import chosen, erasing_target, error, errors, role_counts
+from ....rece_ops.training.objectives import (
+    chosen,
+    erasing_target,
+    error,
+    errors,
+    excess,
+    level_weight,
+    role_counts,
+)
 from ....rece_ops.training.record import WINDOW, TrainingRecord
 from ....rece_ops.training.settings import HARDENED, STARTS, HardenedSettings
 from ....rece_ops.training.state import TrainingState, load_state
@@ -57,6 +65,8 @@ from .plain_unet import check_plain, check_unet
 PART = "weights"
 """The name of the trained part in an ERASER."""
 
+# What is minimised: a training that an earlier version of the pack began with another loss cannot be gone on with.
+_LOSS = "along the concept, by noise level"
 # Gradients are cut to this size, relative to the pictures of a step; AdamW takes out any constant factor.
 _LARGEST_GRADIENT = 1.0
 _WEIGHT_DECAY = 0.0
@@ -133,6 +143,7 @@ def train_eraser(
             start=start if eraser is None else eraser.provenance.as_json(),
             images=_digest(images),
             retained_images=_digest(retained_images),
+            loss=_LOSS,
         )
         if resume:
             training.go_on(load_state(existing_training(resume), told, shapes_of(training), TrainingRecord))
@@ -160,6 +171,7 @@ class _Batch:
         noised: all of them, n.
         prompts: places [n] of their prompts; an adversary replaces the token embeddings of its picture's.
         wanted: what predictions are pulled to.
+        away: [attacked, …], from what the MODEL predicts of the anchor to what it predicts of the concept.
         weights: [n] of their errors in the loss.
         attacked, erased: how many are adversaries', and how many show the concept.
     """
@@ -167,6 +179,7 @@ class _Batch:
     noised: Noised
     prompts: Tensor
     wanted: Tensor
+    away: Tensor
     weights: Tensor
     attacked: int
     erased: int
@@ -193,6 +206,7 @@ class _Training:
         )
         comfy.model_management.load_models_gpu([self._model], memory_required=8 * self._model.memory_required(size))
         self._denoiser = Denoiser(self._model, size, device)
+        self._usual_weight = level_weight(self._denoiser.levels).mean()
         # Copies that autograd may keep: what was made in inference mode it refuses.
         self._concept, self._retained = (
             self._denoiser.latents(latents.clone()) for latents in (pictures.concept, pictures.retained)
@@ -276,8 +290,9 @@ class _Training:
         weights = kept.new_full((len(prompts),), 1 / count)
         weights[count:] = settings.retain_weight / len(staying)
         wanted = torch.cat([erasing_target(concept, anchor, settings.push), kept])
-        batch = _Batch(Noised.joined([erased, retained]), prompts, wanted, weights, attacked, count)
-        return batch, (error(concept, erased.noise), error(kept, retained.noise))
+        away = (concept - anchor)[:attacked]
+        batch = _Batch(Noised.joined([erased, retained]), prompts, wanted, away, weights, attacked, count)
+        return batch, (self._errors(concept, erased).mean(), self._errors(kept, retained).mean())
 
     def _learn(self, batch: _Batch, contexts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of all factors, in pieces of the batch.
@@ -288,10 +303,13 @@ class _Training:
         for rows in self._pieces(len(batch.prompts)):
             part, own = batch.noised[rows], contexts[rows].clone().requires_grad_()
             predicted = self._learned(part, own, batch.prompts[rows])
-            attack = errors(predicted[: len(own)], part.noise[: len(own)])
+            attacked, others = (slice(len(own)), slice(len(own), None))
+            attack = self._errors(predicted[attacked], part[attacked])
             # Where there is none, nothing depends on it.
             slopes.append(_slope(attack, own, retain_graph=True) if len(own) else own.detach())
-            one = errors(predicted, batch.wanted[rows])
+            wanted = batch.wanted[rows]
+            beyond = excess(predicted[attacked], wanted[attacked], batch.away[rows])
+            one = torch.cat([beyond, errors(predicted[others], wanted[others])]) * self._level_weights(part)
             torch.autograd.backward((one @ batch.weights[rows]) * LOSS_SCALE)
             found.append(one.detach())
             attacks.append(attack.detach())
@@ -305,8 +323,16 @@ class _Training:
         slopes = []
         for rows in self._pieces(len(adversaries)):
             part, own = noised[rows], contexts[rows].clone().requires_grad_()
-            slopes.append(_slope(errors(self._learned(part, own, prompts[rows]), part.noise), own))
+            slopes.append(_slope(self._errors(self._learned(part, own, prompts[rows]), part), own))
         self._pool.update(adversaries, torch.cat(slopes), generator)
+
+    def _errors(self, predicted: Tensor, noised: Noised) -> Tensor:
+        """Of predicted noises, [n], weighted by noise level."""
+        return errors(predicted, noised.noise) * self._level_weights(noised)
+
+    def _level_weights(self, noised: Noised) -> Tensor:
+        """Of the noise levels, [n], relative to those of all that pictures are noised to."""
+        return level_weight(noised.levels) / self._usual_weight
 
     def _contexts(self, adversaries: Tensor) -> Tensor:
         return self._pool.contexts[adversaries.to(self._pool.contexts.device)]
