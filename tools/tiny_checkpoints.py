@@ -135,10 +135,11 @@ def build(kind: str, path: Path, seed: int = 0) -> Path:
 
 @torch.inference_mode()
 def _weights(kind: str, seed: int) -> dict[str, torch.Tensor]:
-    return TRANSFORMERS[kind](seed) if kind in TRANSFORMERS else _unet_checkpoint(UNETS[kind], seed)
+    return TRANSFORMERS[kind](seed) if kind in TRANSFORMERS else unet_checkpoint(UNETS[kind], seed)
 
 
-def _unet_checkpoint(kind: Kind, seed: int) -> dict[str, torch.Tensor]:
+def unet_checkpoint(kind: Kind, seed: int) -> dict[str, torch.Tensor]:
+    """All weights of a checkpoint, float16; ComfyUI must be importable (`make_importable`)."""
     weights = {key: draw(key, shape, seed) for key, shape in _unet_shapes(kind)}
     _pass_noise_through(weights)
     for encoder in kind.text_encoders:

@@ -94,6 +94,22 @@ def test_every_page_and_locale_is_known_here(root: Path) -> None:
     assert {path.name for path in (root / "locales").iterdir()} == set(LOCALES)
 
 
+@pytest.mark.parametrize("folder", ["example_workflows", "subgraphs"])
+def test_workflows_that_the_pack_brings_have_the_inputs_of_today(
+    root: Path, schemas: dict[str, Any], folder: str
+) -> None:
+    """The frontend finds what feeds a node in a subgraph by the input's number, which a new input before it changes."""
+    files = sorted((root / folder).glob("*.json"))
+    assert files
+    for file in files:
+        workflow = json.loads(file.read_text(encoding="utf-8"))
+        inner = chain.from_iterable(one["nodes"] for one in workflow.get("definitions", {}).get("subgraphs", ()))
+        for node in chain(workflow["nodes"], inner):
+            if node["type"] in schemas:
+                wanted = {one.id for one in schemas[node["type"]].inputs}
+                assert {one["name"] for one in node["inputs"]} == wanted, f"{file.name}: {node['type']}"
+
+
 @pytest.mark.parametrize(("node", "locale"), PAGES)
 def test_a_page_has_the_same_sections_everywhere(root: Path, node: str, locale: str) -> None:
     found = re.findall(r"^## (.+)$", _page(root, node, locale), re.MULTILINE)
