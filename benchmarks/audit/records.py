@@ -16,11 +16,17 @@ CLOSED_FORMS = {one: setting_named(one) for one in (f"UCE, {TARGETED}", f"RECE, 
 """As `benchmarks.efficacy` measures them for all concepts."""
 RANDOM = "random eraser"
 """Directions drawn at random, as many and as much as the projection's."""
+_RANK_32: dict[str, Any] = {"rank": 32, "learning_rate": 3e-3}
+_FEW = "hardened, 16 + 24 pictures, 12 adversaries"
+_AS_FEW: dict[str, Any] = {"batch": 16, "retained_batch": 24, "adversaries": 12, "steps": 300}
 VARIANTS: dict[str, dict[str, Any]] = {
     "hardened, no adversaries": {"adversaries": 0},
-    "hardened, three times the learning rate": {"learning_rate": 1.5e-3},
     "hardened, all but cross-attention": {"layers": "all but cross-attention"},
-    "hardened, rank 4": {"rank": 4},
+    "hardened, attention and feed-forward": {"layers": "attention and feed-forward"},
+    "hardened, rank 32 at 3e-3": _RANK_32,
+    "hardened, 48 + 48 pictures, 36 adversaries": {"batch": 48, "retained_batch": 48, "adversaries": 36},
+    _FEW: _AS_FEW,
+    f"{_FEW}, rank 32 at 3e-3": _AS_FEW | _RANK_32,
 }
 """What they change of the standard settings."""
 WHOLE_ERROR, ONE_CONTEXT = "hardened, whole error", "hardened, one context for all blocks"

@@ -31,10 +31,10 @@ class Sizes:
     pictures: int = 64
     retained: int = 128
     picture_steps: int = 10
-    steps: int = 300
-    erased: int = 16
-    kept: int = 24
-    adversaries: int = 12
+    steps: int = 250
+    erased: int = 64
+    kept: int = 96
+    adversaries: int = 48
     attack_pictures: int = 24
     attack_steps: int = 300
     attack_batch: int = 4

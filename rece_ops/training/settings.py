@@ -57,15 +57,15 @@ class HardenedSettings:
         InputError: a value is out of range.
     """
 
-    steps: int = 300
-    learning_rate: float = 5e-4
-    rank: int = 32
+    steps: int = 250
+    learning_rate: float = 1e-3
+    rank: int = 128
     layers: str = "all"
-    batch: int = 16
-    retained_batch: int = 24
+    batch: int = 64
+    retained_batch: int = 96
     retain_weight: float = 4.0
     push: float = 1.0
-    adversaries: int = 12
+    adversaries: int = 48
     adversary_rate: float = 0.05
     adversary_updates: int = 5
     retain_limit: float = 0.0
