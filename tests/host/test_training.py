@@ -30,6 +30,7 @@ from rece_pack.nodes.train_eraser import TrainEraser
 from rece_pack.rece_ops import EraserFileError, EraserSet, InputError, LowRank, SparseChange, SparseNumbers
 from rece_pack.rece_ops.sparse_change import dense_change
 from rece_pack.rece_ops.training.adversaries import AdversaryPool
+from rece_pack.rece_ops.training.objectives import excess, level_weight, role_counts
 from rece_pack.rece_ops.training.settings import HARDENED, LAYERS, HardenedSettings, RecelerSettings
 from spoiled import spoil
 from torch import Tensor
@@ -175,7 +176,7 @@ def test_a_training_that_is_cancelled_is_gone_on_with_as_if_it_had_not_been(
         assert torch.equal(factors(again)[key].up, pair.up), key
         assert torch.equal(factors(again)[key].down, pair.down), key
     with pytest.raises(EraserFileError, match="another 'learning_rate'"):
-        train(loaded, asked(replace(FEW_STEPS, learning_rate=1e-3)), resume=state.name)
+        train(loaded, asked(replace(FEW_STEPS, learning_rate=2e-3)), resume=state.name)
     with pytest.raises(InputError, match="no cancelled training"):
         train(loaded, resume="another")
 
@@ -196,6 +197,32 @@ def test_adversaries_are_made_stronger_before_the_weights_learn_from_them(
     assert [count for count, _ in seen] == [1] * 8
     assert all(moved > 0 for _, moved in seen)
     assert found.record.steps == 2
+
+
+def test_adversaries_are_pulled_back_along_the_concept_alone(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = replace(FEW_STEPS, steps=1, batch=4, pictures_at_once=2)
+    held: list[tuple[int, ...]] = []
+
+    def spied(predicted: Tensor, wanted: Tensor, away: Tensor) -> Tensor:
+        held.append(tuple(map(len, (predicted, wanted, away))))
+        assert away.square().sum() > 0 or not len(away)
+        return excess(predicted, wanted, away)
+
+    monkeypatch.setattr(job, "excess", spied)
+    train(loaded, asked(settings))
+    attacked, named, empty = role_counts(4, True)
+    assert (attacked, named + empty) == (2, 2)
+    # Pieces of two: the adversaries' pictures, the others of the concept, and what is retained.
+    assert held == [(2, 2, 2), (0, 0, 0), (0, 0, 0)]
+
+
+def test_only_how_noise_levels_compare_counts(
+    loaded: Loaded, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "level_weight", lambda levels: 2 * level_weight(levels))
+    assert train(loaded).record.erasing == trained.record.erasing
+    monkeypatch.setattr(job, "level_weight", torch.ones_like)
+    assert train(loaded).record.unedited_concept != trained.record.unedited_concept
 
 
 def test_a_loss_that_is_no_number_keeps_what_was_learned_before(

@@ -303,17 +303,21 @@ class _Training:
         for rows in self._pieces(len(batch.prompts)):
             part, own = batch.noised[rows], contexts[rows].clone().requires_grad_()
             predicted = self._learned(part, own, batch.prompts[rows])
-            attacked, others = (slice(len(own)), slice(len(own), None))
-            attack = self._errors(predicted[attacked], part[attacked])
+            attack = self._errors(predicted[: len(own)], part[: len(own)])
             # Where there is none, nothing depends on it.
             slopes.append(_slope(attack, own, retain_graph=True) if len(own) else own.detach())
-            wanted = batch.wanted[rows]
-            beyond = excess(predicted[attacked], wanted[attacked], batch.away[rows])
-            one = torch.cat([beyond, errors(predicted[others], wanted[others])]) * self._level_weights(part)
+            one = self._pull(predicted, batch, rows)
             torch.autograd.backward((one @ batch.weights[rows]) * LOSS_SCALE)
             found.append(one.detach())
             attacks.append(attack.detach())
         return torch.cat(found), torch.cat(attacks), torch.cat(slopes)
+
+    def _pull(self, predicted: Tensor, batch: _Batch, rows: slice) -> Tensor:
+        """How far those rows are from what is wanted, [n], weighted by noise level; adversaries' only towards the concept."""
+        wanted, away = batch.wanted[rows], batch.away[rows]
+        along, whole = slice(len(away)), slice(len(away), None)
+        found = [excess(predicted[along], wanted[along], away), errors(predicted[whole], wanted[whole])]
+        return torch.cat(found) * self._level_weights(batch.noised[rows])
 
     def _strengthen(self, adversaries: Tensor, generator: torch.Generator) -> None:
         """One update of those adversaries against the weights as they stand, on pictures of its own."""
