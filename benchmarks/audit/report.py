@@ -49,7 +49,7 @@ starts; the best of them is chosen on pictures of its own and counted on others.
 FURTHER = """
 ## Further probes
 
-Of one concept each, with {captions} captions of a sort where a cell is a share of pictures that show the concept. What a probe does
+Of one concept each, with up to {captions} captions of a sort where a cell is a share of pictures that show the concept. What a probe does
 is said in `benchmarks/audit/probes`. *Picture difference* is the root mean square difference of pictures that should stay from the unedited
 model's, in per cent of the range, with its 95 % interval over pictures. *Fine-tuning* is how many steps it takes until at least
 {back:.0%} of the own prompts' pictures show the concept again. *{unnamed}* is the unedited model, to which an unknown word is said in
