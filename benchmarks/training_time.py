@@ -19,40 +19,14 @@ from benchmarks.erased_models import machine
 from tools.host import prepare_comfyui
 from tools.launch_comfyui import make_importable
 from tools.pack import import_pack
-from tools.random_weights import CLIP_L, SDXL_CLIP_G, SDXL_CLIP_L
-from tools.tiny_checkpoints import SDXL_COMMON, Kind, unet_checkpoint
+from tools.tiny_checkpoints import UNETS, Kind, levels, unet_checkpoint
 
+SD1, SDXL = UNETS["sd15"], UNETS["sdxl"]
 SIZES = {
-    "SD1": Kind(
-        {
-            "model_channels": 320,
-            "channel_mult": [1, 2, 4, 4],
-            "num_res_blocks": [2, 2, 2, 2],
-            "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-            "transformer_depth_middle": 1,
-            "transformer_depth_output": [1] * 9 + [0] * 3,
-            "context_dim": 768,
-            "num_heads": 8,
-            "use_linear_in_transformer": False,
-        },
-        (CLIP_L,),
-        0.18215,
+    "SD1": replace(
+        SD1, unet={**SD1.unet, **levels([1, 1, 1, 1, 1, 1, 0, 0], 2, middle=1), "channel_mult": [1, 2, 4, 4]}
     ),
-    "SDXL": Kind(
-        {
-            "model_channels": 320,
-            "channel_mult": [1, 2, 4],
-            "num_res_blocks": [2, 2, 2],
-            "transformer_depth": [0, 0, 2, 2, 10, 10],
-            "transformer_depth_middle": 10,
-            "transformer_depth_output": [0] * 3 + [2] * 3 + [10] * 3,
-            "context_dim": 2048,
-            "adm_in_channels": 2816,
-            **SDXL_COMMON,
-        },
-        (SDXL_CLIP_L, SDXL_CLIP_G),
-        0.13025,
-    ),
+    "SDXL": replace(SDXL, unet={**SDXL.unet, "channel_mult": [1, 2, 4]}),
 }
 """The configurations that ComfyUI detects in the published checkpoints."""
 _WARM_UP = 2
@@ -103,16 +77,18 @@ def _timed(session: Any, arguments: argparse.Namespace) -> tuple[float, int, int
     from rece_pack.rece_ops.training.settings import HardenedSettings
 
     given = {name: getattr(arguments, name) for name in ("rank", "pictures_at_once") if getattr(arguments, name)}
-    settings = HardenedSettings(steps=_WARM_UP, low_memory=arguments.low_memory, **given)
+    settings = HardenedSettings(low_memory=arguments.low_memory, **given)
     pictures = PictureSettings(2, 2, arguments.side, 2, 7.0)
-    found = None
+
+    def trained(steps: int) -> Any:
+        request = training_request("church -> house", "", "", replace(settings, steps=steps), pictures)
+        return train_eraser(session, request)
+
     with torch.inference_mode():
-        for steps in (_WARM_UP, arguments.steps):
-            request = training_request("church -> house", "", "", replace(settings, steps=steps), pictures)
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()
-            found = train_eraser(session, request)
-    assert found is not None
+        trained(_WARM_UP)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        found = trained(arguments.steps)
     return found.seconds / found.record.steps, settings.batch + settings.retained_batch, found.weights
 
 

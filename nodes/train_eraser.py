@@ -133,7 +133,8 @@ class TrainEraser(io.ComfyNode):
                         "hardened: low-rank changes of the weights, trained against adversarial contexts. On this pack's small test "
                         "model none of six concepts' prompts made them any more, and 98 % of other prompts came out right (99 % before); four "
                         "learned tokens made them in 1 % of the pictures (96 % before), sixteen in 5 % (98 % before), and in 78 % after 1,000 "
-                        "steps instead of 300. Receler: small networks after the cross-attentions, which no LoRA can hold; as published, its learned tokens never reach the model, as described, they do. "
+                        "steps instead of 300. Receler: small networks after the cross-attentions, which no LoRA can hold; as published, its "
+                        "learned tokens never reach the model, as described, they do. "
                         "Either way, 300 steps on the test model left one concept in 62 % of its prompts and everything else right."
                     ),
                 ),

@@ -51,17 +51,17 @@ class Kind:
     latent_scale: float
 
 
-def _levels(depths: list[int], blocks_per_level: int, middle: int, channels: int = 320) -> dict[str, Any]:
+def levels(depths: list[int], blocks_per_level: int, middle: int, channels: int = 320) -> dict[str, Any]:
     """The part of a UNet's configuration that says how many levels it has and what is on each.
 
     `depths` holds the number of transformer blocks per residual block on the way down; every level is equally wide.
     """
-    levels = len(depths) // blocks_per_level
-    per_level = [depths[level * blocks_per_level] for level in range(levels)]
+    count = len(depths) // blocks_per_level
+    per_level = [depths[level * blocks_per_level] for level in range(count)]
     return {
         "model_channels": channels,
-        "channel_mult": [1] * levels,
-        "num_res_blocks": [blocks_per_level] * levels,
+        "channel_mult": [1] * count,
+        "num_res_blocks": [blocks_per_level] * count,
         "transformer_depth": depths,
         "transformer_depth_middle": middle,
         # The way up has one residual block more per level; ComfyUI takes the depths from the end of this list.
@@ -70,7 +70,7 @@ def _levels(depths: list[int], blocks_per_level: int, middle: int, channels: int
 
 
 SD1_UNET = {
-    **_levels([1], 1, middle=1),
+    **levels([1], 1, middle=1),
     "context_dim": 768,
     "num_heads": 8,
     "use_linear_in_transformer": False,
@@ -83,7 +83,7 @@ UNETS: dict[str, Kind] = {
     "ip2p": Kind({**SD1_UNET, "in_channels": 8}, (CLIP_L,), 0.18215),
     "sd2": Kind(
         {
-            **_levels([1], 1, middle=1),
+            **levels([1], 1, middle=1),
             "context_dim": 1024,
             "num_head_channels": 64,
             "use_linear_in_transformer": True,
@@ -93,7 +93,7 @@ UNETS: dict[str, Kind] = {
     ),
     "sdxl": Kind(
         {
-            **_levels([0, 0, 2, 2, 10, 10], 2, middle=10),
+            **levels([0, 0, 2, 2, 10, 10], 2, middle=10),
             "context_dim": 2048,
             "adm_in_channels": 2816,
             **SDXL_COMMON,
@@ -103,7 +103,7 @@ UNETS: dict[str, Kind] = {
     ),
     "sdxl_refiner": Kind(
         {
-            **_levels([0, 0, 4, 4, 4, 4, 0, 0], 2, middle=4, channels=384),
+            **levels([0, 0, 4, 4, 4, 4, 0, 0], 2, middle=4, channels=384),
             "context_dim": 1280,
             "adm_in_channels": 2560,
             **SDXL_COMMON,

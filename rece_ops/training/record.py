@@ -40,7 +40,9 @@ class Record:
 
 @dataclass
 class TrainingRecord(Record):
-    """Of the method 'hardened'; all are mean squared differences of predicted noises.
+    """Of the method 'hardened'; all are mean squared differences of predicted noises, weighted by noise level.
+
+    Of an adversary's predictions, `erasing` holds only what goes towards the concept, see `objectives.excess`.
 
     Attributes:
         retaining: from the MODEL's own predictions of what should stay.
